@@ -1,5 +1,5 @@
 PY := .venv/bin/python
-gen: .cache/protovalidate
-	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/buf generate
-.cache/protovalidate:
+.PHONY: gen
+gen:
 	$(PY) proto/tools/fetch_validate.py
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/buf generate
