@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from servers.voiceid.models.wheels import Member, Progress, Wheel, fetch
+from servers.voiceid.silero import VadFault, VadModel
 from servers.voiceid.vad import WINDOW_SAMPLES
 
 PUBLISHED = Member(
@@ -38,12 +39,12 @@ class VadGraphError(ValueError):
 
 
 def prepare_vad(cache_dir: Path, progress: Progress) -> Path:
-    """The batched model file in ``cache_dir``, fetched and built where absent.
+    """The batched model file in ``cache_dir``, fetched and built where it is absent or damaged.
 
     Raises :class:`servers.voiceid.models.faults.ModelError` when the wheel cannot be had.
     """
-    place = cache_dir / "models" / f"silero-vad-{SILERO.version}-batched.onnx"
-    if place.is_file():
+    place = cache_dir / f"silero-vad-{SILERO.version}" / "model.onnx"
+    if _works(place):
         return place
     published = fetch(SILERO, cache_dir, progress)[PUBLISHED].read_bytes()
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,14 @@ def prepare_vad(cache_dir: Path, progress: Progress) -> Path:
     partial.write_bytes(build_vad(published))
     partial.replace(place)
     return place
+
+
+def _works(place: Path) -> bool:
+    try:
+        VadModel(place)
+    except VadFault:
+        return False
+    return True
 
 
 def build_vad(published: bytes) -> bytes:
