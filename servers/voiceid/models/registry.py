@@ -73,9 +73,9 @@ def load(cache_dir: Path, model_id: str, threads: int = 1) -> LoadedModel:
     """
     folder = _current(cache_dir, model_id)
     described = manifest.read(folder / _MANIFEST)
-    data = _verified(folder / _ONNX, described.sha256)
-    golden = _bundled_golden(model_id) or _verified(folder / _GOLDEN, described.golden_sha256)
-    return _open(described, data, golden, threads)
+    onnx_path = _verified(folder / _ONNX, described.sha256)
+    golden = _bundled_golden(model_id) or _verified(folder / _GOLDEN, described.golden_sha256).read_bytes()
+    return _open(described, onnx_path, golden, threads)
 
 
 def add(cache_dir: Path, onnx_path: Path, manifest_path: Path) -> ModelManifest:
@@ -150,18 +150,18 @@ def _current(cache_dir: Path, model_id: str) -> Path:
     return cache_dir / model_id / Path(build).name
 
 
-def _verified(path: Path, sha256: str) -> bytes:
+def _verified(path: Path, sha256: str) -> Path:
     try:
-        data = path.read_bytes()
+        actual = wheels.sha256_of(path)
     except OSError as error:
         raise ModelError(ModelFault.MODEL_MISSING, f"{path} cannot be read: {error}") from error
-    if _sha256(data) != sha256:
+    if actual != sha256:
         raise ModelError(ModelFault.MODEL_CORRUPT, f"{path} differs from the sha256 of its manifest")
-    return data
+    return path
 
 
-def _open(described: ModelManifest, data: bytes, golden: bytes, threads: int) -> LoadedModel:
-    session = _session(data, threads)
+def _open(described: ModelManifest, model_file: Path | bytes, golden: bytes, threads: int) -> LoadedModel:
+    session = _session(model_file, threads)
     model = LoadedModel(described, session, session.get_inputs()[0].name)
     try:
         error = vectors.deviation(vectors.from_bytes(golden), lambda windows: embed(model, windows))
@@ -173,14 +173,15 @@ def _open(described: ModelManifest, data: bytes, golden: bytes, threads: int) ->
     return model
 
 
-def _session(data: bytes, threads: int) -> ort.InferenceSession:
+def _session(model_file: Path | bytes, threads: int) -> ort.InferenceSession:
+    """A path costs less memory than the bytes: ONNX Runtime would keep a second copy of the weights."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises its own untyped family for files that it cannot read
         raise ModelError(ModelFault.MODEL_CORRUPT, f"ONNX Runtime refuses the model: {error}") from error
 
