@@ -95,7 +95,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class FusionFailure:
+class ScoringFailure:
     """The models' answer is no evidence: nobody may be named (VID-9)."""
 
     reason: VoiceIdReason
@@ -128,25 +128,25 @@ def score_bp(llr: float, prior: float) -> int:
 
 def rank(
     candidates: Sequence[CandidateCosines], voiced_seconds: float, calibration: Calibration
-) -> Ranking | FusionFailure:
+) -> Ranking | ScoringFailure:
     """Score all candidates and order them by LLR, then by user id so that a tie replays the same.
 
     One cosine that is missing, not finite or beyond 1 fails the whole ranking: whoever produced it may have
     produced the others.
     """
     if not candidates:
-        return FusionFailure(VOICE_ID_REASON_MODEL_FAILED, "nobody to compare with")
+        return ScoringFailure(VOICE_ID_REASON_MODEL_FAILED, "nobody to compare with")
     if not math.isfinite(voiced_seconds) or voiced_seconds <= 0.0:
-        return FusionFailure(VOICE_ID_REASON_MODEL_FAILED, "voiced seconds are not a positive number")
+        return ScoringFailure(VOICE_ID_REASON_MODEL_FAILED, "voiced seconds are not a positive number")
     scored = []
     for candidate in candidates:
         if len(candidate.cosines) != len(calibration.models):
-            return FusionFailure(VOICE_ID_REASON_MODEL_FAILED, "a model's cosine is missing")
+            return ScoringFailure(VOICE_ID_REASON_MODEL_FAILED, "a model's cosine is missing")
         if not all(abs(cosine) <= 1.0 + COSINE_SLACK for cosine in candidate.cosines):
-            return FusionFailure(VOICE_ID_REASON_MODEL_FAILED, "a cosine is not a number between -1 and 1")
+            return ScoringFailure(VOICE_ID_REASON_MODEL_FAILED, "a cosine is not a number between -1 and 1")
         llr = log_likelihood_ratio(candidate.cosines, voiced_seconds, calibration)
         if not math.isfinite(llr):
-            return FusionFailure(VOICE_ID_REASON_MODEL_FAILED, "the log-likelihood ratio is not finite")
+            return ScoringFailure(VOICE_ID_REASON_MODEL_FAILED, "the log-likelihood ratio is not finite")
         bp = score_bp(llr, calibration.prior)
         scored.append(ScoredCandidate(candidate.user_id, candidate.profile_version, candidate.cosines, llr, bp))
     scored.sort(key=lambda one: (-one.llr, one.user_id))
