@@ -72,7 +72,10 @@ class BreakerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The circuit. Times are seconds of a monotonic clock; `leased` probes are under way."""
+    """The circuit. Times are seconds of a monotonic clock; `leased` probes are under way.
+
+    `cooldown_seconds` is that of the last trip, so that the next one doubles it; a whole healthy window forgets it.
+    """
 
     phase: Phase = Phase.CLOSED
     window: tuple[Outcome, ...] = ()
@@ -112,7 +115,9 @@ def observe(breaker: Breaker, outcome: Outcome, now: float, policy: BreakerPolic
             if outcome is Outcome.NOT_COUNTED:
                 return breaker
             seen = replace(breaker, window=(*breaker.window, outcome)[-policy.window :])
-            return _opened(seen, now, policy) if unhealthy(seen.window, policy) else seen
+            if unhealthy(seen.window, policy):
+                return _opened(seen, now, policy)
+            return replace(seen, cooldown_seconds=0.0) if len(seen.window) == policy.window else seen
 
 
 def unhealthy(window: tuple[Outcome, ...], policy: BreakerPolicy) -> bool:
@@ -135,7 +140,7 @@ def _probed(breaker: Breaker, outcome: Outcome, now: float, policy: BreakerPolic
     uncertain = seen.window.count(Outcome.UNCERTAIN) > policy.max_uncertain_share * policy.probes
     if outcome in (Outcome.FAILED, Outcome.SLOW) or uncertain:
         return _opened(seen, now, policy)
-    return Breaker() if len(seen.window) >= policy.probes else seen
+    return Breaker(cooldown_seconds=seen.cooldown_seconds) if len(seen.window) >= policy.probes else seen
 
 
 def _opened(breaker: Breaker, now: float, policy: BreakerPolicy) -> Breaker:

@@ -39,9 +39,10 @@ class Evidence:
 class Situation:
     """All that a decision may depend on.
 
-    `thresholds` is the active pack or the reason why there is none; `failure` the reason of what broke, if anything did.
+    `thresholds` is the active pack or the reason why there is none; `failure` is the reason of what broke, if any.
     `stage1` holds one cosine a candidate, of the model of `thresholds.prune`; `stage2` those of `thresholds.fused`, or
-    None where stage 2 did not run. Both must hold the claimed user and the device's owner if they are enrolled.
+    None where stage 2 did not run. They hold the same people, among them the claimed user and the device's owner if
+    they are enrolled.
     `enrolled` counts who the stream was compared with. `earlier_conflicts` is the session's, before this stream.
     """
 
@@ -297,6 +298,8 @@ def _standing(s: Situation, thresholds: Thresholds) -> Standing | ScoringFailure
         return ranking
     skipped = decisive(ranking, thresholds.policy) is not Decisiveness.NONE
     if not skipped:
+        if {one.user_id for one in s.stage1} != {one.user_id for one in s.stage2 or ()}:
+            return ScoringFailure(v1.VOICE_ID_REASON_MODEL_FAILED, "stage 2 did not verify everyone that stage 1 kept")
         ranking = rank(s.stage2 or (), seconds, thresholds.fused)
         if isinstance(ranking, ScoringFailure):
             return ranking

@@ -82,7 +82,7 @@ HINTS = {
     CLIP_REJECTION_CLIPPED: "That was too loud for the microphone. Please hold it further away.",
     CLIP_REJECTION_TOO_NOISY: "There is too much noise. Please go somewhere quieter.",
     CLIP_REJECTION_OVERLAP: "More than one person was speaking. Please speak alone.",
-    CLIP_REJECTION_OTHER_VOICE: "This does not sound like the earlier recordings. The same person must speak each time.",
+    CLIP_REJECTION_OTHER_VOICE: "This does not sound like the earlier recordings. Please let the same person speak.",
     CLIP_REJECTION_UNSPECIFIED: "Thank you, that counts.",
 }
 
