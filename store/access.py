@@ -1,0 +1,56 @@
+"""What the rooms of the store (ledger, artifacts, vault, …) may ask of the database, and of the world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy import Executable, Row, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> datetime:
+        """The current instant, aware, UTC."""
+
+
+class Ids(Protocol):
+    """Where ids come from."""
+
+    def new(self) -> str:
+        """A fresh id, sortable by creation."""
+
+
+class Reads(Protocol):
+    """Anything that can answer a SELECT: the pool of readers, or a running transaction."""
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Every row. StoreUnavailable."""
+
+    def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+        """Rows of one snapshot, a few at a time. StoreUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write returned (RETURNING) and how many rows it touched."""
+
+    rows: Sequence[Row[Any]]
+    count: int
+
+
+class Writes(Reads, Protocol):
+    """A running transaction, as the rooms see it."""
+
+    clock: Clock
+    ids: Ids
+
+    async def write(self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None = None) -> Written:
+        """Run a change. Conflict where a row of this identity exists; StoreUnavailable."""
+
+    def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+        """The dialect's INSERT, which knows ON CONFLICT."""

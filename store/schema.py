@@ -1,0 +1,341 @@
+"""Every table of the store, as SQLAlchemy Core. Migrations create them; a test holds both to the same shape.
+
+Times are microseconds since the epoch, UTC, so that both dialects keep the same instant exactly. Enums of the
+contracts are stored by number. `tenant_id` is part of every key; the empty tenant is the deployment itself.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since the epoch."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Microseconds; a naive datetime is a programming error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime names no instant")
+        return (value - EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """The same instant in UTC."""
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(column_0_N_label)s",
+    }
+)
+
+
+def _text(name: str, *, key: bool = False) -> Column[str]:
+    return Column(name, Text, primary_key=key, nullable=False)
+
+
+def _count(name: str, *, key: bool = False) -> Column[int]:
+    return Column(name, BigInteger, primary_key=key, nullable=False, autoincrement=False)
+
+
+def _blob(name: str, *, key: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, primary_key=key, nullable=False)
+
+
+def _instant(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, Instant, nullable=nullable)
+
+
+# The one row that `healthy` writes: a disk that filled up or turned read-only shows here and nowhere else.
+heartbeat = Table("heartbeat", metadata, _count("id", key=True), _instant("beat_at"))
+
+chain_heads = Table(
+    "chain_heads",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("ledger", key=True),
+    _count("size"),
+    _blob("head_hash"),
+    _blob("frontier"),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    _text("tenant_id", key=True),
+    _count("sequence", key=True),
+    _text("event_id"),
+    _instant("occurred_at"),
+    _text("owner"),
+    _text("actor"),
+    _text("transition"),
+    _text("reason_code"),
+    Column("scope_type", Integer, nullable=False),
+    _text("scope_id"),
+    _text("correlation_id"),
+    _text("turn_id"),
+    _text("session_id"),
+    _text("device_id"),
+    _text("idempotency_key"),
+    _blob("canonical"),
+    _blob("prev_hash"),
+    _blob("row_hash"),
+    UniqueConstraint("event_id"),
+    Index("ix_audit_events_correlation", "tenant_id", "correlation_id", "sequence"),
+    Index("ix_audit_events_occurred_at", "tenant_id", "occurred_at"),
+    Index("ix_audit_events_owner", "tenant_id", "owner", "sequence"),
+    Index("ix_audit_events_scope", "tenant_id", "scope_type", "scope_id", "sequence"),
+)
+
+artifacts_ledger = Table(
+    "artifacts_ledger",
+    metadata,
+    _text("tenant_id", key=True),
+    _count("sequence", key=True),
+    _text("artifact_id"),
+    _text("artifact_type"),
+    _count("artifact_version"),
+    Column("scope_type", Integer, nullable=False),
+    _text("scope_id"),
+    _blob("package_hash"),
+    _text("created_by"),
+    _text("idempotency_key"),
+    _instant("created_at"),
+    Column("status", Integer, nullable=False),
+    _blob("canonical"),
+    _blob("prev_hash"),
+    _blob("row_hash"),
+    UniqueConstraint("artifact_id"),
+    # §18: one row a version; the dedupe index is stronger than the source's, which adds the version to the key.
+    UniqueConstraint(
+        "tenant_id", "scope_type", "scope_id", "artifact_type", "artifact_version", name="uq_artifacts_ledger_version"
+    ),
+    UniqueConstraint(
+        "tenant_id", "scope_type", "scope_id", "artifact_type", "idempotency_key", name="uq_artifacts_ledger_dedupe"
+    ),
+)
+
+artifact_payloads = Table(
+    "artifact_payloads", metadata, _blob("sha256", key=True), _blob("payload"), _instant("created_at")
+)
+
+artifact_pointers = Table(
+    "artifact_pointers",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("artifact_type", key=True),
+    Column("scope_type", Integer, primary_key=True, autoincrement=False),
+    _text("scope_id", key=True),
+    _count("active_version"),
+    _blob("active_package_hash"),
+    _count("rollback_version"),
+    _instant("updated_at"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("ledger", key=True),
+    _count("tree_size", key=True),
+    _blob("root_hash"),
+    _instant("signed_at"),
+    _text("key_id"),
+    _blob("canonical"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("method", key=True),
+    _text("key", key=True),
+    _blob("request_hash"),
+    Column("response", LargeBinary, nullable=True),
+    _instant("created_at"),
+)
+
+subject_keys = Table(
+    "subject_keys",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("subject_id", key=True),
+    _blob("key_id"),
+    _text("master_key_id"),
+    _blob("wrapped"),
+    _instant("created_at"),
+    Index("ix_subject_keys_master", "master_key_id"),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    _text("key", key=True),
+    Column("layer", Integer, primary_key=True, autoincrement=False),
+    _text("tenant_id", key=True),
+    _text("layer_id", key=True),
+    _text("source", key=True),
+    _text("value"),
+    _count("version"),
+    _instant("updated_at"),
+)
+
+enrollments = Table(
+    "voiceid_enrollments",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("enrollment_id", key=True),
+    _text("user_id"),
+    _text("device_id"),
+    _text("state"),
+    _text("consent_ref"),
+    _instant("created_at"),
+    _instant("closed_at", nullable=True),
+    _count("profile_version"),
+    Index("ix_voiceid_enrollments_user", "tenant_id", "user_id"),
+)
+
+enrollment_clips = Table(
+    "voiceid_enrollment_clips",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("enrollment_id", key=True),
+    _text("clip_id", key=True),
+    _blob("audio_sha256"),
+    _count("voiced_ms"),
+    _text("model_set_hash"),
+    Column("quality", JSON, nullable=False),
+    _blob("sealed"),
+    _instant("created_at"),
+    UniqueConstraint("tenant_id", "enrollment_id", "audio_sha256", name="uq_voiceid_enrollment_clips_audio"),
+)
+
+profiles = Table(
+    "voiceid_profiles",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("user_id", key=True),
+    _count("profile_version", key=True),
+    _text("model_set_hash"),
+    _blob("sealed"),
+    _count("clip_count"),
+    _count("voiced_ms"),
+    _text("consent_ref"),
+    _instant("created_at"),
+    _instant("expires_at", nullable=True),
+)
+
+profile_pointers = Table(
+    "voiceid_profile_pointers",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("user_id", key=True),
+    _count("profile_version"),
+    _text("state"),
+    _count("gallery_version"),
+    _instant("updated_at"),
+    Index("ix_voiceid_profile_pointers_gallery", "tenant_id", "gallery_version"),
+)
+
+galleries = Table("voiceid_galleries", metadata, _text("tenant_id", key=True), _count("gallery_version"))
+
+device_members = Table(
+    "voiceid_device_members",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("device_id", key=True),
+    _text("user_id", key=True),
+    _instant("created_at"),
+)
+
+device_owners = Table(
+    "voiceid_device_owners",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("device_id", key=True),
+    _text("user_id"),
+    _instant("updated_at"),
+)
+
+prompt_budgets = Table(
+    "voiceid_prompt_budgets",
+    metadata,
+    _text("tenant_id", key=True),
+    _blob("session_key", key=True),
+    _count("used"),
+)
+
+prompt_cooldowns = Table(
+    "voiceid_prompt_cooldowns",
+    metadata,
+    _text("tenant_id", key=True),
+    _blob("cooldown_key", key=True),
+    _instant("until"),
+)
+
+conflict_retries = Table(
+    "voiceid_conflict_retries",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("session_id", key=True),
+    _text("state", key=True),
+    _count("retries"),
+)
+
+sessions = Table(
+    "voiceid_sessions",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("session_id", key=True),
+    _text("kind"),
+    _text("device_id"),
+    _text("claimed_user_id"),
+    _text("state"),
+    Column("cohort", JSON, nullable=False),
+    _instant("created_at"),
+    _instant("decided_at", nullable=True),
+    Column("decision", LargeBinary, nullable=True),
+    _text("tier"),
+    _text("reason"),
+    _count("score_bp"),
+    _count("latency_us"),
+    _text("outcome"),
+    Index("ix_voiceid_sessions_decided_at", "tenant_id", "decided_at"),
+)
+
+fingerprints = Table(
+    "voiceid_fingerprints",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("user_id", key=True),
+    _text("fingerprint_id", key=True),
+    _blob("sealed"),
+    _instant("created_at"),
+)
+
+APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)
+LEDGERS = ("audit_events", "artifacts_ledger")

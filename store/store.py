@@ -1,0 +1,145 @@
+"""`Store`: the open database with everything that reads and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from selene.audit.v1.audit_pb2 import Checkpoint
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from store.access import Clock, Ids
+from store.artifacts import ArtifactsReader
+from store.checkpoint import Checkpoints
+from store.engine import Database, open_database, translated
+from store.errors import StoreUnavailable, Unavailability
+from store.keys import MasterKeys, SigningKey
+from store.ledger import AuditTrail
+from store.migrations import migrate
+from store.schema import heartbeat
+from store.settings import SettingsReader
+from store.transaction import Transaction
+from store.vault import VaultReader
+from store.voiceid import VoiceIdReader
+
+LOCK_TIMEOUT_S = 5.0
+CONNECTIONS = 8
+
+
+class Store:
+    """One database, SQLite or PostgreSQL.
+
+    Reading rooms: `audit`, `artifacts`, `settings`, `vault`, `voiceid`; they never see uncommitted rows. Changes go
+    through `transaction`. Several processes may open the same database.
+    """
+
+    def __init__(
+        self, database: Database, *, clock: Clock, ids: Ids, signing_key: SigningKey, master_keys: MasterKeys
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._signing_key = signing_key
+        self._master_keys = master_keys
+        self._closed = False
+        self.audit = AuditTrail(database.reader)
+        self.artifacts = ArtifactsReader(database.reader)
+        self.settings = SettingsReader(database.reader)
+        self.vault = VaultReader(database.reader, master_keys)
+        self.voiceid = VoiceIdReader(database.reader, self.vault)
+        self._checkpoints = Checkpoints(database, clock, signing_key)
+
+    @staticmethod
+    async def open(
+        url: str,
+        *,
+        clock: Clock,
+        ids: Ids,
+        signing_key: bytes,
+        master_key: bytes,
+        retired_master_keys: Sequence[bytes] = (),
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        connections: int = CONNECTIONS,
+    ) -> Store:
+        """Open `sqlite:///file` or `postgresql://…` without changing it; call `migrate` before use.
+
+        `signing_key` is an Ed25519 seed, `master_key` an AES-256 key, 32 bytes each. ValueError for a bad url or key,
+        StoreUnavailable where nothing answers.
+        """
+        keys = MasterKeys(master_key, retired_master_keys)
+        signer = SigningKey(signing_key)
+        database = open_database(url, lock_timeout_s=lock_timeout_s, connections=connections)
+        store = Store(database, clock=clock, ids=ids, signing_key=signer, master_keys=keys)
+        try:
+            await database.reader.rows(text("SELECT 1"))
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def migrate(self) -> None:
+        """Bring the schema up to this code's version; several processes may do so at once.
+
+        StoreTooNew for a database of a later version, WrongMasterKey where existing subject keys need another master
+        key, StoreUnavailable.
+        """
+        async with translated(), self._database.engines[0].connect() as connection:
+            await migrate(connection)
+        await self.vault.check_master_key()
+
+    async def close(self) -> None:
+        """Finish running transactions and close; every later use raises StoreUnavailable."""
+        self._closed = True
+        await self._database.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Changes and audit rows that become durable together when the block ends, or not at all if it raises.
+
+        UnauditedChange, UnansweredClaim; StoreUnavailable (also from the end of the block: then nothing was kept).
+        """
+        self._refuse_closed()
+        async with self._database.writer.begin() as connection:
+            tx = Transaction(
+                connection,
+                clock=self._clock,
+                ids=self._ids,
+                signing_key=self._signing_key,
+                master_keys=self._master_keys,
+            )
+            yield tx
+            await tx.complete()
+
+    async def healthy(self) -> bool:
+        """Whether a write becomes durable right now: it writes one."""
+        try:
+            self._refuse_closed()
+            async with self._database.writer.begin() as connection, translated():
+                beat = {"beat_at": self._clock.now()}
+                insert = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
+                statement = insert(heartbeat).values(id=1, **beat)
+                await connection.execute(statement.on_conflict_do_update(index_elements=[heartbeat.c.id], set_=beat))
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def checkpoint(self, tenant_id: str, ledger: str) -> Checkpoint | None:
+        """Sign how long the tenant's `audit_events` or `artifacts_ledger` is and what it holds; None while empty.
+
+        A ledger that did not grow keeps its checkpoint. StoreUnavailable.
+        """
+        self._refuse_closed()
+        return await self._checkpoints.sign(tenant_id, ledger)
+
+    async def checkpoints(self, tenant_id: str, ledger: str) -> list[Checkpoint]:
+        """Every signed checkpoint, shortest tree first."""
+        return await self._checkpoints.all(tenant_id, ledger)
+
+    def trusted_keys(self) -> dict[str, bytes]:
+        """This store's own signing key, id → 32 public bytes, as `verify_store` takes it."""
+        return {self._signing_key.key_id: self._signing_key.public}
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(Unavailability.UNAVAILABLE, "the store is closed")

@@ -1,0 +1,184 @@
+"""Per-subject keys: what is sealed under one can be erased for good by destroying it (§38.12).
+
+Each (tenant, subject) has a 256-bit data key and a 256-bit commitment salt, wrapped together by the master key
+(AES-256-GCM). Sealed bytes: version(1) || key id(16) || nonce(12) || ciphertext and tag; the additional data is
+tenant, subject and purpose, length-prefixed, so that sealed bytes open only where they belong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import delete, select, update
+
+from store.access import Reads, Writes
+from store.errors import KeyDestroyed, SealBroken
+from store.keys import KEY_BYTES, MasterKeys
+from store.schema import subject_keys
+
+VERSION = b"\x01"
+KEY_ID_BYTES = 16
+NONCE_BYTES = 12
+HEADER_BYTES = len(VERSION) + KEY_ID_BYTES + NONCE_BYTES
+WRAP_PURPOSE = "subject-key"
+
+Entropy = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SubjectKey:
+    """An unwrapped subject key. Never logged, never stored."""
+
+    tenant_id: str
+    subject_id: str
+    key_id: bytes
+    data_key: bytes
+    salt: bytes
+
+    def seal(self, purpose: str, plaintext: bytes, nonce: bytes) -> bytes:
+        """Sealed bytes, 45 longer than `plaintext`. Pure: a nonce must never be given twice."""
+        ciphertext = AESGCM(self.data_key).encrypt(
+            nonce, plaintext, _bound_to(self.tenant_id, self.subject_id, purpose)
+        )
+        return VERSION + self.key_id + nonce + ciphertext
+
+    def open(self, purpose: str, sealed: bytes) -> bytes:
+        """The plaintext. KeyDestroyed where an earlier, destroyed key sealed it; SealBroken."""
+        if len(sealed) < HEADER_BYTES or not sealed.startswith(VERSION):
+            raise SealBroken("not sealed bytes of this version")
+        if not self.sealed_it(sealed):
+            raise KeyDestroyed("sealed under a key that was destroyed")
+        nonce = sealed[1 + KEY_ID_BYTES : HEADER_BYTES]
+        try:
+            return AESGCM(self.data_key).decrypt(
+                nonce, sealed[HEADER_BYTES:], _bound_to(self.tenant_id, self.subject_id, purpose)
+            )
+        except InvalidTag:
+            raise SealBroken("altered, or sealed for another tenant, subject or purpose") from None
+
+    def sealed_it(self, sealed: bytes) -> bool:
+        """Whether this key, and not an earlier, destroyed one, sealed these bytes."""
+        return sealed[1 : 1 + KEY_ID_BYTES] == self.key_id
+
+    def commitment(self, value: bytes) -> bytes:
+        """HMAC-SHA256 under the subject's salt, 32 bytes: says nothing about `value` once the key is destroyed."""
+        return hmac.new(self.salt, value, hashlib.sha256).digest()
+
+
+def wrap(key: SubjectKey, master_key: bytes, nonce: bytes) -> bytes:
+    """nonce(12) || AES-256-GCM of data key and salt."""
+    bound = _bound_to(key.tenant_id, key.subject_id, WRAP_PURPOSE) + key.key_id
+    return nonce + AESGCM(master_key).encrypt(nonce, key.data_key + key.salt, bound)
+
+
+def unwrap(tenant_id: str, subject_id: str, key_id: bytes, wrapped: bytes, master_key: bytes) -> SubjectKey:
+    """Inverse of `wrap`. SealBroken where the row was altered or moved to another subject."""
+    bound = _bound_to(tenant_id, subject_id, WRAP_PURPOSE) + key_id
+    try:
+        secret = AESGCM(master_key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], bound)
+    except (InvalidTag, ValueError):
+        raise SealBroken("the subject's wrapped key was altered") from None
+    return SubjectKey(tenant_id, subject_id, key_id, secret[:KEY_BYTES], secret[KEY_BYTES:])
+
+
+def _bound_to(*parts: str) -> bytes:
+    encoded = [part.encode() for part in parts]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+
+
+class VaultReader:
+    """Opening what was sealed."""
+
+    def __init__(self, reads: Reads, master_keys: MasterKeys) -> None:
+        self._reads = reads
+        self._master_keys = master_keys
+
+    async def key(self, tenant_id: str, subject_id: str) -> SubjectKey:
+        """The subject's key, unwrapped. KeyDestroyed where there is none, WrongMasterKey, SealBroken."""
+        found = select(subject_keys).where(*_is(tenant_id, subject_id))
+        rows = await self._reads.rows(found)
+        if not rows:
+            raise KeyDestroyed(f"subject {subject_id!r} has no key")
+        return self.unwrapped(tenant_id, subject_id, rows[0])
+
+    def unwrapped(self, tenant_id: str, subject_id: str, row: Any) -> SubjectKey:
+        """The key in a row with `key_id`, `master_key_id` and `wrapped`. WrongMasterKey, SealBroken."""
+        master_key = self._master_keys.get(row.master_key_id)
+        return unwrap(tenant_id, subject_id, bytes(row.key_id), bytes(row.wrapped), master_key)
+
+    async def open(self, tenant_id: str, subject_id: str, purpose: str, sealed: bytes) -> bytes:
+        """The plaintext. KeyDestroyed, WrongMasterKey, SealBroken."""
+        return (await self.key(tenant_id, subject_id)).open(purpose, sealed)
+
+    async def check_master_key(self) -> None:
+        """WrongMasterKey unless every subject key is wrapped by a master key that was given and fits."""
+        ids = await self._reads.rows(select(subject_keys.c.master_key_id).distinct())
+        for row in ids:
+            self._master_keys.get(row.master_key_id)
+
+
+class Vault(VaultReader):
+    """Sealing, committing and destroying inside a transaction; the caller audits."""
+
+    def __init__(self, writes: Writes, master_keys: MasterKeys, entropy: Entropy = os.urandom) -> None:
+        super().__init__(writes, master_keys)
+        self._writes = writes
+        self._entropy = entropy
+
+    async def seal(self, tenant_id: str, subject_id: str, purpose: str, plaintext: bytes) -> bytes:
+        """Sealed bytes; the subject's key is made on first use."""
+        key = await self.key_for(tenant_id, subject_id)
+        return key.seal(purpose, plaintext, self._entropy(NONCE_BYTES))
+
+    async def commitment(self, tenant_id: str, subject_id: str, value: bytes) -> bytes:
+        """32 bytes that stand for `value` in ledgers; the subject's key is made on first use."""
+        return (await self.key_for(tenant_id, subject_id)).commitment(value)
+
+    async def key_for(self, tenant_id: str, subject_id: str) -> SubjectKey:
+        """The subject's key, made on first use. Two servers that make it at once agree on one."""
+        try:
+            return await self.key(tenant_id, subject_id)
+        except KeyDestroyed:
+            await self._make(tenant_id, subject_id)
+            return await self.key(tenant_id, subject_id)
+
+    async def destroy(self, tenant_id: str, subject_id: str) -> bool:
+        """Crypto-erasure: whatever this key sealed or committed to can never be read or linked again. False if none."""
+        return (await self._writes.write(delete(subject_keys).where(*_is(tenant_id, subject_id)))).count > 0
+
+    async def rewrap(self, limit: int) -> int:
+        """Move up to `limit` subject keys from retired master keys to the active one; 0 when none is left."""
+        retired = subject_keys.c.master_key_id != self._master_keys.active_id
+        rows = await self._writes.rows(select(subject_keys).where(retired).limit(limit).with_for_update())
+        for row in rows:
+            key = self.unwrapped(row.tenant_id, row.subject_id, row)
+            changed = update(subject_keys).where(*_is(row.tenant_id, row.subject_id))
+            await self._writes.write(changed.values(**self._wrapped(key)))
+        return len(rows)
+
+    async def _make(self, tenant_id: str, subject_id: str) -> None:
+        secret = self._entropy(2 * KEY_BYTES)
+        key = SubjectKey(tenant_id, subject_id, self._entropy(KEY_ID_BYTES), secret[:KEY_BYTES], secret[KEY_BYTES:])
+        made = self._writes.insert(subject_keys).values(
+            tenant_id=tenant_id,
+            subject_id=subject_id,
+            key_id=key.key_id,
+            created_at=self._writes.clock.now(),
+            **self._wrapped(key),
+        )
+        await self._writes.write(made.on_conflict_do_nothing())
+
+    def _wrapped(self, key: SubjectKey) -> dict[str, Any]:
+        wrapped = wrap(key, self._master_keys.active(), self._entropy(NONCE_BYTES))
+        return {"master_key_id": self._master_keys.active_id, "wrapped": wrapped}
+
+
+def _is(tenant_id: str, subject_id: str) -> tuple[Any, ...]:
+    return (subject_keys.c.tenant_id == tenant_id, subject_keys.c.subject_id == subject_id)

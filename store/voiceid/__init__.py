@@ -1,0 +1,54 @@
+"""What voice identity keeps. `store.voiceid` reads; `tx.voiceid` reads and writes within a transaction.
+
+Rooms: `enrollments`, `profiles` (and the gallery), `devices`, `prompts` (ask-once, conflict retries), `sessions`
+(decisions, outcomes, KPIs), `fingerprints` (replay).
+"""
+
+from __future__ import annotations
+
+from store.access import Reads, Writes
+from store.vault import Vault, VaultReader
+from store.voiceid.device import Devices, DevicesReader
+from store.voiceid.enrollment import Clip, Enrollment, Enrollments, EnrollmentsReader, Progress
+from store.voiceid.fingerprint import Fingerprints, FingerprintsReader
+from store.voiceid.profile import GalleryEntry, Profile, Profiles, ProfilesReader
+from store.voiceid.prompt import Prompts, PromptsReader
+from store.voiceid.session import Decided, DecisionCount, DecisionLatency, Session, Sessions, SessionsReader
+
+__all__ = [
+    "Clip",
+    "Decided",
+    "DecisionCount",
+    "DecisionLatency",
+    "Enrollment",
+    "GalleryEntry",
+    "Profile",
+    "Progress",
+    "Session",
+    "VoiceId",
+    "VoiceIdReader",
+]
+
+
+class VoiceIdReader:
+    """The reading side."""
+
+    def __init__(self, reads: Reads, vault: VaultReader) -> None:
+        self.enrollments = EnrollmentsReader(reads, vault)
+        self.profiles = ProfilesReader(reads, vault)
+        self.devices = DevicesReader(reads)
+        self.prompts = PromptsReader(reads)
+        self.sessions = SessionsReader(reads)
+        self.fingerprints = FingerprintsReader(reads, vault)
+
+
+class VoiceId:
+    """The writing side, within one transaction."""
+
+    def __init__(self, writes: Writes, vault: Vault) -> None:
+        self.enrollments = Enrollments(writes, vault)
+        self.profiles = Profiles(writes, vault)
+        self.devices = Devices(writes)
+        self.prompts = Prompts(writes)
+        self.sessions = Sessions(writes)
+        self.fingerprints = Fingerprints(writes, vault)

@@ -1,0 +1,114 @@
+"""Ask-once (VID.CONF.9): one prompt per session and cooldown, claimed so that two servers cannot both ask."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, update
+
+from store.access import Reads, Writes
+from store.schema import conflict_retries, prompt_budgets, prompt_cooldowns
+
+
+class PromptsReader:
+    """Reading budgets, cooldowns and retries."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def used(self, tenant_id: str, session_key: bytes) -> int:
+        """How many prompts the session has spent."""
+        chosen = select(prompt_budgets.c.used).where(
+            prompt_budgets.c.tenant_id == tenant_id, prompt_budgets.c.session_key == session_key
+        )
+        rows = await self._reads.rows(chosen)
+        return int(rows[0].used) if rows else 0
+
+    async def cooldown_until(self, tenant_id: str, cooldown_key: bytes) -> datetime | None:
+        """Until when nothing may be asked; None where nothing was asked or it was cleared."""
+        chosen = select(prompt_cooldowns.c.until).where(
+            prompt_cooldowns.c.tenant_id == tenant_id, prompt_cooldowns.c.cooldown_key == cooldown_key
+        )
+        rows = await self._reads.rows(chosen)
+        return rows[0].until if rows else None
+
+    async def retries(self, tenant_id: str, session_id: str) -> dict[str, int]:
+        """Retries spent per conflict state (§38.5) in this session."""
+        chosen = select(conflict_retries.c.state, conflict_retries.c.retries).where(
+            conflict_retries.c.tenant_id == tenant_id, conflict_retries.c.session_id == session_id
+        )
+        return {row.state: row.retries for row in await self._reads.rows(chosen)}
+
+
+class Prompts(PromptsReader):
+    """Spending inside a transaction; the caller audits."""
+
+    def __init__(self, writes: Writes) -> None:
+        super().__init__(writes)
+        self._writes = writes
+
+    async def claim(
+        self,
+        tenant_id: str,
+        session_key: bytes,
+        cooldown_key: bytes,
+        *,
+        max_per_session: int,
+        cooldown: timedelta,
+        now: datetime,
+    ) -> bool:
+        """Whether this caller, and nobody else, may ask now; spends the budget and starts the cooldown if so.
+
+        Keys are the caller's hashes of the two state keys. A cooldown ends only when `now` reaches it, so a clock that
+        went backwards makes the wait longer, never shorter.
+        """
+        if max_per_session < 1 or not await self._spend(tenant_id, session_key, max_per_session):
+            return False
+        if await self._start_cooldown(tenant_id, cooldown_key, now, now + cooldown):
+            return True
+        await self._give_back(tenant_id, session_key)
+        return False
+
+    async def clear_cooldown(self, tenant_id: str, cooldown_key: bytes) -> bool:
+        """After an explicit, successful confirmation. False where there was none. The session's budget stays spent."""
+        chosen = delete(prompt_cooldowns).where(
+            prompt_cooldowns.c.tenant_id == tenant_id, prompt_cooldowns.c.cooldown_key == cooldown_key
+        )
+        return (await self._writes.write(chosen)).count > 0
+
+    async def count_retry(self, tenant_id: str, session_id: str, state: str) -> int:
+        """Spend one retry of a conflict state and return how many are spent now."""
+        counted = self._writes.insert(conflict_retries).values(
+            tenant_id=tenant_id, session_id=session_id, state=state, retries=1
+        )
+        counted = counted.on_conflict_do_update(
+            index_elements=list(conflict_retries.primary_key), set_={"retries": conflict_retries.c.retries + 1}
+        )
+        written = await self._writes.write(counted.returning(conflict_retries.c.retries))
+        return int(written.rows[0].retries)
+
+    async def _spend(self, tenant_id: str, session_key: bytes, most: int) -> bool:
+        spent = self._writes.insert(prompt_budgets).values(tenant_id=tenant_id, session_key=session_key, used=1)
+        spent = spent.on_conflict_do_update(
+            index_elements=list(prompt_budgets.primary_key),
+            set_={"used": prompt_budgets.c.used + 1},
+            where=prompt_budgets.c.used < most,
+        )
+        return bool((await self._writes.write(spent.returning(prompt_budgets.c.used))).rows)
+
+    async def _start_cooldown(self, tenant_id: str, cooldown_key: bytes, now: datetime, until: datetime) -> bool:
+        started = self._writes.insert(prompt_cooldowns).values(
+            tenant_id=tenant_id, cooldown_key=cooldown_key, until=until
+        )
+        started = started.on_conflict_do_update(
+            index_elements=list(prompt_cooldowns.primary_key),
+            set_={"until": until},
+            where=prompt_cooldowns.c.until <= now,
+        )
+        return bool((await self._writes.write(started.returning(prompt_cooldowns.c.until))).rows)
+
+    async def _give_back(self, tenant_id: str, session_key: bytes) -> None:
+        spent = update(prompt_budgets).where(
+            prompt_budgets.c.tenant_id == tenant_id, prompt_budgets.c.session_key == session_key
+        )
+        await self._writes.write(spent.values(used=prompt_budgets.c.used - 1))

