@@ -1,0 +1,71 @@
+"""Fourth: bytes become a message, and the message keeps the rules that its contract states."""
+
+from collections.abc import Callable
+from typing import Any
+
+import protovalidate
+from google.protobuf.message import DecodeError
+
+from servers.runtime.context import Behaviour, Call, Method
+from servers.runtime.errors import FieldViolation, Refusal
+
+
+class ValidationLayer:
+    """Parses and checks each inbound message, unary or streamed, with protovalidate."""
+
+    def __init__(self) -> None:
+        self._validator = protovalidate.Validator()
+
+    def wrap(self, method: Method, handler: Any, proceed: Behaviour) -> Behaviour:
+        admit = self._admission(handler.request_deserializer)
+
+        async def validate(call: Call) -> bytes | None:
+            if method.client_streaming:
+                call.admit = admit
+            else:
+                call.message = admit(call.message)
+            return await proceed(call)
+
+        return validate
+
+    def _admission(self, parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+        collect = self._validator.collect_violations
+
+        def admit(raw: bytes) -> Any:
+            if parse is None:
+                return raw
+            try:
+                message = parse(raw)
+            except DecodeError:
+                undecodable = FieldViolation("", "message.decode", "the bytes are not a message of this type")
+                raise Refusal.of_fields([undecodable]) from None
+            violations = collect(message)
+            if violations:
+                raise Refusal.of_fields([_as_field_violation(violation.proto) for violation in violations])
+            return message
+
+        return admit
+
+
+def _as_field_violation(violation: Any) -> FieldViolation:
+    return FieldViolation(field_path(violation.field), violation.rule_id, violation.message)
+
+
+def field_path(path: Any) -> str:
+    """A FieldPath as text: ``frame.audio``, ``clips[2].format``, ``labels["k"]``; empty for the whole message."""
+    if path is None:
+        return ""
+    return ".".join(element.field_name + _subscript(element.subscript) for element in path.elements)
+
+
+def _subscript(subscript: Any) -> str:
+    if subscript is None:
+        return ""
+    match subscript.value:
+        case bool(key):
+            return f"[{str(key).lower()}]"
+        case str(key):
+            escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+            return f'["{escaped}"]'
+        case number:
+            return f"[{number}]"
