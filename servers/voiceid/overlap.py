@@ -63,5 +63,5 @@ class OnnxSegmentation:
     def posteriors(self, samples: Samples) -> Posteriors:
         """See :class:`SegmentationModel`; ``[T, 7]`` out of the graph's ``[1, T, 7]``."""
         shaped = samples.reshape((1,) * (self._rank - 1) + (-1,))
-        answer: Posteriors = np.asarray(self._session.run(None, {self._name: shaped})[0], np.float32)
-        return answer[0]
+        first: Posteriors = np.asarray(self._session.run(None, {self._name: shaped})[0], np.float32)[0]
+        return first

@@ -22,7 +22,7 @@ _NOTHING = VadStep((), np.zeros(0, np.bool_))
 
 
 class VadFault(RuntimeError):
-    """The model cannot be loaded, or answered something that is no probability."""
+    """The model cannot be loaded, or was asked about what is no sound."""
 
 
 class VadModel:
@@ -52,6 +52,8 @@ class VadModel:
         ``lengths`` ``[B]`` says how many windows of each row count, each at least 1; what lies beyond is ignored and
         answers nothing of meaning. Rows do not influence each other. Raises :class:`VadFault`.
         """
+        if not np.isfinite(windows).all():  # the ReLUs of the graph would turn NaN into a confident silence
+            raise VadFault("the sound is not finite")
         rows, count = windows.shape[:2]
         if lengths is None:
             lengths = np.full(rows, count, np.int32)
@@ -60,8 +62,8 @@ class VadModel:
             probabilities, hidden, cell = self._session.run(["probabilities", "hn", "cn"], feed)
         except Exception as error:  # onnxruntime's own exceptions share no base but this
             raise VadFault(f"the VAD model failed: {error}") from error
-        if not (np.isfinite(hidden).all() and np.isfinite(cell).all()):
-            raise VadFault("the VAD model's state is not finite")
+        if not np.isfinite(probabilities).all():
+            raise VadFault("a speech probability is not finite")
         return probabilities, np.concatenate((hidden, cell))
 
     def _verify(self) -> None:
