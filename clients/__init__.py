@@ -1,0 +1,31 @@
+"""The Python client of Selene: a typed async client over grpc.aio, and the `selene` command built on it.
+
+    async with clients.connect("127.0.0.1:7443") as connection:
+        voice = clients.VoiceId(connection)
+        async with voice.identify(rate=16_000) as stream:
+            async for frame in microphone():
+                await stream.send(frame)
+            outcome = await stream.finish()
+
+Messages that people meet are dataclasses from `selene_messages`; what travels are the generated stubs of `selene`.
+"""
+
+from clients.audit import Audit
+from clients.channel import Connection, InsecureToken, Tls, connect
+from clients.errors import SeleneError, Violation
+from clients.stream import DecisionStream, Outcome
+from clients.voiceid import Enrolled, VoiceId
+
+__all__ = [
+    "Audit",
+    "Connection",
+    "DecisionStream",
+    "Enrolled",
+    "InsecureToken",
+    "Outcome",
+    "SeleneError",
+    "Tls",
+    "Violation",
+    "VoiceId",
+    "connect",
+]

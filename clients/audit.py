@@ -1,0 +1,139 @@
+"""The audit trail from the client's side: list it, follow it without gaps, check it, read its signed checkpoint."""
+
+import sys
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import Message
+from selene.audit.v1 import service_pb2 as wire
+from selene.audit.v1 import service_pb2_grpc as rpc
+from selene_messages.selene.audit import v1
+from selene_messages.selene.common.v1 import PageRequest
+
+from clients import retry
+from clients.calls import D, UnaryMethod, ask
+from clients.channel import Connection
+from clients.errors import SeleneError, naming_errors
+from clients.retry import RetryPolicy
+from clients.stream import is_drop
+from clients.voiceid import CALL_TIMEOUT, DEVELOPMENT_TENANT
+from clients.wire import to_message, to_wire
+
+AUDIT_LEDGER: Final = "audit_events"
+_WATCH_SECONDS: Final = 590.0  # a server grants calls ten minutes; the watch goes on with the next call
+_GIVE_UP_SECONDS: Final = 60.0
+
+
+class Audit:
+    """The AuditService over one connection. Needs role `auditor` or `operator`; raises SeleneError."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        tenant_id: str = "",
+        policy: RetryPolicy | None = None,
+        timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        self.tenant_id = tenant_id or connection.claims().tenant_id or DEVELOPMENT_TENANT
+        self._connection = connection
+        self._policy = policy or RetryPolicy()
+        self._timeout = timeout
+        self._stub = rpc.AuditServiceStub(connection.channel)
+
+    async def list_events(
+        self,
+        *,
+        owner: str = "",
+        transition: str = "",
+        correlation_id: str = "",
+        session_id: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page_size: int = 100,
+    ) -> AsyncIterator[v1.ChainedEvent]:
+        """Events that agree with every filter set, oldest first."""
+        page_token = ""
+        while True:
+            message = v1.ListEventsRequest(
+                tenant_id=self.tenant_id,
+                owner=owner,
+                transition=transition,
+                correlation_id=correlation_id,
+                session_id=session_id,
+                since=since,
+                until=until,
+                page=PageRequest(page_size=page_size, page_token=page_token),
+            )
+            request = to_wire(message, wire.ListEventsRequest)
+            reply = await self._ask(self._stub.ListEvents, request, v1.ListEventsResponse)
+            for event in reply.events:
+                yield event
+            page_token = reply.page.next_page_token if reply.page else ""
+            if not page_token:
+                return
+
+    async def length(self) -> int:
+        """How many events the trail holds now, by its checkpoint; 0 when it is empty."""
+        try:
+            checkpoint = (await self.checkpoint()).checkpoint
+        except SeleneError as error:
+            if error.reason == "RESOURCE_NOT_FOUND":
+                return 0
+            raise
+        return checkpoint.tree_size if checkpoint else 0
+
+    async def watch(self, from_sequence: int = 0) -> AsyncIterator[v1.ChainedEvent]:
+        """Follows the trail from a sequence on, from now on for 0; no gap and no repeat across dropped connections."""
+        cursor = from_sequence or await self.length() + 1
+        while True:
+            call, response = await self._watch_from(cursor)
+            try:
+                with naming_errors():
+                    while response is not grpc.aio.EOF:
+                        cursor = response.event.event.sequence + 1
+                        yield to_message(response.event, v1.ChainedEvent)
+                        response = await call.read()
+            except SeleneError as error:
+                if not _goes_on(error):
+                    raise
+            finally:
+                call.cancel()
+
+    async def _watch_from(self, cursor: int) -> tuple[Any, Any]:
+        """A watch whose first event has come, however long that takes, as long as the server can be reached."""
+        alive = time.monotonic()
+
+        async def attempt(_: float) -> tuple[Any, Any]:
+            request = wire.WatchEventsRequest(tenant_id=self.tenant_id, from_sequence=cursor)
+            call = self._stub.WatchEvents(request, timeout=_WATCH_SECONDS, metadata=self._connection.metadata())
+            return call, await call.read()
+
+        def may_retry(error: SeleneError) -> bool:
+            nonlocal alive
+            if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                alive = time.monotonic()
+            return _goes_on(error) and time.monotonic() - alive < _GIVE_UP_SECONDS
+
+        policy = RetryPolicy(sys.maxsize, self._policy.first_wait, self._policy.longest_wait, _WATCH_SECONDS)
+        return await retry.call(attempt, within=float("inf"), policy=policy, may_retry=may_retry)
+
+    async def checkpoint(self, ledger: str = AUDIT_LEDGER) -> v1.GetCheckpointResponse:
+        """The latest signed checkpoint of `audit_events` or `artifacts_ledger`, with the public key that signed it."""
+        request = wire.GetCheckpointRequest(tenant_id=self.tenant_id, ledger=ledger)
+        return await self._ask(self._stub.GetCheckpoint, request, v1.GetCheckpointResponse)
+
+    async def verify(self) -> v1.VerifyLedgerResponse:
+        """Has the server recompute the whole chain. This trusts the server; `selene audit verify --store` does not."""
+        request = wire.VerifyLedgerRequest(tenant_id=self.tenant_id)
+        return await self._ask(self._stub.VerifyLedger, request, v1.VerifyLedgerResponse)
+
+    async def _ask(self, method: UnaryMethod, request: Message, reply: type[D]) -> D:
+        return await ask(self._connection, method, request, reply, within=self._timeout, policy=self._policy)
+
+
+def _goes_on(error: SeleneError) -> bool:
+    return is_drop(error) or error.code is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -1,0 +1,190 @@
+"""Why a call failed, readable: `google.rpc.Status` in the trailers becomes a SeleneError that says what to do next."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # ships no types
+
+DOMAIN: Final = "selene"
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+# What a person can do about each reason of the contract; `{key}` is a metadata key of that reason.
+NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "FIELD_INVALID": "correct the fields named here",
+        "INTERNAL_ERROR": "report incident {incident_id}; the server's log has the rest",
+        "OVERLOADED": "try again in {retry_after_ms} ms, with fewer streams at once",
+        "NOT_SERVING": "try again in a moment; the server is starting or stopping",
+        "DEADLINE_REQUIRED": "set a timeout of at most {max_s} s",
+        "DEADLINE_PASSED": "allow more time, or look at the server's load",
+        "CALL_CANCELLED": "call again if you still want the answer",
+        "TOKEN_MISSING": "give a token: --token-file, SELENE_TOKEN or client.toml",
+        "TOKEN_INVALID": "get a new token: `selene token issue` on the server ({cause})",
+        "TOKEN_EXPIRED": "get a new token: `selene token issue` on the server; `selene token show` tells the dates",
+        "TOKEN_WRONG_AUDIENCE": "get a token for {expected}",
+        "TENANT_MISMATCH": "use the token's own tenant (`selene token show`)",
+        "DEVICE_MISMATCH": "use the token's own device (`selene token show`)",
+        "SUBJECT_MISMATCH": "use a token of that person, or one with role service or operator",
+        "ROLE_REQUIRED": "use a token with one of the roles {any_of}",
+        "IDEMPOTENCY_KEY_REUSED": "use a new idempotency key for new content",
+        "RESOURCE_NOT_FOUND": "check the {resource} `{id}` and the tenant",
+        "PAGE_TOKEN_INVALID": "begin the list again from its first page",
+        "STORE_UNAVAILABLE": "nothing was changed; try again, or look at the server's store ({cause})",
+        "STREAM_CONFIG_EXPECTED": "send the config first, and only once",
+        "STREAM_SEQUENCE_BROKEN": "send frame {expected} next; frames count from 0 without gaps",
+        "AUDIO_UNDECODABLE": "check that the audio is what its format says ({cause}, frame {sequence})",
+        "STREAM_TOO_LONG": "cut the audio to {max_s} s or less",
+        "STREAM_IDLE": "send audio at least every {max_idle_s} s, or half-close",
+        "SESSION_NOT_RESUMABLE": "begin a new stream; a dropped one waits {window_s} s",
+        "CONTRACT_STAGE_REFUSED": "use generation {serves}: the tenant is at stage {stage}",
+        "CONSENT_REQUIRED": "name the person's consent: --consent REF",
+        "ENROLLMENT_INCOMPLETE": "add {clips_missing} more clips and {voiced_ms_missing} ms more speech",
+        "ENROLLMENT_CLOSED": "begin a new enrolment; this one is {state}",
+        "MODEL_UNAVAILABLE": "build the models on the server: `selene models build` ({cause})",
+        "STAGE_TRANSITION_INVALID": "move one stage at a time, from {from}",
+        "SETTING_AMBIGUOUS": "remove one of the two settings of equal precedence for {key}",
+        "SESSION_NOT_CONFIRMABLE": "confirm a stream that was decided and not yet confirmed",
+    }
+)
+
+# Errors of gRPC itself: no server of ours has spoken.
+_TRANSPORT_STEPS: Final[Mapping[grpc.StatusCode, str]] = MappingProxyType(
+    {
+        grpc.StatusCode.UNAVAILABLE: "check the target, whether the server runs (`selene up`) and whether it wants TLS",
+        grpc.StatusCode.DEADLINE_EXCEEDED: "allow more time (--timeout), or look at the network",
+        grpc.StatusCode.UNIMPLEMENTED: "check the target: this server does not serve the call",
+        grpc.StatusCode.RESOURCE_EXHAUSTED: "try again with fewer or smaller messages",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken field rule: the field's path and the rule in words."""
+
+    field: str
+    description: str
+
+
+class SeleneError(Exception):
+    """A call that was refused or failed.
+
+    ``reason`` is the name of an ErrorReason without its prefix, empty when gRPC itself failed; ``metadata`` holds the
+    keys that the contract lists for that reason. ``str()`` is one line with what to do next.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        *,
+        reason: str = "",
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        violations: tuple[Violation, ...] = (),
+    ) -> None:
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.metadata = dict(metadata)
+        self.violations = violations
+        super().__init__(self.one_line())
+
+    @property
+    def unreachable(self) -> bool:
+        """No server of ours answered."""
+        return self.code is grpc.StatusCode.UNAVAILABLE and not self.reason
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the server asks to wait; 0 when it does not say."""
+        text = self.metadata.get("retry_after_ms", "")
+        return int(text) / 1000 if text.isdecimal() else 0.0
+
+    @property
+    def next_step(self) -> str:
+        """What the reader can do about it; empty when nothing is known."""
+        if self.reason:
+            return NEXT_STEPS.get(self.reason, "").format_map(_Known(self.metadata))
+        return _TRANSPORT_STEPS.get(self.code, "")
+
+    def one_line(self) -> str:
+        """`REASON: message (field: rule; …). Next: …`, on one line."""
+        text = f"{self.reason or self.code.name}: {' '.join(self.message.split()) or 'no message'}"
+        if self.violations:
+            text += " (" + "; ".join(f"{v.field}: {v.description}" for v in self.violations) + ")"
+        return f"{text}. Next: {self.next_step}" if self.next_step else text
+
+    def document(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "error": {
+                "reason": self.reason,
+                "code": self.code.name,
+                "message": self.message,
+                "metadata": self.metadata,
+                "violations": [{"field": v.field, "description": v.description} for v in self.violations],
+                "next_step": self.next_step,
+            }
+        }
+
+
+class _Known(dict[str, str]):
+    """Metadata that prints `?` for a key that the server left out."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> SeleneError:
+    """The SeleneError in an error of grpc.aio. Details that do not decode, or are not ours, leave ``reason`` empty."""
+    status = _status_of(error)
+    if status is None:
+        return SeleneError(error.code(), error.details() or "")
+    info, violations = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        if detail.Is(info.DESCRIPTOR):
+            detail.Unpack(info)
+        elif detail.Is(violations.DESCRIPTOR):
+            detail.Unpack(violations)
+    ours = info.domain == DOMAIN
+    return SeleneError(
+        error.code(),
+        status.message or error.details() or "",
+        reason=info.reason if ours else "",
+        metadata=info.metadata if ours else {},
+        violations=tuple(Violation(v.field, v.description) for v in violations.field_violations),
+    )
+
+
+def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                return None
+    return None
+
+
+@contextmanager
+def naming_errors() -> Iterator[None]:
+    """Turns errors of grpc.aio inside it into SeleneError.
+
+    grpc.aio raises CancelledError when the *server* ends a call with CANCELLED; only a task that was itself cancelled
+    may keep it, or a dropped call would silently stop its caller.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc(error) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise SeleneError(grpc.StatusCode.CANCELLED, "the server cancelled the call") from None
