@@ -52,7 +52,7 @@ class Decisiveness(StrEnum):
 
 
 def gallery(user_ids: Sequence[str], embeddings: Floats, version: int) -> Gallery:
-    """Copy `embeddings` f32[N, D] into a gallery. Raises ValueError for a row that is no unit vector or a user twice."""
+    """Copy `embeddings` f32[N, D] into a gallery. Raises ValueError for a row that is no unit vector, a user twice."""
     if embeddings.ndim != 2 or len(user_ids) != len(embeddings):
         raise ValueError("one embedding a user, as rows")
     if len(set(user_ids)) != len(user_ids):

@@ -1,0 +1,99 @@
+"""Ask once: keys and rule."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from selene.voiceid.v2 import voiceid_pb2 as v2
+
+from servers.voiceid.ask_once import (
+    AskOncePolicy,
+    PromptScope,
+    budget_key,
+    cooldown_key,
+    eligible,
+    may_prompt,
+    may_retry,
+    user_scope_id,
+)
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SCOPE = PromptScope("acme", "user:ann", "phone", "s1", "BR-01")
+TEXT = st.text(max_size=6)
+SCOPES = st.builds(PromptScope, TEXT, TEXT, TEXT, TEXT, TEXT)
+
+
+def test_the_defaults_are_those_of_the_source():
+    policy = AskOncePolicy()
+    assert (policy.max_prompts_per_session, policy.max_retries_after_prompt) == (1, 1)
+    assert policy.cooldown == timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("tier", "used", "until", "step_up_pending"),
+    list(
+        product(
+            (*v2.IdentityTier.values(), 9),
+            (0, 1, 2),
+            (None, NOW - timedelta(seconds=1), NOW, NOW + timedelta(microseconds=1)),
+            (False, True),
+        )
+    ),
+)
+def test_may_prompt_is_the_formula(tier, used, until, step_up_pending):
+    expected = (
+        tier in (v2.IDENTITY_TIER_PROBABLE, v2.IDENTITY_TIER_UNKNOWN)
+        and used < 1
+        and (until is None or until <= NOW)
+        and not step_up_pending
+    )
+    granted = may_prompt(
+        tier,
+        prompts_used=used,
+        cooldown_until=until,
+        now=NOW,
+        step_up_pending=step_up_pending,
+        policy=AskOncePolicy(),
+    )
+    assert granted == expected
+    assert not granted or eligible(tier, step_up_pending=step_up_pending)
+
+
+@pytest.mark.parametrize(("retries", "allowed"), [(0, True), (1, False), (2, False)])
+def test_one_retry_follows_a_prompt(retries, allowed):
+    assert may_retry(retries, AskOncePolicy()) is allowed
+
+
+@pytest.mark.parametrize(
+    ("candidate", "owner", "scope"),
+    [
+        ("ann", "bob", "user:ann"),
+        ("", "bob", "user:bob"),
+        ("", "", "anon_device_scope"),
+        ("anon_device_scope", "", "user:anon_device_scope"),
+    ],
+)
+def test_the_user_scope_resolves_candidate_then_owner_then_device(candidate, owner, scope):
+    assert user_scope_id(candidate, owner) == scope
+
+
+@pytest.mark.parametrize("field", ["tenant_id", "user_scope_id", "device_id", "session_id", "voice_branch_id"])
+def test_every_field_is_part_of_the_keys_but_the_session_of_the_cooldown(field):
+    other = replace(SCOPE, **{field: "other"})
+    assert budget_key(other) != budget_key(SCOPE)
+    assert (cooldown_key(other) == cooldown_key(SCOPE)) == (field == "session_id")
+
+
+@given(SCOPES, SCOPES)
+def test_two_scopes_share_a_budget_only_when_they_are_the_same(a, b):
+    assert (budget_key(a) == budget_key(b)) == (a == b)
+    assert budget_key(a) != cooldown_key(a)
+
+
+def test_moving_a_letter_between_fields_changes_the_key():
+    assert budget_key(replace(SCOPE, device_id="ab", session_id="c")) != budget_key(
+        replace(SCOPE, device_id="a", session_id="bc")
+    )
