@@ -19,7 +19,7 @@ class FitFailed(ValueError):
     """The optimiser ended without a finite answer."""
 
 
-def fit_calibration(trials: Trials, *, prior: float, l2: float = 1e-6) -> Calibration:
+def fit_calibration(trials: Trials, *, prior: float, l2: float = 1e-7) -> Calibration:
     """The `Calibration` that minimises the cross-entropy of the trials at `prior`, each class weighing as the prior
     says.
 
@@ -86,10 +86,7 @@ def llrs(calibration: Calibration, trials: Trials) -> Floats:
     """`fusion.log_likelihood_ratio` of every trial, ``[n]``. ValueError when a model of the calibration has no
     cosines.
     """
-    missing = [model for model in calibration.models if model not in trials.models]
-    if missing:
-        raise ValueError(f"the trials have no cosines of {', '.join(missing)}")
-    cosines = trials.cosines[:, [trials.models.index(model) for model in calibration.models]]
+    cosines = trials.of_models(calibration.models).cosines
     clipped = np.clip(trials.seconds, calibration.min_seconds, calibration.max_seconds)
     t = np.log(clipped / calibration.reference_seconds)
     slopes = np.asarray(calibration.weights) + t[:, None] * np.asarray(calibration.duration_weights)

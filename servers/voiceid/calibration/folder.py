@@ -227,6 +227,9 @@ def _roles(clips: Sequence[Clip], voiced: dict[Clip, float], plan: Plan) -> list
         return [_Role(clip, whole, _cuts(0.0, voiced[clip], plan), split=False) for clip in clips]
     clip = max(clips, key=lambda one: voiced[one])
     half = voiced[clip] / 2.0
+    # Pieces shorter than any utterance would make a profile that is never deployed.
+    if half / most < min(plan.durations):
+        return []
     pieces = tuple(Cut(half * index / most, half / most) for index in range(most))
     return [_Role(clip, pieces, _cuts(half, voiced[clip], plan), split=True)]
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from servers.voiceid.calibration.bounds import clopper_pearson
 from servers.voiceid.calibration.metrics import Flags, Floats
-from servers.voiceid.calibration.trials import Codes, Trials
+from servers.voiceid.calibration.trials import Codes, Trials, condition_order
 from servers.voiceid.fusion import BASIS_POINTS, score_bp
 from servers.voiceid.policy import DecisionPolicy
 
@@ -28,8 +29,9 @@ class Targets:
     # §38.1 FAR upper bound of a claimed identity, and the looser rate of one that is only probable.
     high_far: float = 0.001
     mid_far: float = 0.01
-    # A speaker below CONF_MID is a close competitor when only this share of impostors scores as high.
-    close_far: float = 0.05
+    # However well the trials separate, an identity is claimed only when it is this likely at the pack's prior.
+    high_posterior: float = 0.9
+    mid_posterior: float = 0.5
     # A signed-in owner may be turned away this often.
     owner_frr: float = 0.01
     # Net speech decides nothing when fewer genuine trials than this pass at `mid_far`.
@@ -44,12 +46,23 @@ class Targets:
     confidence: float = 0.95
 
 
+class Basis(StrEnum):
+    """What fixed a setting."""
+
+    IMPOSTORS = "IMPOSTORS"
+    GENUINE = "GENUINE"
+    SEARCHES = "SEARCHES"
+    LADDER = "LADDER"
+    POSTERIOR = "POSTERIOR"
+
+
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """Where one setting comes from: the target, what the trials show at the value, its upper bound, and whether the
-    bound keeps the target (`proven`) or the trials are too few for it."""
+    """Where one setting comes from: what fixed it (`basis`), the target, what the trials show at the value, its upper
+    bound, and whether the bound keeps the target (`proven`) or the trials are too few for it."""
 
     setting: str
+    basis: Basis
     value: float
     target: float
     observed: float
@@ -73,6 +86,14 @@ class Searches:
         return self.wrong >= self.right
 
 
+def _derived(
+    setting: str, basis: Basis, value: float, target: float, counted: tuple[int, int], targets: Targets
+) -> Derivation:
+    errors, total = counted
+    upper = clopper_pearson(errors, total, confidence=targets.confidence).upper
+    return Derivation(setting, basis, value, target, errors / total, upper, total, upper <= target)
+
+
 def derive_policy(
     trials: Trials, fused: Floats, prune: Floats, *, prior: float, targets: Targets
 ) -> tuple[DecisionPolicy, tuple[Derivation, ...]]:
@@ -84,9 +105,8 @@ def derive_policy(
     """
     floor, decided = _enough_speech(trials, fused, targets)
     trials, fused, prune = trials.where(decided), fused[decided], prune[decided]
-    high = _above_impostors("conf_high_bp", trials, fused, targets.high_far, prior, targets)
-    mid = _above_impostors("conf_mid_bp", trials, fused, targets.mid_far, prior, targets)
-    close = _above_impostors("close_competitor_floor_bp", trials, fused, targets.close_far, prior, targets)
+    high = _above_impostors("conf_high_bp", trials, fused, (targets.high_far, targets.high_posterior), prior, targets)
+    mid = _above_impostors("conf_mid_bp", trials, fused, (targets.mid_far, targets.mid_posterior), prior, targets)
     gray = _gray_zone(searches(trials, fused), int(mid.value), prior, targets)
     owner = _owner(trials, fused, int(mid.value), prior, targets)
     stage1 = _stage1(trials, prune, int(high.value), prior, targets)
@@ -97,20 +117,21 @@ def derive_policy(
         min_margin_bp=int(gray.value),
         # A competitor inside the gray zone is one that the margin cannot tell apart: the same closeness.
         close_competitor_margin_bp=int(gray.value),
-        close_competitor_floor_bp=min(int(close.value), int(mid.value)),
+        # Whoever scores as low as hardly any genuine speaker does is no competitor.
+        close_competitor_floor_bp=int(owner.value),
         owner_reject_bp=int(owner.value),
         min_voiced_seconds=floor.value,
         stage1_high_llr=settings.get("stage1_high_llr"),
         stage1_margin_llr=settings.get("stage1_margin_llr"),
         stage1_low_llr=settings.get("stage1_low_llr"),
     )
-    return policy, (high, mid, close, gray, owner, floor, *stage1)
+    return policy, (high, mid, gray, owner, floor, *stage1)
 
 
 def searches(trials: Trials, scores: Floats) -> Searches:
     """The searches in trials that know their utterance: everyone it was compared with is the gallery, by best profile.
 
-    An utterance without its own speaker or without another one in the gallery is none.
+    An utterance without its own speaker, or without another one, in the gallery is none.
     """
     known = trials.utterance >= 0
     size = int(trials.utterance.max(initial=-1)) + 1
@@ -123,9 +144,15 @@ def searches(trials: Trials, scores: Floats) -> Searches:
 
 
 def _conditions(trials: Trials) -> list[tuple[Codes, float]]:
-    """Indices and least net speech of every condition, speech rising."""
+    """Positions and net speech of every condition, speech rising."""
     groups = [np.flatnonzero(trials.condition == code) for code in np.unique(trials.condition)]
-    return sorted(((group, float(trials.seconds[group].min())) for group in groups), key=lambda pair: pair[1])
+    return sorted(((group, speech_of(trials.where(group))) for group in groups), key=lambda pair: pair[1])
+
+
+def speech_of(trials: Trials) -> float:
+    """Net speech that trials of one condition stand for: the duration it names, or else the least of them."""
+    seconds = condition_order(trials.conditions[int(trials.condition[0])])[0]
+    return seconds if math.isfinite(seconds) else float(trials.seconds.min())
 
 
 def _enough_speech(trials: Trials, scores: Floats, targets: Targets) -> tuple[Derivation, Flags]:
@@ -139,9 +166,8 @@ def _enough_speech(trials: Trials, scores: Floats, targets: Targets) -> tuple[De
         if total == 0 or 1.0 - rejected / total < targets.min_tar:
             break
         decided[group] = True
-        upper = clopper_pearson(rejected, total, confidence=targets.confidence).upper
-        frr, limit = rejected / total, 1.0 - targets.min_tar
-        found = Derivation("min_voiced_seconds", seconds, limit, frr, upper, total, upper <= limit)
+        counted = (rejected, total)
+        found = _derived("min_voiced_seconds", Basis.GENUINE, seconds, 1.0 - targets.min_tar, counted, targets)
     if found is None:
         raise NoUsableLimits(
             f"at no duration do {targets.min_tar:.0%} of the genuine trials pass"
@@ -159,23 +185,27 @@ def _rejected_at_far(scores: Floats, genuine: Flags, far: float) -> tuple[int, i
 
 
 def _above_impostors(
-    setting: str, trials: Trials, scores: Floats, far: float, prior: float, targets: Targets
+    setting: str, trials: Trials, scores: Floats, goal: tuple[float, float], prior: float, targets: Targets
 ) -> Derivation:
-    """The lowest score in basis points whose FAR has its upper bound at or below `far`, at every condition.
+    """The lowest score in basis points, at least the goal's posterior, whose FAR has its upper bound at or below the
+    goal's.
 
-    Where a condition has too few impostors for that, not one of them may pass, and the target counts as unproven.
+    At every condition. Where one has too few impostors for that, not one may pass, and the target counts as unproven.
     """
-    strictest = max(
-        (_allowed(scores[group][~trials.genuine[group]], far, targets.confidence) for group, _ in _conditions(trials)),
-        key=lambda found: found[0],
-    )
-    threshold, passed, total = strictest
+    far, least_posterior = goal
+    impostors = [scores[group][~trials.genuine[group]] for group, _ in _conditions(trials)]
+    in_the_way = max(_allowed(one, far, targets.confidence)[0] for one in impostors)
     # The first score in basis points, rounded down as decisions are, that the impostor in the way does not reach.
-    value = score_bp(threshold, prior) + 1
+    by_far, by_posterior = score_bp(in_the_way, prior) + 1, math.ceil(BASIS_POINTS * least_posterior)
+    value = max(by_far, by_posterior)
     if value > BASIS_POINTS:
         raise NoUsableLimits(f"{setting}: impostors score {BASIS_POINTS} basis points; no threshold keeps them out")
-    upper = clopper_pearson(passed, total, confidence=targets.confidence).upper
-    return Derivation(setting, value, far, passed / total, upper, total, upper <= far)
+    basis = Basis.IMPOSTORS if by_far >= by_posterior else Basis.POSTERIOR
+    derived = [
+        _derived(setting, basis, value, far, (int((points(one, prior) >= value).sum()), one.size), targets)
+        for one in impostors
+    ]
+    return max(derived, key=lambda one: one.upper)
 
 
 def _allowed(impostors: Floats, far: float, confidence: float) -> tuple[float, int, int]:
@@ -190,20 +220,24 @@ def _allowed(impostors: Floats, far: float, confidence: float) -> tuple[float, i
 def _gray_zone(found: Searches, mid_bp: int, prior: float, targets: Targets) -> Derivation:
     """The margin below which a first place proves nothing (§38.2), from searches whose winner reaches CONF_MID."""
     best, other = np.maximum(found.right, found.wrong), np.minimum(found.right, found.wrong)
-    named = _points(best, prior) >= mid_bp
-    margins = _points(best, prior)[named] - _points(other, prior)[named]
+    named = points(best, prior) >= mid_bp
+    margins = points(best, prior)[named] - points(other, prior)[named]
     lost = found.lost[named]
     if lost.all():
-        raise NoUsableLimits("min_margin_bp: no search of a known utterance names the right speaker")
+        raise NoUsableLimits("min_margin_bp: no utterance that is known by name finds the right speaker")
     bearable = float(np.quantile(margins[~lost], targets.gray_abstain, method="lower"))
-    needed = float(np.quantile(margins[lost], targets.gray_wrong, method="higher")) + 1.0 if lost.any() else bearable
-    value = max(1.0, math.floor(min(needed, bearable)))
-    escaped, total = int((margins[lost] >= value).sum()), int(lost.size)
-    upper = clopper_pearson(escaped, total, confidence=targets.confidence).upper
-    return Derivation("min_margin_bp", value, 1.0 - targets.gray_wrong, escaped / total, upper, total, bool(lost.any()))
+    # Without a wrong first place: a lead that wrong speakers reach from nothing by chance is none.
+    telling = margins[lost] if lost.any() else points(other, prior)[named]
+    needed = float(np.quantile(telling, targets.gray_wrong, method="higher")) + 1.0
+    # Alone in a gallery, a speaker leads by the whole score: a wider zone would only raise CONF_MID.
+    value = max(1.0, min(needed, bearable, float(mid_bp)))
+    basis = Basis.LADDER if value == mid_bp else Basis.GENUINE if value == bearable else Basis.SEARCHES
+    escaped = int((margins[lost] >= value).sum())
+    return _derived("min_margin_bp", basis, value, 1.0 - targets.gray_wrong, (escaped, lost.size), targets)
 
 
-def _points(scores: Floats, prior: float) -> Floats:
+def points(scores: Floats, prior: float) -> Floats:
+    """`fusion.score_bp` of every LLR, ``[n]``."""
     return np.array([score_bp(score, prior) for score in scores.tolist()], np.float64)
 
 
@@ -214,13 +248,10 @@ def _owner(trials: Trials, scores: Floats, mid_bp: int, prior: float, targets: T
     genuine = [scores[group][trials.genuine[group]] for group, _ in _conditions(trials)]
     lowest = min(float(np.quantile(one, targets.owner_frr, method="lower")) for one in genuine if one.size)
     value = min(score_bp(lowest, prior), mid_bp)
-    pooled = np.concatenate(genuine)
-    turned_away = int((_points(pooled, prior) < value).sum())
-    upper = clopper_pearson(turned_away, pooled.size, confidence=targets.confidence).upper
-    share = turned_away / pooled.size
-    return Derivation(
-        "owner_reject_bp", value, targets.owner_frr, share, upper, pooled.size, upper <= targets.owner_frr
-    )
+    basis = Basis.LADDER if value == mid_bp else Basis.GENUINE
+    pooled = points(np.concatenate(genuine), prior)
+    counted = (int((pooled < value).sum()), pooled.size)
+    return _derived("owner_reject_bp", basis, value, targets.owner_frr, counted, targets)
 
 
 def _stage1(trials: Trials, scores: Floats, high_bp: int, prior: float, targets: Targets) -> Sequence[Derivation]:
@@ -229,56 +260,33 @@ def _stage1(trials: Trials, scores: Floats, high_bp: int, prior: float, targets:
 
 
 def _stage1_high(trials: Trials, scores: Floats, high_bp: int, prior: float, targets: Targets) -> Sequence[Derivation]:
-    strictest = max(
-        (
-            _allowed(scores[group][~trials.genuine[group]], targets.stage1_far, targets.confidence)
-            for group, _ in _conditions(trials)
-        ),
-        key=lambda found: found[0],
+    impostors = [scores[group][~trials.genuine[group]] for group, _ in _conditions(trials)]
+    in_the_way, passed, total = max(
+        (_allowed(one, targets.stage1_far, targets.confidence) for one in impostors), key=lambda found: found[0]
     )
-    threshold, passed, total = strictest
-    upper = clopper_pearson(passed, total, confidence=targets.confidence).upper
-    found = searches(trials, scores)
-    if upper > targets.stage1_far or not found.right.size:
-        return ()
     # Never below the score that the ladder calls HIGH, or a decisive first stage would claim more than the second.
-    log_odds = math.log(high_bp) - math.log(max(BASIS_POINTS - high_bp, 1))
-    value = max(math.nextafter(threshold, math.inf), log_odds - math.log(prior) + math.log1p(-prior))
-    high = Derivation("stage1_high_llr", value, targets.stage1_far, passed / total, upper, total, True)
+    ladder = math.log(high_bp) - math.log(max(BASIS_POINTS - high_bp, 1)) - math.log(prior) + math.log1p(-prior)
+    by_far = math.nextafter(in_the_way, math.inf)
+    basis = Basis.IMPOSTORS if by_far >= ladder else Basis.LADDER
+    far, counted = targets.stage1_far, (passed, total)
+    high = _derived("stage1_high_llr", basis, max(by_far, ladder), far, counted, targets)
+    found = searches(trials, scores)
+    if not high.proven or not found.right.size:
+        return ()
     margins = np.abs(found.right - found.wrong)
-    lost = found.lost
-    margin = (
-        float(np.quantile(margins[lost], targets.gray_wrong, method="higher"))
-        if lost.any()
-        else float(np.quantile(margins, targets.gray_abstain, method="lower"))
-    )
-    escaped = int((lost & (margins > margin) & (np.maximum(found.right, found.wrong) >= value)).sum())
-    beyond = clopper_pearson(escaped, lost.size, confidence=targets.confidence).upper
-    share = escaped / lost.size
-    return (
-        high,
-        Derivation(
-            "stage1_margin_llr",
-            math.nextafter(margin, math.inf),
-            targets.stage1_far,
-            share,
-            beyond,
-            lost.size,
-            beyond <= targets.stage1_far,
-        ),
-    )
+    telling = np.quantile(margins[found.lost], targets.gray_wrong, method="higher") if found.lost.any() else 0.0
+    margin = math.nextafter(float(telling), math.inf)
+    claimed = (margins >= margin) & (np.maximum(found.right, found.wrong) >= high.value)
+    counted = (int((found.lost & claimed).sum()), found.lost.size)
+    return (high, _derived("stage1_margin_llr", Basis.SEARCHES, margin, far, counted, targets))
 
 
 def _stage1_low(trials: Trials, scores: Floats, targets: Targets) -> Sequence[Derivation]:
-    """Genuine trials, upside down, are the impostors of a search for the unknown."""
+    """Where hardly any genuine trial is found: upside down, genuine trials are the impostors of being unknown."""
     genuine = [-scores[group][trials.genuine[group]] for group, _ in _conditions(trials)]
-    strictest = max(
-        (_allowed(one, targets.stage1_frr, targets.confidence) for one in genuine if one.size),
-        key=lambda found: found[0],
+    in_the_way, passed, total = max(
+        (_allowed(one, targets.stage1_frr, targets.confidence) for one in genuine), key=lambda found: found[0]
     )
-    threshold, passed, total = strictest
-    upper = clopper_pearson(passed, total, confidence=targets.confidence).upper
-    if upper > targets.stage1_frr:
-        return ()
-    value = math.nextafter(-threshold, -math.inf)
-    return (Derivation("stage1_low_llr", value, targets.stage1_frr, passed / total, upper, total, True),)
+    value = math.nextafter(-in_the_way, -math.inf)
+    low = _derived("stage1_low_llr", Basis.GENUINE, value, targets.stage1_frr, (passed, total), targets)
+    return (low,) if low.proven else ()

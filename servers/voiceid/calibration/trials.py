@@ -96,8 +96,10 @@ class Trials:
     def __len__(self) -> int:
         return int(self.genuine.size)
 
-    def where(self, chosen: Flags) -> Trials:
-        """The trials of a mask ``[n]``; the tuples stay, so codes keep their meaning."""
+    def where(self, chosen: Flags | Codes) -> Trials:
+        """The trials of a mask ``[n]``, or of positions, in their order; the tuples stay, so codes keep their
+        meaning.
+        """
         columns = (
             "cosines",
             "seconds",
@@ -111,6 +113,14 @@ class Trials:
             "same_session",
         )
         return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
+
+    def of_models(self, models: Sequence[str]) -> Trials:
+        """The same trials with the cosines of `models` only, in that order. ValueError for a model that has none."""
+        missing = [model for model in models if model not in self.models]
+        if missing:
+            raise ValueError(f"the trials have no cosines of {', '.join(missing)}")
+        chosen = [self.models.index(model) for model in models]
+        return replace(self, models=tuple(models), cosines=self.cosines[:, chosen])
 
     def scored(self, scores: Floats) -> Scored:
         """`scores` ``[n]`` of these trials, ready for the metrics; speakers are renumbered to those that occur."""

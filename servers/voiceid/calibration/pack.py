@@ -1,0 +1,352 @@
+"""Threshold packs, `VOICEID_THRESHOLD_PACK_V1` (VID-4, VID-11, §38.1): canonical, signed, and no more than they can
+prove.
+
+The canonical bytes are RFC 8785 JSON; `package_hash` is their SHA-256 and the Ed25519 signature is over that hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from servers.voiceid.calibration.limits import Basis
+from servers.voiceid.fusion import Calibration
+from servers.voiceid.policy import DecisionPolicy, Setting, Thresholds
+
+ARTIFACT_TYPE: Final = "VOICEID_THRESHOLD_PACK_V1"
+FORMAT: Final = 1
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class PackFault(StrEnum):
+    """Why a pack is refused; stable, for programs."""
+
+    NOT_JSON = "NOT_JSON"
+    NOT_CANONICAL = "NOT_CANONICAL"
+    VERSION_UNKNOWN = "VERSION_UNKNOWN"
+    FIELD_INVALID = "FIELD_INVALID"
+    HASH_MISMATCH = "HASH_MISMATCH"
+    SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    KEY_UNKNOWN = "KEY_UNKNOWN"
+    MODELS_DIFFER = "MODELS_DIFFER"
+
+
+class PackError(ValueError):
+    """A pack was refused: `reason` is for programs, the message for people."""
+
+    def __init__(self, reason: PackFault, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+
+
+class PackStatus(StrEnum):
+    """CANDIDATE passed every gate of §38.1; PROVISIONAL did not, and its CONFIRMED counts as PROBABLE."""
+
+    CANDIDATE = "CANDIDATE"
+    PROVISIONAL = "PROVISIONAL"
+
+
+class ReasonCode(StrEnum):
+    """Why a pack is PROVISIONAL."""
+
+    GENUINE_TRIALS_TOO_FEW = "GENUINE_TRIALS_TOO_FEW"
+    IMPOSTOR_TRIALS_TOO_FEW = "IMPOSTOR_TRIALS_TOO_FEW"
+    GENUINE_SAME_SESSION = "GENUINE_SAME_SESSION"
+    TAR_LOWER_BOUND = "TAR_LOWER_BOUND"
+    FAR_UPPER_BOUND = "FAR_UPPER_BOUND"
+    FRR_UPPER_BOUND = "FRR_UPPER_BOUND"
+    TARGET_UNPROVEN = "TARGET_UNPROVEN"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Measured(_Strict):
+    """A rate, or an error rate, with its 95 % bounds."""
+
+    value: Rate
+    lower: Rate
+    upper: Rate
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Measured:
+        if not self.lower <= self.upper:
+            raise ValueError("lower exceeds upper")
+        return self
+
+
+class OperatingPoint(_Strict):
+    """Rates at one threshold of the ladder."""
+
+    threshold_bp: Annotated[int, Field(ge=0, le=10_000)]
+    tar: Measured
+    frr: Measured
+    far: Measured
+
+
+class CohortRow(_Strict):
+    """What the frozen holdout shows for one cohort (§38.3) at one length of speech, with profiles of `clips` clips."""
+
+    language: str
+    accent_band: str
+    device_class: str
+    noise_class: str
+    condition: Name
+    clips: Annotated[int, Field(ge=1)]
+    genuine: Count
+    genuine_same_session: Count
+    impostor: Count
+    speakers: Count
+    genuine_speakers: Count
+    eer: Measured | None
+    high: OperatingPoint | None
+    mid: OperatingPoint | None
+    # Whether promotion depends on this row: speech long enough to decide, profiles as deployed.
+    gated: bool
+
+
+class Reason(_Strict):
+    """One gate that failed: what was observed against what is required, and where."""
+
+    code: ReasonCode
+    where: Name
+    observed: float
+    required: float
+
+
+class Derived(_Strict):
+    """Where one setting of the policy comes from; see `limits.Derivation`."""
+
+    setting: Name
+    basis: Basis
+    value: float
+    target: float
+    observed: Rate
+    upper: Rate
+    trials: Count
+    proven: bool
+
+
+class Input(_Strict):
+    """A file or folder that the pack was made from. A folder's hash is that of its `sha256sum` listing."""
+
+    name: Name
+    sha256: Digest
+    items: Count
+
+
+class Data(_Strict):
+    """Provenance: what was heard, who calibrated, who only measured."""
+
+    inputs: Annotated[list[Input], Field(min_length=1)]
+    unusable_clips: Count
+    calibration_speakers: Count
+    holdout_speakers: Count
+    # SHA-256 over the holdout's names, sorted, one a line: the frozen set (§38.8).
+    holdout_sha256: Digest
+    split_salt: str
+    calibration_trials: Count
+    holdout_trials: Count
+
+
+class FittedMap(_Strict):
+    """`fusion.Calibration`, field by field."""
+
+    models: Annotated[list[Name], Field(min_length=1)]
+    weights: list[float]
+    bias: float
+    duration_bias: float
+    duration_weights: list[float]
+    min_seconds: float
+    max_seconds: float
+    reference_seconds: float
+    prior: float
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> FittedMap:
+        """The same numbers, as JSON holds them."""
+        fields = asdict(calibration).items()
+        return cls.model_validate({name: list(value) if isinstance(value, tuple) else value for name, value in fields})
+
+    def calibration(self) -> Calibration:
+        """ValueError when the numbers make no calibration."""
+        return Calibration(
+            models=tuple(self.models),
+            weights=tuple(self.weights),
+            bias=self.bias,
+            duration_bias=self.duration_bias,
+            duration_weights=tuple(self.duration_weights),
+            min_seconds=self.min_seconds,
+            max_seconds=self.max_seconds,
+            reference_seconds=self.reference_seconds,
+            prior=self.prior,
+        )
+
+
+class Quality(_Strict):
+    """The LLRs of the holdout: Cllr in bits against its minimum, detection cost at the pack's prior against its
+    minimum.
+    """
+
+    cllr: float
+    min_cllr: float
+    act_dcf: float
+    min_dcf: float
+
+
+class ThresholdPack(_Strict):
+    """The whole pack. `policy` and both maps are checked by the rules that will use them."""
+
+    artifact_type: Literal["VOICEID_THRESHOLD_PACK_V1"]
+    format: Literal[1]
+    version: Annotated[int, Field(ge=1)]
+    status: PackStatus
+    reasons: list[Reason]
+    cohort: Name
+    note: str
+    model_set_hash: Digest
+    prune: FittedMap
+    fused: FittedMap
+    policy: dict[str, int | float | bool | None]
+    derivations: list[Derived]
+    quality: Quality
+    cohorts: Annotated[list[CohortRow], Field(min_length=1)]
+    bounds: Name
+    data: Data
+    tool: Name
+    created_at: AwareDatetime
+
+    @model_validator(mode="after")
+    def _whole(self) -> ThresholdPack:
+        self.thresholds()
+        if (self.status is PackStatus.PROVISIONAL) != bool(self.reasons):
+            raise ValueError("a pack is PROVISIONAL exactly when it lists reasons")
+        return self
+
+    @property
+    def ref(self) -> str:
+        """``VOICEID_THRESHOLD_PACK_V1@version``."""
+        return f"{self.artifact_type}@{self.version}"
+
+    def thresholds(self) -> Thresholds:
+        """The pack as a decision uses it."""
+        settings: dict[str, Setting] = dict(self.policy)
+        return Thresholds(
+            pack_ref=self.ref,
+            cohort=self.cohort,
+            provisional=self.status is PackStatus.PROVISIONAL,
+            policy=DecisionPolicy.from_mapping(settings),
+            prune=self.prune.calibration(),
+            fused=self.fused.calibration(),
+        )
+
+    def canonical(self) -> bytes:
+        """RFC 8785 JSON."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPack:
+    """Canonical bytes, their SHA-256, the Ed25519 signature over it and the name of the key."""
+
+    canonical_json: bytes
+    package_hash: bytes
+    signature: bytes
+    signing_key_id: str
+
+
+def sign(pack: ThresholdPack, key: Ed25519PrivateKey, key_id: str) -> SignedPack:
+    """Sign the canonical bytes' hash."""
+    canonical = pack.canonical()
+    digest = hashlib.sha256(canonical).digest()
+    return SignedPack(canonical, digest, key.sign(digest), key_id)
+
+
+def verify(signed: SignedPack, keys: dict[str, Ed25519PublicKey], *, model_set_hash: bytes | None) -> ThresholdPack:
+    """The pack, once key, hash, signature, form and models (unless None) have been checked, in this order. PackError.
+    """
+    key = keys.get(signed.signing_key_id)
+    if key is None:
+        raise PackError(PackFault.KEY_UNKNOWN, f"no key is named {signed.signing_key_id!r}")
+    if hashlib.sha256(signed.canonical_json).digest() != signed.package_hash:
+        raise PackError(PackFault.HASH_MISMATCH, "the pack's bytes do not have its hash")
+    try:
+        key.verify(signed.signature, signed.package_hash)
+    except InvalidSignature as error:
+        raise PackError(PackFault.SIGNATURE_INVALID, "the signature does not verify") from error
+    pack = parse(signed.canonical_json)
+    if model_set_hash is not None and pack.model_set_hash != model_set_hash.hex():
+        raise PackError(PackFault.MODELS_DIFFER, "the pack was calibrated for other models than those loaded")
+    return pack
+
+
+def parse(canonical_json: bytes) -> ThresholdPack:
+    """A pack from its canonical bytes. PackError: NOT_JSON, VERSION_UNKNOWN, FIELD_INVALID, NOT_CANONICAL."""
+    try:
+        content = json.loads(canonical_json)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise PackError(PackFault.NOT_JSON, "the pack is not JSON") from error
+    if not isinstance(content, dict):
+        raise PackError(PackFault.NOT_JSON, "the pack is not a JSON object")
+    kind = (content.get("artifact_type"), content.get("format"))
+    if kind != (ARTIFACT_TYPE, FORMAT) or isinstance(content.get("format"), bool):
+        raise PackError(PackFault.VERSION_UNKNOWN, f"{kind[0]!r} of format {kind[1]!r} is not known here")
+    try:
+        # From JSON, so that strictness admits what JSON has to write as strings: times and enums.
+        pack = ThresholdPack.model_validate_json(canonical_json)
+    except ValidationError as error:
+        raise PackError(PackFault.FIELD_INVALID, _first(error)) from error
+    if pack.canonical() != canonical_json:
+        raise PackError(PackFault.NOT_CANONICAL, "the pack's bytes are not canonical JSON")
+    return pack
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'pack'}: {first['msg']}"
+
+
+class _Envelope(_Strict):
+    canonical_json: str
+    package_hash: Digest
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+    signing_key_id: Name
+
+
+def to_file(signed: SignedPack) -> bytes:
+    """The signed pack as one JSON document; the canonical bytes are a string in it, so nothing reformats them."""
+    envelope = _Envelope(
+        canonical_json=signed.canonical_json.decode(),
+        package_hash=signed.package_hash.hex(),
+        signature=signed.signature.hex(),
+        signing_key_id=signed.signing_key_id,
+    )
+    return envelope.model_dump_json(indent=2).encode() + b"\n"
+
+
+def from_file(content: bytes) -> SignedPack:
+    """The inverse of `to_file`; nothing is verified yet. PackError: NOT_JSON, FIELD_INVALID."""
+    try:
+        envelope = _Envelope.model_validate_json(content)
+    except ValidationError as error:
+        fault = PackFault.NOT_JSON if error.errors()[0]["type"] == "json_invalid" else PackFault.FIELD_INVALID
+        raise PackError(fault, _first(error)) from error
+    return SignedPack(
+        canonical_json=envelope.canonical_json.encode(),
+        package_hash=bytes.fromhex(envelope.package_hash),
+        signature=bytes.fromhex(envelope.signature),
+        signing_key_id=envelope.signing_key_id,
+    )
