@@ -7,10 +7,9 @@ from datetime import UTC
 
 from selene.audit.v1.audit_pb2 import Checkpoint
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from store.access import Clock
-from store.engine import Database
+from store.engine import Database, insert_into
 from store.keys import SigningKey, signature_holds
 from store.ledger import head_of
 from store.schema import LEDGERS, chain_heads, checkpoints
@@ -67,10 +66,9 @@ class Checkpoints:
         return [Checkpoint.FromString(row.canonical) for row in rows]
 
     async def _keep(self, checkpoint: Checkpoint) -> None:
-        insert = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
-        statement = insert(checkpoints).values(checkpoint_columns(checkpoint))
-        async with self._database.writer.begin() as connection:
-            await connection.execute(statement.on_conflict_do_nothing())
+        statement = insert_into(checkpoints, self._database.dialect).values(checkpoint_columns(checkpoint))
+        async with self._database.writer.begin() as session:
+            await session.execute(statement.on_conflict_do_nothing())
 
 
 def checkpoint_columns(checkpoint: Checkpoint) -> dict[str, object]:

@@ -2,26 +2,34 @@
 
 SQLite has a single writer. Transactions that queue up while one is being written share its commit (group commit): each
 runs in its own savepoint, and none is acknowledged before the shared fsync. PostgreSQL does the same by itself.
+
+SQLite runs in threads of our own, one statement a hop: an async driver hops four times for the same statement.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import URL, Executable, Row, event, make_url
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from store.access import Reads, Written
 from store.errors import StoreUnavailable, Unavailability
 
 T = TypeVar("T")
+Parameters = Sequence[Mapping[str, Any]] | None
 
 STREAM_ROWS = 512
+# Any constant does: the key under which PostgreSQL lets one process at a time migrate.
+EXCLUSIVE_LOCK = 0x53454C454E45
 SQLITE_LOCKED = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
 SQLITE_FULL = 13
 SQLITE_MEANS_UNAVAILABLE = frozenset(
@@ -32,14 +40,34 @@ POSTGRES_LOCKED = frozenset({"55P03", "40P01", "40001", "57014"})
 POSTGRES_MEANS_UNAVAILABLE = ("08", "53", "57P", "58", "3D", "28")
 
 
+class Session(Protocol):
+    """One running transaction's connection. A statement runs to its end even when its caller is cancelled."""
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> Written:
+        """Run a statement to its end. Errors are the driver's."""
+
+    def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+        """Rows, a few at a time."""
+
+
 class Writer(Protocol):
     """Hands out transactions that are durable when the block ends without an exception."""
 
-    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction. StoreUnavailable from the block's end where it could not be made durable."""
+    def begin(self) -> AbstractAsyncContextManager[Session]:
+        """A transaction. StoreUnavailable, also from the block's end where it could not be made durable."""
+
+    async def exclusively(self, work: Callable[[Connection], None]) -> None:
+        """Run synchronous work, such as a migration, in one transaction that no other process runs beside."""
 
     async def close(self) -> None:
-        """Finish what runs."""
+        """Finish what runs and close every connection."""
+
+
+class Reader(Reads, Protocol):
+    """Readers outside any transaction: they see what is committed."""
+
+    async def close(self) -> None:
+        """Close every connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +75,13 @@ class Database:
     """The open database: its dialect, its readers and its writer."""
 
     dialect: str
-    engines: tuple[AsyncEngine, ...]
     reader: Reader
     writer: Writer
 
     async def close(self) -> None:
         """Finish the running transaction, then close every connection."""
         await self.writer.close()
-        for engine in self.engines:
-            await engine.dispose()
+        await self.reader.close()
 
 
 def open_database(url: str, *, lock_timeout_s: float, connections: int) -> Database:
@@ -72,14 +98,18 @@ def open_database(url: str, *, lock_timeout_s: float, connections: int) -> Datab
 def _open_sqlite(url: URL, lock_timeout_s: float, connections: int) -> Database:
     if url.database in (None, "", ":memory:"):
         raise ValueError("the store keeps what it acknowledges: an in-memory database cannot")
-    url = url.set(drivername="sqlite+aiosqlite")
+    url = url.set(drivername="sqlite+pysqlite")
     # isolation_level=None hands BEGIN to us: the driver would begin a transaction that cannot take the write lock.
-    options: dict[str, Any] = {"connect_args": {"isolation_level": None, "timeout": lock_timeout_s}}
-    writing = create_async_engine(url, pool_size=1, max_overflow=0, pool_reset_on_return=None, **options)
-    reading = create_async_engine(url, pool_size=connections, max_overflow=0, pool_reset_on_return=None, **options)
-    event.listen(writing.sync_engine, "connect", _sqlite_writer_pragmas)
-    event.listen(reading.sync_engine, "connect", _sqlite_reader_pragmas)
-    return Database("sqlite", (writing, reading), Reader(reading), SqliteWriter(writing, lock_timeout_s))
+    options: dict[str, Any] = {
+        "connect_args": {"isolation_level": None, "timeout": lock_timeout_s, "check_same_thread": False},
+        "max_overflow": 0,
+        "pool_reset_on_return": None,
+    }
+    writing = create_engine(url, pool_size=1, **options)
+    reading = create_engine(url, pool_size=connections, **options)
+    event.listen(writing, "connect", _sqlite_writer_pragmas)
+    event.listen(reading, "connect", _sqlite_reader_pragmas)
+    return Database("sqlite", SqliteReader(reading, connections), SqliteWriter(writing, lock_timeout_s))
 
 
 def _open_postgres(url: URL, lock_timeout_s: float, connections: int) -> Database:
@@ -92,7 +122,12 @@ def _open_postgres(url: URL, lock_timeout_s: float, connections: int) -> Databas
         pool_timeout=lock_timeout_s,
         connect_args={"server_settings": settings, "timeout": lock_timeout_s},
     )
-    return Database("postgresql", (engine,), Reader(engine), PostgresWriter(engine))
+    return Database("postgresql", PostgresReader(engine), PostgresWriter(engine))
+
+
+def insert_into(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """The dialect's INSERT, which knows ON CONFLICT."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _sqlite_pragmas(connection: Any, pragmas: Sequence[str]) -> None:
@@ -156,7 +191,7 @@ async def translated() -> AsyncIterator[None]:
         raise meaning from error
 
 
-async def uncancelled(operation: Coroutine[Any, Any, T]) -> T:
+async def uncancelled(operation: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
     """Await `operation` to its end even when the caller is cancelled meanwhile, then let the cancellation through.
 
     A statement abandoned half-way would cost the connection, and with it every transaction that shares the commit.
@@ -172,8 +207,12 @@ async def uncancelled(operation: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-class Reader:
-    """Readers outside any transaction; on SQLite they never wait for the writer."""
+def _written(result: CursorResult[Any]) -> Written:
+    return Written(result.all(), 0) if result.returns_rows else Written((), result.rowcount)
+
+
+class PostgresReader:
+    """A pooled connection per read."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -188,13 +227,32 @@ class Reader:
             return (await connection.execute(statement)).all()
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
-        """Rows in one snapshot, a few at a time. StoreUnavailable."""
+        """Rows of one snapshot, a few at a time. StoreUnavailable."""
+        async with translated(), self._engine.connect() as connection:
+            async for row in PostgresSession(connection).stream(statement):
+                yield row
+
+    async def close(self) -> None:
+        """The writer closes the engine that both use."""
+
+
+class PostgresSession:
+    """A transaction's connection on PostgreSQL."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> Written:
+        """Run a statement to its end."""
+        return await uncancelled(self._execute(statement, parameters))
+
+    async def _execute(self, statement: Executable, parameters: Parameters) -> Written:
+        return _written(await self._connection.execute(statement, parameters))
+
+    async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+        """Rows, a few at a time."""
         options = {"yield_per": STREAM_ROWS}
-        async with (
-            translated(),
-            self._engine.connect() as connection,
-            connection.stream(statement, execution_options=options) as result,
-        ):
+        async with self._connection.stream(statement, execution_options=options) as result:
             async for row in result:
                 yield row
 
@@ -206,14 +264,94 @@ class PostgresWriter:
         self._engine = engine
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def begin(self) -> AsyncIterator[PostgresSession]:
         """A transaction. StoreUnavailable."""
         async with translated(), self._engine.connect() as connection:
-            yield connection
+            yield PostgresSession(connection)
             await uncancelled(connection.commit())
 
+    async def exclusively(self, work: Callable[[Connection], None]) -> None:
+        """Run synchronous work under an advisory lock. StoreUnavailable."""
+        async with translated(), self._engine.connect() as connection:
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({EXCLUSIVE_LOCK})")
+            await connection.run_sync(work)
+            await connection.commit()
+
     async def close(self) -> None:
-        """Nothing is shared between transactions, so nothing is left to finish."""
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+class SqliteReader:
+    """A few threads, each with a connection that cannot write; they never wait for the writer."""
+
+    def __init__(self, engine: Engine, connections: int) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(connections, thread_name_prefix="store-read")
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Every row. StoreUnavailable."""
+        async with translated():
+            return await _in(self._threads, self._rows, statement)
+
+    def _rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        with self._engine.connect() as connection:
+            return connection.execute(statement).all()
+
+    async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+        """Rows of one snapshot, a few at a time. StoreUnavailable."""
+        async with translated():
+            connection = await _in(self._threads, self._engine.connect)
+            try:
+                async for row in _stream(self._threads, connection, statement):
+                    yield row
+            finally:
+                await _in(self._threads, connection.close)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
+
+
+class SqliteSession:
+    """A transaction's turn on the writing connection."""
+
+    def __init__(self, thread: ThreadPoolExecutor, connection: Connection) -> None:
+        self._thread = thread
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> Written:
+        """Run a statement to its end."""
+        return await _in(self._thread, self._execute, statement, parameters)
+
+    def _execute(self, statement: Executable, parameters: Parameters) -> Written:
+        return _written(self._connection.execute(statement, parameters))
+
+    def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+        """Rows, a few at a time."""
+        return _stream(self._thread, self._connection, statement)
+
+
+async def _in(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
+    """Run `work` in a thread; a cancelled caller waits for it to end. StoreUnavailable after `close`."""
+    try:
+        future = asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
+    except RuntimeError as error:
+        raise StoreUnavailable(Unavailability.UNAVAILABLE, "the store is closed") from error
+    return await uncancelled(future)
+
+
+async def _stream(
+    threads: ThreadPoolExecutor, connection: Connection, statement: Executable
+) -> AsyncIterator[Row[Any]]:
+    result = await _in(threads, connection.execute, statement)
+    try:
+        while chunk := await _in(threads, result.fetchmany, STREAM_ROWS):
+            for row in chunk:
+                yield row
+    finally:
+        await _in(threads, result.close)
 
 
 class SqliteWriter:
@@ -223,23 +361,24 @@ class SqliteWriter:
     queues a flush behind those already waiting: it commits for everybody before it, and only then do they return.
     """
 
-    def __init__(self, engine: AsyncEngine, lock_timeout_s: float) -> None:
+    def __init__(self, engine: Engine, lock_timeout_s: float) -> None:
         self._engine = engine
         self._lock_timeout_s = lock_timeout_s
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._turn = asyncio.Lock()
-        self._connection: AsyncConnection | None = None
+        self._connection: Connection | None = None
         self._batch: asyncio.Future[None] | None = None
         self._flush: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def begin(self) -> AsyncIterator[SqliteSession]:
         """A transaction. StoreUnavailable."""
         async with translated():
             await self._take_turn()
             try:
                 batch = await uncancelled(self._join())
                 try:
-                    yield self._open_connection()
+                    yield SqliteSession(self._thread, self._connected())
                 except BaseException:
                     await uncancelled(self._undo())
                     raise
@@ -249,12 +388,19 @@ class SqliteWriter:
                 self._turn.release()
             await asyncio.shield(batch)
 
+    async def exclusively(self, work: Callable[[Connection], None]) -> None:
+        """Run synchronous work under the write lock. StoreUnavailable."""
+        async with translated(), self._turn:
+            await self._commit_batch()
+            await _in(self._thread, self._run_alone, work)
+
     async def close(self) -> None:
-        """Wait for the last commit, then let the connection go."""
-        if self._flush is not None:
-            await asyncio.wait([self._flush])
+        """Wait for the last commit, then close the connection."""
         async with self._turn:
+            await self._commit_batch()
             await self._drop()
+        await asyncio.to_thread(self._thread.shutdown)
+        self._engine.dispose()
 
     async def _take_turn(self) -> None:
         try:
@@ -263,28 +409,38 @@ class SqliteWriter:
         except TimeoutError:
             raise StoreUnavailable(Unavailability.LOCKED, "the writer is held by another transaction") from None
 
-    def _open_connection(self) -> AsyncConnection:
+    def _connected(self) -> Connection:
         if self._connection is None:
             raise StoreUnavailable(Unavailability.UNAVAILABLE, "the writing connection was lost")
         return self._connection
 
+    def _run_alone(self, work: Callable[[Connection], None]) -> None:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                work(connection)
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+
     async def _join(self) -> asyncio.Future[None]:
         """Enter the running physical transaction, or begin one with the write lock taken at once."""
-        if self._connection is None:
-            self._connection = await self._engine.connect()
+        starting = ("SAVEPOINT one",) if self._batch is not None else ("BEGIN IMMEDIATE", "SAVEPOINT one")
         try:
-            if self._batch is None:
-                await self._connection.exec_driver_sql("BEGIN IMMEDIATE")
-                self._batch = asyncio.get_running_loop().create_future()
-            await self._connection.exec_driver_sql("SAVEPOINT one")
+            if self._connection is None:
+                self._connection = await _in(self._thread, self._engine.connect)
+            await self._sql(*starting)
         except BaseException as error:
             await self._fail(error)
             raise
+        if self._batch is None:
+            self._batch = asyncio.get_running_loop().create_future()
         return self._batch
 
     async def _keep(self) -> None:
         try:
-            await self._open_connection().exec_driver_sql("RELEASE one")
+            await self._sql("RELEASE one")
         except BaseException as error:
             await self._fail(error)
             raise
@@ -294,10 +450,18 @@ class SqliteWriter:
         if self._connection is None:
             return
         try:
-            await self._connection.exec_driver_sql("ROLLBACK TO one")
-            await self._connection.exec_driver_sql("RELEASE one")
+            await self._sql("ROLLBACK TO one", "RELEASE one")
         except SQLAlchemyError as error:
             await self._fail(error)
+
+    async def _sql(self, *statements: str) -> None:
+        connection = self._connected()
+
+        def run() -> None:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+        await _in(self._thread, run)
 
     async def _fail(self, error: BaseException) -> None:
         batch, self._batch = self._batch, None
@@ -307,14 +471,8 @@ class SqliteWriter:
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            await connection.invalidate()
-            await connection.close()
-        except SQLAlchemyError:
-            # A connection that cannot even be closed is gone already.
-            return
+        if connection is not None:
+            await _in(self._thread, _discard, connection)
 
     def _queue_flush(self) -> None:
         if self._batch is not None and (self._flush is None or self._flush.done()):
@@ -322,17 +480,25 @@ class SqliteWriter:
 
     async def _commit(self) -> None:
         async with self._turn:
-            batch, self._batch = self._batch, None
-            if batch is None or self._connection is None:
-                return
-            try:
-                await self._connection.exec_driver_sql("COMMIT")
-                await self._connection.commit()
-            except BaseException as error:
-                await self._drop()
-                _refuse(batch, error)
-            else:
-                batch.set_result(None)
+            await self._commit_batch()
+
+    async def _commit_batch(self) -> None:
+        batch = self._batch
+        if batch is None:
+            return
+        try:
+            await self._sql("COMMIT")
+        except BaseException as error:
+            await self._fail(error)
+        else:
+            self._batch = None
+            batch.set_result(None)
+
+
+def _discard(connection: Connection) -> None:
+    """Close for good: SQLite rolls back whatever was open."""
+    connection.invalidate()
+    connection.close()
 
 
 def _refuse(batch: asyncio.Future[None], error: BaseException) -> None:

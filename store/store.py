@@ -7,16 +7,15 @@ from contextlib import asynccontextmanager
 
 from selene.audit.v1.audit_pb2 import Checkpoint
 from sqlalchemy import text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from store.access import Clock, Ids
 from store.artifacts import ArtifactsReader
 from store.checkpoint import Checkpoints
-from store.engine import Database, open_database, translated
+from store.engine import Database, insert_into, open_database
 from store.errors import StoreUnavailable, Unavailability
 from store.keys import MasterKeys, SigningKey
 from store.ledger import AuditTrail
-from store.migrations import migrate
+from store.migrations import upgrade
 from store.schema import heartbeat
 from store.settings import SettingsReader
 from store.transaction import Transaction
@@ -84,8 +83,8 @@ class Store:
         StoreTooNew for a database of a later version, WrongMasterKey where existing subject keys need another master
         key, StoreUnavailable.
         """
-        async with translated(), self._database.engines[0].connect() as connection:
-            await migrate(connection)
+        self._refuse_closed()
+        await self._database.writer.exclusively(upgrade)
         await self.vault.check_master_key()
 
     async def close(self) -> None:
@@ -100,9 +99,10 @@ class Store:
         UnauditedChange, UnansweredClaim; StoreUnavailable (also from the end of the block: then nothing was kept).
         """
         self._refuse_closed()
-        async with self._database.writer.begin() as connection:
+        async with self._database.writer.begin() as session:
             tx = Transaction(
-                connection,
+                session,
+                dialect=self._database.dialect,
                 clock=self._clock,
                 ids=self._ids,
                 signing_key=self._signing_key,
@@ -115,11 +115,10 @@ class Store:
         """Whether a write becomes durable right now: it writes one."""
         try:
             self._refuse_closed()
-            async with self._database.writer.begin() as connection, translated():
+            async with self._database.writer.begin() as session:
                 beat = {"beat_at": self._clock.now()}
-                insert = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
-                statement = insert(heartbeat).values(id=1, **beat)
-                await connection.execute(statement.on_conflict_do_update(index_elements=[heartbeat.c.id], set_=beat))
+                statement = insert_into(heartbeat, self._database.dialect).values(id=1, **beat)
+                await session.execute(statement.on_conflict_do_update(index_elements=[heartbeat.c.id], set_=beat))
         except StoreUnavailable:
             return False
         return True

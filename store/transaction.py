@@ -12,11 +12,10 @@ from selene.common.v1.scope_pb2 import Scope, TurnRef
 from sqlalchemy import Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.access import Clock, Ids, Written
 from store.artifacts import Artifacts
-from store.engine import STREAM_ROWS, translated, uncancelled
+from store.engine import Session, insert_into, translated
 from store.errors import Conflict, StoreError, UnansweredClaim, UnauditedChange
 from store.idempotency import Claims
 from store.keys import MasterKeys, SigningKey
@@ -36,11 +35,19 @@ class Transaction:
     """
 
     def __init__(
-        self, connection: AsyncConnection, *, clock: Clock, ids: Ids, signing_key: SigningKey, master_keys: MasterKeys
+        self,
+        session: Session,
+        *,
+        dialect: str,
+        clock: Clock,
+        ids: Ids,
+        signing_key: SigningKey,
+        master_keys: MasterKeys,
     ) -> None:
         self.clock = clock
         self.ids = ids
-        self._connection = connection
+        self._session = session
+        self._dialect = dialect
         self._signing_key = signing_key
         self._master_keys = master_keys
         self._claims = Claims(self)
@@ -127,11 +134,8 @@ class Transaction:
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows as this transaction sees them, a few at a time."""
         self._refuse_broken()
-        async with (
-            translated(),
-            self._connection.stream(statement, execution_options={"yield_per": STREAM_ROWS}) as result,
-        ):
-            async for row in result:
+        async with translated():
+            async for row in self._session.stream(statement):
                 yield row
 
     async def write(self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None = None) -> Written:
@@ -142,9 +146,7 @@ class Transaction:
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """The dialect's INSERT, which knows ON CONFLICT."""
-        if self._connection.dialect.name == "postgresql":
-            return postgresql.insert(table)
-        return sqlite.insert(table)
+        return insert_into(table, self._dialect)
 
     async def complete(self) -> None:
         """Called by the store before it commits: refuses what must not be kept, and chains the audit events.
@@ -163,19 +165,13 @@ class Transaction:
         self._refuse_broken()
         try:
             async with translated():
-                return await uncancelled(self._run(statement, parameters))
+                return await self._session.execute(statement, parameters)
         except IntegrityError as error:
             self._broken = error
             raise Conflict(str(error.orig)) from error
         except (SQLAlchemyError, StoreError) as error:
             self._broken = error
             raise
-
-    async def _run(self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None) -> Written:
-        result = await self._connection.execute(statement, parameters)
-        if result.returns_rows:
-            return Written(result.all(), 0)
-        return Written((), result.rowcount)
 
     def _refuse_broken(self) -> None:
         """SQLite may have undone everything by itself: what ran after would be kept without what came before."""

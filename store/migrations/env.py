@@ -1,4 +1,4 @@
-"""Run by alembic inside `store.migrations.migrate`, on its connection and in its transaction."""
+"""Run by alembic inside `store.migrations.upgrade`, on its connection and in its transaction."""
 
 from __future__ import annotations
 
