@@ -1,5 +1,7 @@
 """Identity conflicts (§38.5, VID-7): each has one action, a number of retries and one way to end."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -4,9 +4,12 @@ The checks run in the order of `BEFORE_PACK`, `BEFORE_SCORING` and `AFTER_SCORIN
 with UNKNOWN, and an UNKNOWN names nobody. Only what passes all of them climbs the ladder.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from selene.voiceid.v1 import voiceid_pb2 as v1
@@ -19,6 +22,8 @@ from servers.voiceid.policy import DecisionPolicy, Thresholds
 from servers.voiceid.prune import Decisiveness, decisive
 
 MAX_CANDIDATES = 5
+# The range of google.protobuf.Duration: about 10 000 years.
+MAX_DURATION_SECONDS = 315_576_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +106,10 @@ class VoiceDecision:
         return self.candidates[0].user_id if self.candidates else ""
 
 
-Reason = v1.VoiceIdReason | None
-BeforePack = Callable[[Situation], Reason]
-BeforeScoring = Callable[[Situation, DecisionPolicy], Reason]
-AfterScoring = Callable[[Situation, DecisionPolicy, Standing], Reason]
+Reason: TypeAlias = "v1.VoiceIdReason | None"
+BeforePack: TypeAlias = "Callable[[Situation], Reason]"
+BeforeScoring: TypeAlias = "Callable[[Situation, DecisionPolicy], Reason]"
+AfterScoring: TypeAlias = "Callable[[Situation, DecisionPolicy, Standing], Reason]"
 
 # §38.5 and §38.11. A conflict has its own action; what is not listed goes on in generic mode.
 NEXT_ACTIONS = {
@@ -395,7 +400,7 @@ def _telemetry(decision: VoiceDecision) -> v1.Telemetry:
 
 def _duration(seconds: float) -> Duration:
     """Zero for what is no duration: a broken clock must not break the reply that says so."""
-    if not math.isfinite(seconds):
+    if not 0.0 <= seconds <= MAX_DURATION_SECONDS:
         return Duration()
-    whole, nanos = divmod(round(max(0.0, seconds) * 1e9), 1_000_000_000)
+    whole, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
     return Duration(seconds=whole, nanos=nanos)
