@@ -1,4 +1,7 @@
-"""Identity conflicts (§38.5, VID-7): each has one action, a number of retries and one way to end."""
+"""Identity conflicts (§38.5, VID-7): each has one action, a number of retries and one way to end.
+
+What enters a conflict is checked in `decision`, in the order of this table: when several apply, the first does.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,6 @@ from selene.voiceid.v1.voiceid_pb2 import (
     NEXT_ACTION_RETRY_CHALLENGE_PHRASE,
     NEXT_ACTION_RETRY_SINGLE_SPEAKER,
     NEXT_ACTION_STEP_UP,
-    SPOOF_LIVENESS_STATUS_HIGH,
-    SPOOF_LIVENESS_STATUS_MEDIUM,
     VOICE_ID_REASON_CONFLICT_UNRESOLVED,
     VOICE_ID_REASON_DEVICE_OWNER_MISMATCH,
     VOICE_ID_REASON_MULTI_SPEAKER_OVERLAP,
@@ -27,7 +28,6 @@ from selene.voiceid.v1.voiceid_pb2 import (
     VOICE_ID_REASON_SPOOF_RISK,
     ConflictState,
     NextAction,
-    SpoofLivenessStatus,
     VoiceIdReason,
 )
 
@@ -43,7 +43,6 @@ class Row:
     escalation: NextAction
 
 
-# When several apply, the first does.
 TABLE = (
     Row(
         CONFLICT_STATE_SPOOF_RISK,
@@ -74,17 +73,7 @@ TABLE = (
         NEXT_ACTION_RE_ENROLL,
     ),
 )
-ROW_OF_REASON = {row.reason: row for row in TABLE}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConflictSignals:
-    """What can enter a conflict: the spoof check, the overlap gate, the owner, a close competitor below threshold."""
-
-    spoof: SpoofLivenessStatus
-    overlap_above_gate: bool = False
-    owner_diverges: bool = False
-    close_competitor: bool = False
+STATES = {row.reason: row.state for row in TABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +84,6 @@ class ConflictOutcome:
     next_action: NextAction
     retries_left: int
     reason: VoiceIdReason
-
-
-def entered(signals: ConflictSignals) -> ConflictState | None:
-    """The conflict that applies, the first of the table when several do."""
-    conditions = {
-        CONFLICT_STATE_SPOOF_RISK: signals.spoof in (SPOOF_LIVENESS_STATUS_MEDIUM, SPOOF_LIVENESS_STATUS_HIGH),
-        CONFLICT_STATE_MULTI_SPEAKER_OVERLAP: signals.overlap_above_gate,
-        CONFLICT_STATE_DEVICE_OWNER_MISMATCH: signals.owner_diverges,
-        CONFLICT_STATE_PROFILE_MISMATCH: signals.close_competitor,
-    }
-    return next((row.state for row in TABLE if conditions[row.state]), None)
 
 
 def outcome(state: ConflictState, earlier: Mapping[ConflictState, int]) -> ConflictOutcome:
@@ -119,9 +97,3 @@ def outcome(state: ConflictState, earlier: Mapping[ConflictState, int]) -> Confl
     if before >= max(1, row.max_retries):
         return ConflictOutcome(state, row.escalation, 0, VOICE_ID_REASON_CONFLICT_UNRESOLVED)
     return ConflictOutcome(state, row.action, row.max_retries - before, row.reason)
-
-
-def resolve(signals: ConflictSignals, earlier: Mapping[ConflictState, int]) -> ConflictOutcome | None:
-    """The outcome of the conflict that applies, or None."""
-    state = entered(signals)
-    return None if state is None else outcome(state, earlier)

@@ -132,8 +132,8 @@ NO_PACK = (
 
 
 def spoof_found(s: Situation) -> Reason:
-    state = conflict.entered(conflict.ConflictSignals(spoof=s.evidence.spoof))
-    return None if state is None else v1.VOICE_ID_REASON_SPOOF_RISK
+    found = s.evidence.spoof in (v1.SPOOF_LIVENESS_STATUS_MEDIUM, v1.SPOOF_LIVENESS_STATUS_HIGH)
+    return v1.VOICE_ID_REASON_SPOOF_RISK if found else None
 
 
 def breaker_open(s: Situation) -> Reason:
@@ -318,8 +318,8 @@ def _standing(s: Situation, thresholds: Thresholds) -> Standing | ScoringFailure
 
 
 def _unknown(s: Situation, reason: v1.VoiceIdReason, standing: Standing | None) -> VoiceDecision:
-    row = conflict.ROW_OF_REASON.get(reason)
-    found = conflict.outcome(row.state, s.earlier_conflicts) if row else None
+    state = conflict.STATES.get(reason)
+    found = None if state is None else conflict.outcome(state, s.earlier_conflicts)
     return VoiceDecision(
         situation=s,
         tier=v2.IDENTITY_TIER_UNKNOWN,

@@ -5,12 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selene.voiceid.v1 import voiceid_pb2 as v1
 
-from servers.voiceid.conflict import ConflictOutcome, ConflictSignals, entered, outcome, resolve
+from servers.voiceid.conflict import ConflictOutcome, outcome
 
 SPOOF, OVERLAP = v1.CONFLICT_STATE_SPOOF_RISK, v1.CONFLICT_STATE_MULTI_SPEAKER_OVERLAP
 OWNER, PROFILE = v1.CONFLICT_STATE_DEVICE_OWNER_MISMATCH, v1.CONFLICT_STATE_PROFILE_MISMATCH
 UNRESOLVED = v1.VOICE_ID_REASON_CONFLICT_UNRESOLVED
-LOW = v1.SPOOF_LIVENESS_STATUS_LOW
 
 
 @pytest.mark.parametrize(
@@ -32,37 +31,8 @@ def test_each_conflict_has_its_action_its_retries_and_its_escalation(state, befo
     assert outcome(state, {state: before}) == ConflictOutcome(state, action, left, reason)
 
 
-@pytest.mark.parametrize(
-    ("signals", "state"),
-    [
-        (ConflictSignals(spoof=LOW), None),
-        (ConflictSignals(spoof=v1.SPOOF_LIVENESS_STATUS_NOT_CHECKED), None),
-        (ConflictSignals(spoof=v1.SPOOF_LIVENESS_STATUS_MEDIUM), SPOOF),
-        (ConflictSignals(spoof=v1.SPOOF_LIVENESS_STATUS_HIGH), SPOOF),
-        (ConflictSignals(spoof=LOW, overlap_above_gate=True), OVERLAP),
-        (ConflictSignals(spoof=LOW, owner_diverges=True), OWNER),
-        (ConflictSignals(spoof=LOW, close_competitor=True), PROFILE),
-        (
-            ConflictSignals(
-                spoof=v1.SPOOF_LIVENESS_STATUS_MEDIUM,
-                overlap_above_gate=True,
-                owner_diverges=True,
-                close_competitor=True,
-            ),
-            SPOOF,
-        ),
-        (ConflictSignals(spoof=LOW, overlap_above_gate=True, owner_diverges=True, close_competitor=True), OVERLAP),
-        (ConflictSignals(spoof=LOW, owner_diverges=True, close_competitor=True), OWNER),
-    ],
-)
-def test_the_first_conflict_of_the_table_applies(signals, state):
-    assert entered(signals) == state
-
-
 def test_retries_of_one_conflict_are_not_spent_by_another():
-    found = resolve(ConflictSignals(spoof=LOW, owner_diverges=True), {OVERLAP: 5, PROFILE: 5})
-    assert found is not None
-    assert found.reason == v1.VOICE_ID_REASON_DEVICE_OWNER_MISMATCH
+    assert outcome(OWNER, {OVERLAP: 5, PROFILE: 5}).reason == v1.VOICE_ID_REASON_DEVICE_OWNER_MISMATCH
 
 
 @given(state=st.sampled_from([SPOOF, OVERLAP, OWNER, PROFILE]), before=st.integers(0, 20))

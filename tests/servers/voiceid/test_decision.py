@@ -195,6 +195,21 @@ def test_a_spoof_is_not_hidden_by_what_else_is_wrong():
     assert (decision.conflict_state, decision.next_action) == (v1.CONFLICT_STATE_SPOOF_RISK, v1.NEXT_ACTION_STEP_UP)
 
 
+@pytest.mark.parametrize(
+    ("spoof", "overlap", "owner", "state"),
+    [
+        (v1.SPOOF_LIVENESS_STATUS_MEDIUM, 0.5, "bob", v1.CONFLICT_STATE_SPOOF_RISK),
+        (v1.SPOOF_LIVENESS_STATUS_LOW, 0.5, "bob", v1.CONFLICT_STATE_MULTI_SPEAKER_OVERLAP),
+        (v1.SPOOF_LIVENESS_STATUS_LOW, 0.0, "bob", v1.CONFLICT_STATE_DEVICE_OWNER_MISMATCH),
+        (v1.SPOOF_LIVENESS_STATUS_LOW, 0.0, "", v1.CONFLICT_STATE_PROFILE_MISMATCH),
+    ],
+)
+def test_when_several_conflicts_apply_the_first_of_the_table_does(spoof, overlap, owner, state):
+    close = {"ann": 0.60, "eve": 0.59, "bob": 0.005}
+    evidence = replace(EVIDENCE, spoof=spoof, overlap_ratio=overlap)
+    assert decide(situation(close, evidence=evidence, device_owner_user_id=owner)).conflict_state == state
+
+
 def test_overlap_that_is_not_measured_and_a_spoof_check_that_is_not_required_do_not_stop_a_decision():
     assert decide(heard(overlap_ratio=None)).tier == CONFIRMED
     unchecked = replace(EVIDENCE, spoof=v1.SPOOF_LIVENESS_STATUS_NOT_CHECKED)
