@@ -59,7 +59,7 @@ def read(path: Path, *, channel: int = 0) -> Recording:
 
     Only one: two microphones are two streams, and mixing them would blur who speaks.
     """
-    import soundfile  # type: ignore[import-untyped]  # ships no types
+    import soundfile
 
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)

@@ -1,14 +1,13 @@
 """One decision stream: audio in, events out, one decision; it survives dropped connections by resuming."""
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import grpc
 from selene.common.v1.audio_pb2 import AUDIO_ENCODING_FLOAT32, AUDIO_ENCODING_LINEAR16, AudioFormat, AudioFrame
@@ -17,7 +16,8 @@ from selene_messages.selene.voiceid import v1 as messages1
 from selene_messages.selene.voiceid import v2 as messages2
 
 from clients import retry
-from clients.errors import SeleneError, naming_errors
+from clients.duplex import Call, Duplex
+from clients.errors import SeleneError
 from clients.outbox import PENDING_BYTES, REPLAY_BYTES, Outbox
 from clients.retry import RetryPolicy
 from clients.wire import to_message
@@ -72,15 +72,6 @@ class Outcome:
 
 
 Event = messages1.StreamStarted | messages1.SpeechEvent | messages1.InterimConfidence | Outcome
-
-
-class Call(Protocol):
-    """What a stream needs of a grpc.aio bidirectional call."""
-
-    async def write(self, request: Any, /) -> None: ...
-    async def read(self) -> Any: ...
-    async def done_writing(self) -> None: ...
-    def cancel(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +215,7 @@ class DecisionStream:
             finally:
                 call.cancel()
 
-    async def _attached(self) -> Call:
+    async def _attached(self) -> Duplex:
         """A call whose `started` has come. Before it no frame is sent, so a lost first attempt left nothing behind."""
         began = time.monotonic()
         resuming = bool(self.stream_id)
@@ -241,9 +232,9 @@ class DecisionStream:
             left = min(left, self._window)
         return await retry.call(self._attach, within=left, policy=policy, may_retry=may_retry)
 
-    async def _attach(self, seconds: float) -> Call:
+    async def _attach(self, seconds: float) -> Duplex:
         self._config.resume_stream_id = self.stream_id
-        call = self._dialect.open(max(self._deadline - time.monotonic(), 0.0))
+        call = Duplex(self._dialect.open(max(self._deadline - time.monotonic(), 0.0)))
         try:
             first = await _within(seconds, self._first_response(call))
             self._begin(first)
@@ -252,13 +243,12 @@ class DecisionStream:
             raise
         return call
 
-    async def _first_response(self, call: Call) -> Any:
-        with contextlib.suppress(asyncio.InvalidStateError):  # already over: `read` tells why
-            await call.write(self._dialect.config(self._config))
+    async def _first_response(self, call: Duplex) -> Any:
+        await call.write(self._dialect.config(self._config))
         return await call.read()
 
     def _begin(self, first: Any) -> None:
-        if first is grpc.aio.EOF or first.WhichOneof("event") != "started":
+        if first is None or first.WhichOneof("event") != "started":
             raise SeleneError(grpc.StatusCode.DATA_LOSS, "the server did not begin the stream")
         started = first.started
         self.stream_id = started.stream_id
@@ -266,7 +256,7 @@ class DecisionStream:
         self._outbox.rewind(started.next_sequence)
         self._note(to_message(started, messages1.StreamStarted))
 
-    async def _converse(self, call: Call) -> Outcome:
+    async def _converse(self, call: Duplex) -> Outcome:
         reader = asyncio.create_task(self._read(call))
         writer = asyncio.create_task(self._write(call))
         try:
@@ -279,27 +269,25 @@ class DecisionStream:
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
 
-    async def _write(self, call: Call) -> None:
-        # An error of the call is the reader's to report: only it sees the status.
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            while (frame := await self._outbox.head()) is not None:
-                await call.write(self._dialect.frame(frame))
-                self._outbox.sent()
-            if self._half_closed_at is None:
-                self._half_closed_at = time.monotonic()
-            await call.done_writing()
+    async def _write(self, call: Duplex) -> None:
+        while (frame := await self._outbox.head()) is not None:
+            if not await call.write(self._dialect.frame(frame)):
+                return
+            self._outbox.sent()
+        if self._half_closed_at is None:
+            self._half_closed_at = time.monotonic()
+        await call.half_close()
 
-    async def _read(self, call: Call) -> Outcome:
-        with naming_errors():
-            while (response := await call.read()) is not grpc.aio.EOF:
-                kind = response.WhichOneof("event")
-                if kind == "final":
-                    return self._outcome(response.final)
-                if kind == "speech":
-                    self._note(to_message(response.speech, messages1.SpeechEvent))
-                elif kind == "interim":
-                    self._outbox.acknowledge(response.interim.audio.ToMicroseconds() / 1e6)
-                    self._note(to_message(response.interim, messages1.InterimConfidence))
+    async def _read(self, call: Duplex) -> Outcome:
+        while (response := await call.read()) is not None:
+            kind = response.WhichOneof("event")
+            if kind == "final":
+                return self._outcome(response.final)
+            if kind == "speech":
+                self._note(to_message(response.speech, messages1.SpeechEvent))
+            elif kind == "interim":
+                self._outbox.acknowledge(response.interim.audio.ToMicroseconds() / 1e6)
+                self._note(to_message(response.interim, messages1.InterimConfidence))
         raise SeleneError(grpc.StatusCode.DATA_LOSS, "the stream ended without a decision")
 
     def _outcome(self, final: Any) -> Outcome:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+import grpc
 from google.protobuf.message import Message
 from selene.common.v1.audio_pb2 import AUDIO_ENCODING_LINEAR16, AudioFormat, AudioFrame
 from selene.common.v1.paging_pb2 import PageRequest
@@ -23,6 +24,7 @@ from clients.audio import Recording
 from clients.calls import D, UnaryMethod, ask
 from clients.channel import Connection
 from clients.credentials import Claims
+from clients.duplex import Ending
 from clients.outbox import PENDING_BYTES, REPLAY_BYTES
 from clients.retry import RetryPolicy
 from clients.stream import DecisionStream, Dialect
@@ -182,7 +184,11 @@ class VoiceId:
 
         async def attempt(seconds: float) -> wire1.AddClipResponse:
             call = self._enrollment.AddClip(_clip_requests(config, clip), timeout=seconds, metadata=metadata)
-            return await call
+            ending = Ending(call)
+            try:
+                return await call
+            except grpc.aio.AioRpcError as error:
+                raise await ending.unmask(error) from error
 
         policy = RetryPolicy(self._policy.attempts, self._policy.first_wait, self._policy.longest_wait, STREAM_TIMEOUT)
         return to_message(await retry.call(attempt, within=STREAM_TIMEOUT, policy=policy), v1.AddClipResponse)
