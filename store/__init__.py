@@ -10,7 +10,7 @@
             await tx.remember(tenant, "Enroll", key, response)
     await store.voiceid.profiles.gallery_version(tenant)                   # reading needs no transaction
 
-Rooms of `tx`: `artifacts`, `settings`, `vault`, `voiceid.{enrollments, profiles, devices, prompts, sessions,
+Rooms of `tx`: `artifacts`, `settings`, `vault`, `voiceid.{enrollments, profiles, devices, prompts, streams,
 fingerprints}`; `store` has the reading half of each, and `audit`. Errors are in `store.errors`: on `StoreUnavailable`
 nothing was kept and the caller fails closed.
 """

@@ -306,25 +306,23 @@ conflict_retries = Table(
     _count("retries"),
 )
 
-sessions = Table(
-    "voiceid_sessions",
+streams = Table(
+    "voiceid_streams",
     metadata,
     _text("tenant_id", key=True),
-    _text("session_id", key=True),
-    _text("kind"),
+    _text("stream_id", key=True),
+    _text("session_id"),
     _text("device_id"),
+    _text("kind"),
     _text("claimed_user_id"),
-    _text("state"),
+    _text("named_user_id"),
     Column("cohort", JSON, nullable=False),
-    _instant("created_at"),
-    _instant("decided_at", nullable=True),
-    Column("decision", LargeBinary, nullable=True),
-    _text("tier"),
-    _text("reason"),
-    _count("score_bp"),
+    _blob("decision"),
+    _blob("cooldown_key"),
     _count("latency_us"),
-    _text("outcome"),
-    Index("ix_voiceid_sessions_decided_at", "tenant_id", "decided_at"),
+    _instant("decided_at"),
+    Column("speaker_user_id", Text, nullable=True),
+    Index("ix_voiceid_streams_decided_at", "tenant_id", "decided_at"),
 )
 
 fingerprints = Table(

@@ -59,7 +59,7 @@ class Batcher:
     """
 
     def __init__(self, *, workers: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._wake = threading.Condition()
         self._urgent: deque[_Job] = deque()
         self._patient: deque[_Job] = deque()
@@ -74,14 +74,14 @@ class Batcher:
         """The model's row for one window. Raises ModelFailed, or ModelSlow once `deadline` has passed."""
         future = self.submit(lane, window, deadline=deadline, urgent=urgent)
         try:
-            async with asyncio.timeout(max(0.0, deadline - self._monotonic())):
+            async with asyncio.timeout(max(0.0, deadline - self.monotonic())):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise ModelSlow(f"{lane.name} did not answer in time") from None
 
     def submit(self, lane: Lane, window: Floats, *, deadline: float, urgent: bool = False) -> Future[Floats]:
         """Queue one window; the future ends with the model's row, ModelFailed or ModelSlow."""
-        job = _Job(lane, window, self._monotonic(), deadline)
+        job = _Job(lane, window, self.monotonic(), deadline)
         with self._wake:
             if self._closed:
                 raise ModelFailed("the scorer is closed")
@@ -126,7 +126,7 @@ class Batcher:
                     batch = self._take()
                 if batch is None:
                     return
-            _run(batch, self._monotonic())
+            _run(batch, self.monotonic())
 
     def _take(self) -> list[_Job] | None:
         """The next batch, or None when nothing may run yet. Called with the lock held."""
@@ -145,7 +145,7 @@ class Batcher:
 
     def _ripe(self) -> _Job | None:
         """The oldest job that has company enough, or has waited its time."""
-        now = self._monotonic()
+        now = self.monotonic()
         counts: dict[tuple[int, tuple[int, ...]], int] = {}
         for job in self._patient:
             kind = (id(job.lane), job.window.shape)
@@ -162,7 +162,7 @@ class Batcher:
         if not self._patient:
             return None
         first = min(min(job.queued_at + job.lane.max_wait_s, job.deadline) for job in self._patient)
-        return max(0.0, first - self._monotonic())
+        return max(0.0, first - self.monotonic())
 
 
 def _run(batch: list[_Job], now: float) -> None:

@@ -1,7 +1,7 @@
 """What voice identity keeps. `store.voiceid` reads; `tx.voiceid` reads and writes within a transaction.
 
-Rooms: `enrollments`, `profiles` (and the gallery), `devices`, `prompts` (ask-once, conflict retries), `sessions`
-(decisions, outcomes, KPIs), `fingerprints` (replay).
+Rooms: `enrollments`, `profiles` (and the gallery), `devices`, `prompts` (ask-once, conflict retries), `streams`
+(decisions and who it really was), `fingerprints` (replay).
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from store.voiceid.enrollment import Clip, Enrollment, Enrollments, EnrollmentsR
 from store.voiceid.fingerprint import Fingerprints, FingerprintsReader
 from store.voiceid.profile import GalleryEntry, Profile, Profiles, ProfilesReader
 from store.voiceid.prompt import Prompts, PromptsReader
-from store.voiceid.session import Decided, DecisionCount, DecisionLatency, Session, Sessions, SessionsReader
+from store.voiceid.stream import DecidedStream, Kept, Streams, StreamsReader
 
 __all__ = [
     "Clip",
-    "Decided",
-    "DecisionCount",
-    "DecisionLatency",
+    "DecidedStream",
     "Enrollment",
     "GalleryEntry",
+    "Kept",
     "Profile",
     "Progress",
-    "Session",
     "VoiceId",
     "VoiceIdReader",
 ]
@@ -38,7 +36,7 @@ class VoiceIdReader:
         self.profiles = ProfilesReader(reads, vault)
         self.devices = DevicesReader(reads)
         self.prompts = PromptsReader(reads)
-        self.sessions = SessionsReader(reads)
+        self.streams = StreamsReader(reads)
         self.fingerprints = FingerprintsReader(reads, vault)
 
 
@@ -50,5 +48,5 @@ class VoiceId:
         self.profiles = Profiles(writes, vault)
         self.devices = Devices(writes)
         self.prompts = Prompts(writes)
-        self.sessions = Sessions(writes)
+        self.streams = Streams(writes)
         self.fingerprints = Fingerprints(writes, vault)

@@ -319,22 +319,20 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "cooldown_key", name="pk_voiceid_prompt_cooldowns"),
     )
     op.create_table(
-        "voiceid_sessions",
+        "voiceid_streams",
         sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("stream_id", sa.Text(), nullable=False),
         sa.Column("session_id", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("claimed_user_id", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("named_user_id", sa.Text(), nullable=False),
         sa.Column("cohort", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("decided_at", sa.BigInteger(), nullable=True),
-        sa.Column("decision", sa.LargeBinary(), nullable=True),
-        sa.Column("tier", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("score_bp", sa.BigInteger(), nullable=False),
+        sa.Column("decision", sa.LargeBinary(), nullable=False),
+        sa.Column("cooldown_key", sa.LargeBinary(), nullable=False),
         sa.Column("latency_us", sa.BigInteger(), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "session_id", name="pk_voiceid_sessions"),
+        sa.Column("decided_at", sa.BigInteger(), nullable=False),
+        sa.Column("speaker_user_id", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "stream_id", name="pk_voiceid_streams"),
     )
-    op.create_index("ix_voiceid_sessions_decided_at", "voiceid_sessions", ["tenant_id", "decided_at"], unique=False)
+    op.create_index("ix_voiceid_streams_decided_at", "voiceid_streams", ["tenant_id", "decided_at"], unique=False)

@@ -1,0 +1,474 @@
+"""From the end of an utterance to a stored, audited decision. It gathers what the rules need; the rules decide.
+
+Whatever fails on the way (a model, the store, a missing pack) becomes a reason in the decision, never an exception and
+never a name (VID-9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+from selene.common.v1.scope_pb2 import SCOPE_TYPE_DEVICE, Scope
+from selene.voiceid.v1 import voiceid_pb2 as v1
+from selene.voiceid.v2 import service_pb2 as v2_service
+from selene.voiceid.v2 import voiceid_pb2 as v2
+
+from servers.runtime.auth import Principal
+from servers.runtime.clock import Clock
+from servers.voiceid import ask_once, breaker, conflict
+from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
+from servers.voiceid.circuit import Circuit
+from servers.voiceid.decision import Evidence, Situation, VoiceDecision, decide, to_v1, to_v2
+from servers.voiceid.fingerprint import Fingerprint, ReplayMatch, match
+from servers.voiceid.fusion import CandidateCosines, Ranking, ScoringFailure, rank
+from servers.voiceid.packs import Packs
+from servers.voiceid.pipeline import Heard
+from servers.voiceid.policy import Thresholds
+from servers.voiceid.precedence import Subject
+from servers.voiceid.prune import Decisiveness, decisive, prune
+from servers.voiceid.roster import Roster, Rosters
+from servers.voiceid.scorer import Listening, Models
+from servers.voiceid.settings import VoiceIdSettings
+from servers.voiceid.telemetry import DecisionMetrics
+from store import Store, StoreError
+from store.voiceid import DecidedStream
+
+ENGINE_ID = "PH1.VOICE.ID"
+
+_log = structlog.get_logger("selene.voiceid")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a stream asks: its id, its config, the claim of a Verify (empty for Identify), and who calls."""
+
+    stream_id: str
+    config: v1.StreamConfig
+    claimed_user_id: str
+    caller: Principal
+
+    @property
+    def kind(self) -> str:
+        return "VERIFY" if self.claimed_user_id else "IDENTIFY"
+
+    @property
+    def subject(self) -> Subject:
+        """Whom settings are resolved for."""
+        user_id = self.claimed_user_id or self.config.device_owner_user_id
+        return Subject(self.config.locale, self.config.channel, user_id)
+
+
+class Hearing:
+    """One stream being heard. `listening` is None while no model is loaded: audio is then taken and not looked at."""
+
+    def __init__(self, ask: Ask, listening: Listening | None) -> None:
+        self.ask = ask
+        self.listening = listening
+        self.failure: v1.VoiceIdReason | None = None if listening else v1.VOICE_ID_REASON_MODEL_UNAVAILABLE
+        self.kept_rows: tuple[int, ...] = ()
+
+    def push(self, audio: bytes, offset_s: float, *, deadline: float) -> Heard:
+        """Take one frame. A model that fails is remembered, not raised; AudioError passes through."""
+        if self.listening is None or self.failure is not None:
+            return Heard()
+        try:
+            return self.listening.push(audio, offset_s, deadline=deadline)
+        except ModelFailed as error:
+            return self._failed(error)
+
+    def finish(self, *, deadline: float) -> Heard:
+        """The stream was half-closed. AudioError passes through."""
+        if self.listening is None or self.failure is not None:
+            return Heard()
+        try:
+            return self.listening.finish(deadline=deadline)
+        except ModelFailed as error:
+            return self._failed(error)
+
+    def abandon(self) -> None:
+        """The stream is gone for good."""
+        if self.listening is not None:
+            self.listening.abandon()
+
+    def _failed(self, error: ModelFailed) -> Heard:
+        _log.error("model failed", stream_id=self.ask.stream_id, detail=str(error))
+        self.failure = v1.VOICE_ID_REASON_MODEL_FAILED
+        return Heard()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The final decision in both generations; `stored` says whether it is in the store (a store that fails keeps none)."""
+
+    final: v2_service.FinalDecision
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What the utterance was compared with, and what came of it."""
+
+    enrolled: int = 0
+    stage1: tuple[CandidateCosines, ...] = ()
+    stage2: tuple[CandidateCosines, ...] | None = None
+    failure: v1.VoiceIdReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoof:
+    status: v1.SpoofLivenessStatus
+    similarity: float
+
+
+_NOT_CHECKED = _Spoof(v1.SPOOF_LIVENESS_STATUS_NOT_CHECKED, 0.0)
+
+
+class Engine:
+    """All of a server's streams share one. `models` is None, with `why_not`, when none passed its start-up check."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: VoiceIdSettings,
+        models: Models | None,
+        batcher: Batcher,
+        metrics: DecisionMetrics,
+    ) -> None:
+        self.models = models
+        self.settings = settings
+        self._store = store
+        self._clock = clock
+        self._batcher = batcher
+        self._metrics = metrics
+        dimensions = [model.dimension for model in models.speakers] if models else [1]
+        model_set_hash = models.model_set_hash.hex() if models else ""
+        self.rosters = Rosters(store, dimensions, model_set_hash)
+        self.packs = Packs(store, store.trusted_keys(), model_set_hash)
+        self._circuit = Circuit(
+            breaker.BreakerPolicy(
+                window=settings.breaker_window,
+                min_samples=settings.breaker_min_samples,
+                max_uncertain_share=settings.breaker_max_uncertain_share,
+                max_failed_share=settings.breaker_max_failed_share,
+                max_slow_share=settings.breaker_max_slow_share,
+            ),
+            metrics,
+        )
+
+    def hear(self, ask: Ask) -> Hearing:
+        """Begin to hear a stream. AudioError when its format cannot be decoded."""
+        if self.models is None:
+            return Hearing(ask, None)
+        return Hearing(ask, Listening(self.models, self._batcher, ask.config.audio_format))
+
+    async def interim(self, hearing: Hearing) -> v1.InterimConfidence | None:
+        """How sure we are so far, or None when nothing can be said yet. Nothing is named and nothing is stored."""
+        listening = hearing.listening
+        if listening is None or hearing.failure is not None:
+            return None
+        try:
+            voiceprint = listening.so_far()
+        except (ModelFailed, ModelSlow):
+            return None  # the final decision will say so
+        query = voiceprint.of(0)
+        if query is None:
+            return None
+        try:
+            thresholds = await self.packs.thresholds(hearing.ask.config.tenant_id, hearing.ask.subject)
+            roster = await self._roster(hearing.ask)
+        except StoreError:
+            return None
+        if not isinstance(thresholds, Thresholds) or not len(roster):
+            return None
+        pruned = prune(query, roster.first, always=_always(hearing.ask, roster))
+        if isinstance(pruned, ScoringFailure):
+            return None
+        everything = voiceprint.all()
+        seconds = listening.utterance.voiced_seconds
+        if everything is None:
+            stage, ranking = 1, rank(roster.of_first(list(pruned.indices), pruned.cosines), seconds, thresholds.prune)
+        else:
+            stage, ranking = 2, rank(roster.compare(list(pruned.indices), everything), seconds, thresholds.fused)
+        if isinstance(ranking, ScoringFailure):
+            return None
+        interim = v1.InterimConfidence(
+            score_bp=ranking.best.score_bp, margin_to_next_bp=ranking.margin_to_next_bp, stage=stage
+        )
+        interim.voiced.FromTimedelta(timedelta(seconds=seconds))
+        interim.audio.FromTimedelta(timedelta(seconds=listening.utterance.quality.duration_s))
+        return interim
+
+    async def decide(self, hearing: Hearing, half_closed_at: float, settled: Callable[[], Awaitable[None]]) -> Verdict:
+        """The final decision on a stream whose `finish` was called.
+
+        `half_closed_at` is of the monotonic clock. `settled` returns once it is certain that the caller half-closed and
+        did not vanish; until then nothing is stored.
+        """
+        now = self._clock.monotonic()
+        admitted = self._circuit.admit(now)
+        situation = await self._situation(hearing, half_closed_at, breaker_open=not admitted)
+        await settled()
+        try:
+            verdict, reason = await self._keep(hearing, situation)
+        except _AlreadyDecided as earlier:
+            verdict, reason = Verdict(earlier.final, stored=True), earlier.final.v1.reason_code
+        except StoreError as error:
+            _log.error("decision not stored", stream_id=hearing.ask.stream_id, cause=str(error))
+            lost = replace(situation, failure=v1.VOICE_ID_REASON_STORE_UNAVAILABLE)
+            decision = decide(lost)
+            verdict, reason = Verdict(_final(decision, may_prompt=False), stored=False), decision.reason
+        if admitted:
+            self._circuit.observe(breaker.outcome_of(reason), self._clock.monotonic())
+        self._metrics.decided(
+            verdict.final, hearing.ask.config.cohort, latency_s=self._clock.monotonic() - half_closed_at
+        )
+        return verdict
+
+    async def _situation(self, hearing: Hearing, half_closed_at: float, *, breaker_open: bool) -> Situation:
+        ask, models = hearing.ask, self.models
+        failure = hearing.failure
+        thresholds: Thresholds | v1.VoiceIdReason = v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
+        comparison, spoof = _Comparison(), _NOT_CHECKED
+        try:
+            thresholds = await self.packs.thresholds(ask.config.tenant_id, ask.subject)
+            roster = await self._roster(ask)
+            if failure is None and not breaker_open:
+                comparison = await self._compare(hearing, roster, thresholds)
+                spoof = await self._spoof(hearing, comparison, thresholds)
+        except StoreError as error:
+            _log.error("store failed", stream_id=ask.stream_id, cause=str(error))
+            failure = failure or v1.VOICE_ID_REASON_STORE_UNAVAILABLE
+        return Situation(
+            evidence=_evidence(hearing.listening, spoof),
+            thresholds=thresholds,
+            loaded_models=models.names if models else (),
+            model_set_hash=models.model_set_hash if models else b"",
+            breaker_open=breaker_open,
+            failure=failure or comparison.failure,
+            enrolled=comparison.enrolled,
+            stage1=comparison.stage1,
+            stage2=comparison.stage2,
+            claimed_user_id=ask.claimed_user_id,
+            device_owner_user_id=ask.config.device_owner_user_id,
+            earlier_conflicts={},
+            decision_latency_seconds=self._clock.monotonic() - half_closed_at,
+        )
+
+    async def _roster(self, ask: Ask) -> Roster:
+        config = ask.config
+        roster = await self.rosters.of(config.tenant_id, self._clock.now())
+        if not config.device_members_only:
+            return roster
+        members = set(await self._store.voiceid.devices.members(config.tenant_id, config.device_id))
+        return roster.only(members | {ask.claimed_user_id, config.device_owner_user_id})
+
+    async def _compare(
+        self, hearing: Hearing, roster: Roster, thresholds: Thresholds | v1.VoiceIdReason
+    ) -> _Comparison:
+        """Stage 1, then stage 2 unless stage 1 was decisive: then its last windows are not waited for (VID-5)."""
+        listening = hearing.listening
+        assert listening is not None  # without models `failure` is set
+        budget = self._clock.monotonic() + self.settings.decision_budget_s
+        try:
+            first = (await listening.ended(0, deadline=budget)).of(0)
+            if first is None or not len(roster) or not isinstance(thresholds, Thresholds):
+                await listening.ended_all(deadline=budget)
+                return _Comparison(enrolled=len(roster))
+            pruned = prune(first, roster.first, always=_always(hearing.ask, roster))
+            if isinstance(pruned, ScoringFailure):
+                return _Comparison(len(roster), failure=pruned.reason)
+            rows = [int(row) for row in pruned.indices]
+            stage1 = roster.of_first(rows, pruned.cosines)
+            ranking = rank(stage1, listening.utterance.voiced_seconds, thresholds.prune)
+            settled = isinstance(ranking, Ranking) and decisive(ranking, thresholds.policy) is not Decisiveness.NONE
+            if settled:
+                listening.abandon()
+                return _Comparison(len(roster), stage1)
+            everything = (await listening.ended_all(deadline=budget)).all()
+        except ModelSlow:
+            return _Comparison(len(roster), failure=v1.VOICE_ID_REASON_MODEL_SLOW)
+        except ModelFailed as error:
+            _log.error("model failed", stream_id=hearing.ask.stream_id, detail=str(error))
+            return _Comparison(len(roster), failure=v1.VOICE_ID_REASON_MODEL_FAILED)
+        return _Comparison(len(roster), stage1, roster.compare(rows, everything) if everything else None)
+
+    async def _spoof(
+        self, hearing: Hearing, comparison: _Comparison, thresholds: Thresholds | v1.VoiceIdReason
+    ) -> _Spoof:
+        """Replay of earlier audio of whoever might be named (VID-14). Where nobody might be, there is nothing to check."""
+        subject = _likely(hearing, comparison, thresholds)
+        if subject is None or hearing.listening is None:
+            return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)
+        stored = await self._store.voiceid.fingerprints.all(hearing.ask.config.tenant_id, subject)
+        query = hearing.listening.fingerprint()
+        found = await asyncio.to_thread(_best_match, query, stored, self.settings.replay_min_s)
+        if found is None:
+            return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)
+        replayed = found.bit_error_rate <= self.settings.replay_max_bit_error_rate
+        status = v1.SPOOF_LIVENESS_STATUS_HIGH if replayed else v1.SPOOF_LIVENESS_STATUS_LOW
+        return _Spoof(status, found.similarity)
+
+    async def _keep(self, hearing: Hearing, situation: Situation) -> tuple[Verdict, v1.VoiceIdReason]:
+        """Decide, spend what the decision spends, and store it with its audit row, all in one transaction."""
+        ask, config, now = hearing.ask, hearing.ask.config, self._clock.now()
+        async with self._store.transaction() as tx:
+            spent = await tx.voiceid.prompts.retries(config.tenant_id, config.session_id)
+            earlier = {row.state: spent.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
+            decision = decide(replace(situation, earlier_conflicts=earlier))
+            keys = _prompt_keys(ask, decision)
+            may_prompt = ask_once.eligible(decision.tier, step_up_pending=config.step_up_pending)
+            if may_prompt:
+                policy = ask_once.AskOncePolicy()
+                may_prompt = await tx.voiceid.prompts.claim(
+                    config.tenant_id,
+                    *keys,
+                    max_per_session=policy.max_prompts_per_session,
+                    cooldown=policy.cooldown,
+                    now=now,
+                )
+            if decision.conflict_state:
+                name = v1.ConflictState.Name(decision.conflict_state)
+                await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, name)
+            final = _final(decision, may_prompt=may_prompt)
+            kept = await tx.voiceid.streams.decide(_row(ask, decision, final, keys[1], now))
+            if not kept.first:
+                # Another server decided this stream first: nothing that this one spent may stay spent.
+                raise _AlreadyDecided(kept.decision)
+            if decision.named_user_id and hearing.listening is not None:
+                await tx.voiceid.fingerprints.add(
+                    config.tenant_id,
+                    decision.named_user_id,
+                    hearing.listening.fingerprint().to_bytes(),
+                    keep=self.settings.kept_fingerprints,
+                )
+            hashes = {"decision": sha256(final.SerializeToString(deterministic=True)).digest()}
+            if decision.named_user_id:
+                hashes["candidate"] = await tx.vault.commitment(config.tenant_id, decision.named_user_id, b"user")
+            tx.audit(
+                tenant_id=config.tenant_id,
+                owner=ENGINE_ID,
+                actor=(await tx.vault.commitment(config.tenant_id, ask.caller.subject, b"actor")).hex(),
+                transition="voiceid.decided",
+                reason_code=v1.VoiceIdReason.Name(decision.reason).removeprefix("VOICE_ID_REASON_"),
+                scope=Scope(scope_type=SCOPE_TYPE_DEVICE, scope_id=config.device_id),
+                turn=config.turn,
+                session_id=config.session_id,
+                device_id=config.device_id,
+                hashes=hashes,
+                facts=_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
+            )
+        return Verdict(final, stored=True), decision.reason
+
+
+class _AlreadyDecided(Exception):
+    """Undoes a transaction that found the stream decided."""
+
+    def __init__(self, decision: bytes) -> None:
+        super().__init__()
+        self.final = v2_service.FinalDecision.FromString(decision)
+
+
+def _always(ask: Ask, roster: Roster) -> list[int]:
+    """Rows that no prune may drop: the claimed user and the device's owner."""
+    users = {ask.claimed_user_id, ask.config.device_owner_user_id}
+    return sorted(roster.index[user_id] for user_id in users if user_id in roster.index)
+
+
+def _likely(hearing: Hearing, comparison: _Comparison, thresholds: Thresholds | v1.VoiceIdReason) -> str | None:
+    """Who might be named: the claimed user, or the best candidate, if the ladder's lower threshold is reached."""
+    if not isinstance(thresholds, Thresholds) or hearing.listening is None or not comparison.stage1:
+        return None
+    seconds = hearing.listening.utterance.voiced_seconds
+    if comparison.stage2 is None:
+        ranking = rank(comparison.stage1, seconds, thresholds.prune)
+    else:
+        ranking = rank(comparison.stage2, seconds, thresholds.fused)
+    if isinstance(ranking, ScoringFailure) or ranking.best.score_bp < thresholds.policy.conf_mid_bp:
+        return None
+    return hearing.ask.claimed_user_id or ranking.best.user_id
+
+
+def _best_match(query: Fingerprint, stored: Sequence[bytes], min_length_s: float) -> ReplayMatch | None:
+    return match(query, [Fingerprint.from_bytes(one) for one in stored], min_length_s)
+
+
+def _evidence(listening: Listening | None, spoof: _Spoof) -> Evidence:
+    quality = listening.utterance.quality if listening else None
+    return Evidence(
+        audio_seconds=quality.duration_s if quality else 0.0,
+        voiced_seconds=listening.utterance.voiced_seconds if listening else 0.0,
+        lost_seconds=quality.lost_s if quality else 0.0,
+        snr_db=(quality.snr_db or 0.0) if quality else 0.0,
+        clipped_ratio=quality.clipped_ratio if quality else 0.0,
+        overlap_ratio=None,
+        replay_similarity=spoof.similarity,
+        spoof=spoof.status,
+    )
+
+
+def _final(decision: VoiceDecision, *, may_prompt: bool) -> v2_service.FinalDecision:
+    return v2_service.FinalDecision(v1=to_v1(decision), v2=to_v2(decision, may_prompt=may_prompt))
+
+
+def _prompt_keys(ask: Ask, decision: VoiceDecision) -> tuple[bytes, bytes]:
+    """Session budget key and cooldown key of VID.CONF.9."""
+    config = ask.config
+    scope = ask_once.PromptScope(
+        tenant_id=config.tenant_id,
+        user_scope_id=ask_once.user_scope_id(decision.named_user_id, config.device_owner_user_id),
+        device_id=config.device_id,
+        session_id=config.session_id,
+        voice_branch_id=config.voice_branch_id,
+    )
+    return ask_once.budget_key(scope), ask_once.cooldown_key(scope)
+
+
+def _row(
+    ask: Ask, decision: VoiceDecision, final: v2_service.FinalDecision, cooldown_key: bytes, now: datetime
+) -> DecidedStream:
+    cohort = ask.config.cohort
+    return DecidedStream(
+        tenant_id=ask.config.tenant_id,
+        stream_id=ask.stream_id,
+        session_id=ask.config.session_id,
+        device_id=ask.config.device_id,
+        kind=ask.kind,
+        claimed_user_id=ask.claimed_user_id,
+        named_user_id=decision.named_user_id,
+        cohort={
+            "language": cohort.language,
+            "accent_band": cohort.accent_band,
+            "device_class": cohort.device_class,
+            "noise_class": cohort.noise_class,
+        },
+        decision=final.SerializeToString(deterministic=True),
+        cooldown_key=cooldown_key,
+        latency_us=round(decision.situation.decision_latency_seconds * 1e6),
+        decided_at=now,
+        speaker_user_id=None,
+    )
+
+
+def _facts(ask: Ask, decision: VoiceDecision, *, may_prompt: bool, phase: breaker.Phase) -> dict[str, str]:
+    """What the trail says of a decision: numbers and names of rules, never of people."""
+    facts = {
+        "kind": ask.kind,
+        "tier": v2.IdentityTier.Name(decision.tier).removeprefix("IDENTITY_TIER_"),
+        "decision_v1": v1.Decision.Name(to_v1(decision).decision).removeprefix("DECISION_"),
+        "score_bp": str(decision.score_bp),
+        "margin_bp": str(decision.margin_to_next_bp),
+        "may_prompt_identity": str(may_prompt).lower(),
+        "breaker": phase.value,
+        "stream_id": ask.stream_id,
+    }
+    if isinstance(decision.situation.thresholds, Thresholds):
+        facts["threshold_pack"] = decision.situation.thresholds.pack_ref
+    if decision.conflict_state:
+        facts["conflict"] = v1.ConflictState.Name(decision.conflict_state).removeprefix("CONFLICT_STATE_")
+    return facts

@@ -1,0 +1,122 @@
+"""The threshold pack that applies to a stream, resolved by precedence (VID-4, ALL-5) from what the ledger says is active.
+
+A pack's layer is the scope of its pointer. On top of it the setting `voiceid.thresholds` may move CONF_HIGH_BP,
+CONF_MID_BP and the smallest margin, field by field, by the same precedence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from selene.artifacts.v1.artifacts_pb2 import ArtifactPointer, ArtifactRow
+from selene.common.v1 import scope_pb2
+from selene.voiceid.v1 import voiceid_pb2 as v1
+
+from servers.voiceid.calibration.pack import ARTIFACT_TYPE, PackError, ThresholdPack, parse
+from servers.voiceid.policy import DecisionPolicy, Thresholds
+from servers.voiceid.precedence import Ambiguous, Layer, SettingRow, Subject, resolve
+from store import NotFound, Store
+from store.keys import signature_holds
+from store.settings import Setting
+
+SETTING_KEY = "voiceid.thresholds"
+OVERRIDABLE = ("conf_high_bp", "conf_mid_bp", "min_margin_bp")
+
+LAYERS = {
+    scope_pb2.SCOPE_TYPE_GLOBAL: Layer.GLOBAL_DEFAULT,
+    scope_pb2.SCOPE_TYPE_TENANT: Layer.TENANT_OVERRIDE,
+    scope_pb2.SCOPE_TYPE_LOCALE: Layer.LOCALE_OVERRIDE,
+    scope_pb2.SCOPE_TYPE_CHANNEL: Layer.CHANNEL_OVERRIDE,
+    scope_pb2.SCOPE_TYPE_USER: Layer.USER_EXCEPTION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ActivePack:
+    """The pack that applies, with its ledger row, the thresholds after overrides and the layer it came from."""
+
+    pack: ThresholdPack
+    row: ArtifactRow
+    canonical_json: bytes
+    thresholds: Thresholds
+    layer: Layer
+
+
+class Packs:
+    """Reads active packs; verified payloads are kept by hash, because a hash never means something else later."""
+
+    def __init__(self, store: Store, trusted_keys: dict[str, bytes], model_set_hash: str) -> None:
+        self._store = store
+        self._trusted_keys = trusted_keys
+        self._model_set_hash = model_set_hash
+        self._verified: dict[bytes, tuple[ThresholdPack, bytes]] = {}
+
+    async def thresholds(self, tenant_id: str, subject: Subject) -> Thresholds | v1.VoiceIdReason:
+        """What a decision may rest on, or the reason why there is nothing. StoreUnavailable."""
+        found = await self.active(tenant_id, subject)
+        if not isinstance(found, ActivePack):
+            return found
+        if found.pack.model_set_hash != self._model_set_hash:
+            return v1.VOICE_ID_REASON_PACK_MODEL_MISMATCH
+        return found.thresholds
+
+    async def active(self, tenant_id: str, subject: Subject) -> ActivePack | v1.VoiceIdReason:
+        """The pack at the most specific layer: NO_THRESHOLD_PACK, SETTING_AMBIGUOUS. StoreUnavailable."""
+        pointers = await self._store.artifacts.pointers(ARTIFACT_TYPE, tenant_id)
+        chosen = resolve(_pointer_rows(pointers), subject)
+        settings = resolve(_setting_rows(await self._store.settings.candidates(SETTING_KEY, tenant_id)), subject)
+        if isinstance(chosen, Ambiguous) or isinstance(settings, Ambiguous):
+            return v1.VOICE_ID_REASON_SETTING_AMBIGUOUS
+        if "pointer" not in chosen.values:
+            return v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
+        pointer = chosen.values["pointer"]
+        try:
+            row = await self._store.artifacts.version(
+                ARTIFACT_TYPE, pointer.tenant_id, pointer.scope, pointer.active_version
+            )
+            pack, canonical = await self._verify(row)
+            thresholds = pack.thresholds()
+            policy = DecisionPolicy.from_mapping({**thresholds.policy.to_mapping(), **settings.values})
+        except (NotFound, PackError, ValueError):
+            return v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
+        thresholds = replace(thresholds, pack_ref=f"{ARTIFACT_TYPE}@{row.artifact_version}", policy=policy)
+        return ActivePack(pack, row, canonical, thresholds, chosen.layers["pointer"])
+
+    async def _verify(self, row: ArtifactRow) -> tuple[ThresholdPack, bytes]:
+        known = self._verified.get(row.package_hash)
+        if known is None:
+            if not signature_holds(self._trusted_keys, row.signing_key_id, row.package_hash, row.signature):
+                raise NotFound("a signature by a key that is trusted here")
+            canonical = await self._store.artifacts.payload(row.package_hash)
+            known = self._verified[row.package_hash] = (parse(canonical), canonical)
+        return known
+
+
+def _pointer_rows(pointers: Iterable[ArtifactPointer]) -> list[SettingRow[ArtifactPointer]]:
+    return [
+        SettingRow(
+            LAYERS[pointer.scope.scope_type],
+            pointer.scope.scope_id,
+            f"{pointer.artifact_type}@{pointer.active_version}",
+            {"pointer": pointer},
+        )
+        for pointer in pointers
+        if pointer.scope.scope_type in LAYERS
+    ]
+
+
+def _setting_rows(settings: Iterable[Setting]) -> list[SettingRow[int]]:
+    """Values that are no basis points make the row ambiguous with itself: nothing that is unclear may loosen a limit."""
+    rows = []
+    for setting in settings:
+        value = setting.value
+        clear = isinstance(value, dict) and all(
+            name in OVERRIDABLE and isinstance(bp, int) and not isinstance(bp, bool) for name, bp in value.items()
+        )
+        layer = LAYERS.get(setting.layer)
+        if layer is None:
+            continue
+        row = SettingRow(layer, setting.layer_id, setting.source, dict(value) if isinstance(value, dict) else {})
+        rows += [row] if clear else [row, row]
+    return rows
