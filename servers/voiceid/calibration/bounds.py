@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import beta  # type: ignore[import-untyped]  # scipy ships no types
+from scipy.stats import beta
 
 
 @dataclass(frozen=True, slots=True)

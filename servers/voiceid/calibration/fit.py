@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize  # type: ignore[import-untyped]  # scipy ships no types
-from scipy.special import expit  # type: ignore[import-untyped]  # scipy ships no types
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from servers.voiceid.calibration.metrics import Floats, TooFewTrials
 from servers.voiceid.calibration.trials import Trials

@@ -67,16 +67,33 @@ def _groups(trials: Trials) -> Iterator[Flags]:
         yield (keys == key).all(axis=1)
 
 
+def eer_interval(scored: Scored, resampling: Resampling) -> Interval:
+    """The bootstrap's interval of the equal error rate; all of [0, 1] when no resample has both classes."""
+    return _drawn(_ranked(scored), [], resampling)[0]
+
+
+def _ranked(scored: Scored) -> Scored:
+    """Sorted once, so that every resample finds its curve without sorting again."""
+    order = np.argsort(scored.scores, kind="stable")
+    return Scored(scored.scores[order], scored.genuine[order], scored.enrolled[order], scored.tested[order])
+
+
+def _drawn(scored: Scored, more: Sequence[Statistic], resampling: Resampling) -> tuple[Interval, ...]:
+    statistics = [lambda weights: eer(curve(scored.scores, scored.genuine, weights)), *more]
+    how = {"resamples": resampling.resamples, "seed": resampling.seed}
+    try:
+        return speaker_bootstrap(scored, statistics, **how, confidence=resampling.confidence)
+    except TooFewTrials:
+        return (Interval(0.0, 1.0),) * len(statistics)
+
+
 def _row(
     trials: Trials, llrs: Floats, policy: DecisionPolicy, prior: float, deployed_clips: int, resampling: Resampling
 ) -> CohortRow:
     genuine, clips = trials.genuine, int(trials.clips[0])
-    # Sorted once, so that every resample finds its curve without sorting again.
-    order = np.argsort(llrs, kind="stable")
-    scored = trials.where(order).scored(llrs[order])
     shown: dict[str, Measured | OperatingPoint | None] = {"eer": None, "high": None, "mid": None}
     if genuine.any() and not genuine.all():
-        shown = _rates(scored, policy, prior, resampling)
+        shown = _rates(_ranked(trials.scored(llrs)), policy, prior, resampling)
     return CohortRow.model_validate(
         {
             **trials.cohorts[int(trials.cohort[0])]._asdict(),
@@ -104,18 +121,7 @@ def _rates(
         for flags in ((score < limit) & scored.genuine, (score >= limit) & ~scored.genuine)
     ]
     sides = [scored.genuine, ~scored.genuine] * len(thresholds)
-    statistics: list[Statistic] = [lambda weights: eer(curve(scored.scores, scored.genuine, weights))]
-    statistics += [_share(flags, side) for flags, side in zip(wrong, sides, strict=True)]
-    try:
-        drawn = speaker_bootstrap(
-            scored,
-            statistics,
-            resamples=resampling.resamples,
-            seed=resampling.seed,
-            confidence=resampling.confidence,
-        )
-    except TooFewTrials:
-        drawn = (Interval(0.0, 1.0),) * len(statistics)
+    drawn = _drawn(scored, [_share(flags, side) for flags, side in zip(wrong, sides, strict=True)], resampling)
     errors = [
         _measured(int(flags.sum()), int(side.sum()), interval, resampling.confidence)
         for flags, side, interval in zip(wrong, sides, drawn[1:], strict=True)

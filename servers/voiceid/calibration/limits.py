@@ -155,6 +155,12 @@ def speech_of(trials: Trials) -> float:
     return seconds if math.isfinite(seconds) else float(trials.seconds.min())
 
 
+def decided(trials: Trials, min_voiced_seconds: float) -> Trials:
+    """The trials of all conditions that stand for enough net speech."""
+    enough = [group for group, seconds in _conditions(trials) if seconds >= min_voiced_seconds]
+    return trials.where(np.sort(np.concatenate(enough)) if enough else np.zeros(0, np.intp))
+
+
 def _enough_speech(trials: Trials, scores: Floats, targets: Targets) -> tuple[Derivation, Flags]:
     """The least net speech from which on every condition reaches `min_tar` at `mid_far`, and the trials that have it.
     """

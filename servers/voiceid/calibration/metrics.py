@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]  # scipy ships no types
+from scipy.optimize import isotonic_regression
 
 from servers.voiceid.calibration.bounds import Interval
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from servers.voiceid.calibration.fit import FitFailed, falling_cosines, fit_calibration, llrs
 from servers.voiceid.calibration.folder import Clip, Extractor, Plan, Progress, find_clips, make_trials, manifest_hash
 from servers.voiceid.calibration.gates import Gates, Resampling, cohort_table, failed_gates
-from servers.voiceid.calibration.limits import Targets, derive_policy
+from servers.voiceid.calibration.limits import Targets, decided, derive_policy
 from servers.voiceid.calibration.metrics import Costs, Floats, act_dcf, cllr, curve, min_cllr, min_dcf
 from servers.voiceid.calibration.pack import (
     ARTIFACT_TYPE,
@@ -118,7 +118,7 @@ def calibrate_trials(
     )
     progress("measure", 1, 1)
     reasons = failed_gates(rows, derivations, request.gates)
-    shown = holdout.where((holdout.clips == clips) & (holdout.seconds >= policy.min_voiced_seconds))
+    shown = decided(holdout.where(holdout.clips == clips), policy.min_voiced_seconds)
     pack = ThresholdPack(
         artifact_type=ARTIFACT_TYPE,
         format=FORMAT,
