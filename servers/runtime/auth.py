@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
+import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from selene.common.v1 import error_reason_pb2 as reasons
@@ -33,6 +34,8 @@ _MAX_CLAIM_CHARS = 256
 _MAX_ROLES = 32
 _CACHED_TOKENS = 4096
 _RECHECK_S = 1.0
+
+_log = structlog.get_logger("selene.auth")
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
@@ -73,9 +76,9 @@ def set_principal(principal: Principal) -> None:
 
 
 def require_tenant(tenant_id: str) -> Principal:
-    """The caller, if ``tenant_id`` is its tenant; an empty ``tenant_id`` names no other tenant and passes."""
+    """The caller, if ``tenant_id`` is its tenant."""
     principal = current_principal()
-    if tenant_id and tenant_id != principal.tenant_id:
+    if tenant_id != principal.tenant_id:
         raise Refusal(reasons.ERROR_REASON_TENANT_MISMATCH, "the token belongs to another tenant")
     return principal
 
@@ -83,8 +86,11 @@ def require_tenant(tenant_id: str) -> Principal:
 def require_device(device_id: str, *, or_roles: Iterable[str] = (ROLE_SERVICE,)) -> Principal:
     """The caller, if its token is bound to ``device_id``. A token bound to no device needs one of ``or_roles``."""
     principal = current_principal()
-    unbound_but_trusted = not principal.device_id and not principal.roles.isdisjoint(or_roles)
-    if principal.device_id != device_id and not unbound_but_trusted:
+    if principal.device_id:
+        speaks_for_it = principal.device_id == device_id
+    else:
+        speaks_for_it = not principal.roles.isdisjoint(or_roles)
+    if not speaks_for_it:
         raise Refusal(reasons.ERROR_REASON_DEVICE_MISMATCH, "the token does not speak for this device")
     return principal
 
@@ -181,28 +187,16 @@ class KeySet:
     A changed file that cannot be read or parsed leaves the last good keys in force; ``failure`` says what is wrong.
     """
 
-    def __init__(self, keys: Mapping[str, VerificationKey], path: Path | None, clock: Clock) -> None:
-        self._keys = keys
-        self._path = path
+    def __init__(self, clock: Clock, path: Path | None = None, always: Iterable[VerificationKey] = ()) -> None:
+        """``always`` are keys that hold beside the file's. Raises KeyFileError if the file cannot be used."""
         self._clock = clock
-        self._stamp = _stamp(path) if path else None
+        self._path = path
+        self._always = {key.kid: key for key in always}
+        self._stamp = _stamp(path) if path and path.exists() else None
+        self._keys = self._always | (_read_keys(path) if path else {})
         self._checked_at = clock.monotonic()
         self.generation = 0
         self.failure = ""
-
-    @classmethod
-    def fixed(cls, keys: Iterable[VerificationKey], clock: Clock) -> "KeySet":
-        """Keys that do not come from a file."""
-        return cls({key.kid: key for key in keys}, None, clock)
-
-    @classmethod
-    def from_file(cls, path: Path, clock: Clock) -> "KeySet":
-        """Reads the file; raises KeyFileError if it cannot be used."""
-        return cls(_read_keys(path), path, clock)
-
-    def with_keys(self, extra: Iterable[VerificationKey]) -> "KeySet":
-        """Fixed keys and these; used by the development mode, which has no key file to watch."""
-        return KeySet.fixed([*self._keys.values(), *extra], self._clock)
 
     def get(self, kid: str) -> VerificationKey | None:
         return self._keys.get(kid)
@@ -217,8 +211,12 @@ class KeySet:
             stamp = _stamp(self._path)
             if stamp == self._stamp and not self.failure:
                 return
-            self._keys = _read_keys(self._path)
+            self._keys = self._always | _read_keys(self._path)
         except (KeyFileError, OSError) as defect:
+            if not self.failure:
+                _log.error(
+                    "key file not usable, the last good keys stay in force", path=str(self._path), why=str(defect)
+                )
             self.failure = str(defect)
             return
         self._stamp, self.failure = stamp, ""

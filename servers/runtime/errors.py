@@ -16,10 +16,10 @@ from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1.error_reason_pb2 import ErrorReason
 
 DOMAIN = "selene"
-MAX_VIOLATIONS = 20
-"""Trailers hold 8 KiB; ``metadata["violations"]`` counts all of them, the details name the first twenty."""
+MAX_VIOLATIONS = 12
+"""Trailers hold 8 KiB; ``metadata["violations"]`` counts all of them, the details name the first twelve."""
 
-_MAX_TEXT = 200
+_MAX_TEXT = 160
 _MAX_REASON = 63  # google.rpc: [A-Z][A-Z0-9_]+[A-Z0-9], at most 63
 _PREFIX = "ERROR_REASON_"
 

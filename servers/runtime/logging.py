@@ -9,7 +9,7 @@ import structlog
 
 from servers.runtime.auth import current_principal_or_none
 from servers.runtime.context import current_correlation
-from servers.runtime.redaction import REDACTED, cleaned, is_secret_name
+from servers.runtime.redaction import cleaned_field
 
 
 def configure_logging(level: str = "info", stream: TextIO | None = None) -> None:
@@ -63,5 +63,5 @@ def add_call(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blanks values under secret-looking names, token-looking text anywhere, and all bytes."""
     for name, value in event.items():
-        event[name] = REDACTED if is_secret_name(name) else cleaned(value)
+        event[name] = cleaned_field(name, value)
     return event

@@ -31,6 +31,12 @@ def clean_text(text: str) -> str:
     return _SECRET_TEXT.sub(REDACTED, text)
 
 
+def cleaned_field(name: str, value: Any, depth: int = _MAX_DEPTH) -> Any:
+    """The value as may be shown under this name. A bare number is no secret: ``tokens=512`` is a count."""
+    is_number = value is None or isinstance(value, bool | int | float)
+    return REDACTED if is_secret_name(name) and not is_number else cleaned(value, depth)
+
+
 def cleaned(value: Any, depth: int = _MAX_DEPTH) -> Any:
     """The value as plain data that may be shown: bytes are counted, other objects named by their type."""
     if value is None or isinstance(value, bool | int | float):
@@ -42,10 +48,7 @@ def cleaned(value: Any, depth: int = _MAX_DEPTH) -> Any:
     if depth == 0:
         return REDACTED
     if isinstance(value, Mapping):
-        return {
-            str(name): REDACTED if is_secret_name(str(name)) else cleaned(item, depth - 1)
-            for name, item in value.items()
-        }
+        return {str(name): cleaned_field(str(name), item, depth - 1) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [cleaned(item, depth - 1) for item in value]
     return f"({type(value).__name__})"

@@ -19,7 +19,6 @@ from grpc_health.v1 import (  # type: ignore[import-untyped]  # the wheel ships 
     health_pb2,
     health_pb2_grpc,
 )
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # the wheel ships no stubs
 
 from servers.runtime.audit import AuditSink, RefusalAudit, discard
 from servers.runtime.auth import (
@@ -44,6 +43,7 @@ from servers.runtime.interceptors import (
     ValidationLayer,
 )
 from servers.runtime.interceptors.deadline import DeadlineLimits
+from servers.runtime.reflection import add_reflection
 from servers.runtime.telemetry import Telemetry, make_telemetry
 from servers.runtime.tls import ListenError, TlsFiles, check_exposure, server_credentials
 
@@ -134,6 +134,8 @@ class Parts:
     on_stop: tuple[OnStop, ...] = ()
     shared_ports: Mapping[str, int] = field(default_factory=dict)
     """Ports by owner that workers share (SO_REUSEPORT); all others are exclusive."""
+    worker_index: int = 0
+    """Added to the metrics port, so that each worker has its own."""
 
 
 class RunningServer:
@@ -234,7 +236,7 @@ class _Starter:
             await self._start_owner(owner, verifier, salt)
         if settings.telemetry.metrics_port is not None:
             running.metrics_port = self._telemetry.expose(
-                settings.telemetry.metrics_host, settings.telemetry.metrics_port
+                settings.telemetry.metrics_host, self._metrics_port(settings.telemetry.metrics_port)
             )
         if self._is_development:
             _log.warning(
@@ -243,18 +245,17 @@ class _Starter:
                 else "DEVELOPMENT MODE: no TLS, tokens signed by a key on this disk. Loopback only."
             )
 
+    def _metrics_port(self, configured: int) -> int:
+        return configured and configured + self._parts.worker_index
+
     def _verifier(self) -> TokenVerifier:
         auth, clock = self._settings.auth, self._parts.clock
         if self._is_development:
             self._running.development_key = development_key(self._settings.data_dir)
-            keys = KeySet.fixed([self._running.development_key.verification_key()], clock)
-            if auth.keys_file is not None:
-                keys = KeySet.from_file(auth.keys_file, clock).with_keys(
-                    [self._running.development_key.verification_key()]
-                )
+            always = [self._running.development_key.verification_key()]
         else:
-            assert auth.keys_file is not None  # check_exposure has refused otherwise
-            keys = KeySet.from_file(auth.keys_file, clock)
+            always = []
+        keys = KeySet(clock, auth.keys_file, always)
         return TokenVerifier(keys, clock, issuer=auth.issuer, audience=auth.audience)
 
     async def _start_owner(self, owner: Owner, verifier: TokenVerifier, salt: bytes) -> None:
@@ -384,8 +385,7 @@ def _add_services(server: grpc.aio.Server, services: Sequence[Service], owner_he
     health_pb2_grpc.add_HealthServicer_to_server(owner_health.servicer, server)
     channelz.add_channelz_servicer(server)
     names = [service.full_name for service in services]
-    names += [health.SERVICE_NAME, _CHANNELZ, reflection.SERVICE_NAME]
-    reflection.enable_server_reflection(names, server)
+    add_reflection([*names, health.SERVICE_NAME, _CHANNELZ], server)
 
 
 def _listen(server: grpc.aio.Server, host: str, port: int, settings: Settings) -> int:
