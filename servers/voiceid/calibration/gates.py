@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,8 +47,8 @@ class Resampling:
     def method(self) -> str:
         """How a pack names its bounds."""
         return (
-            f"{self.confidence:.0%} two-sided: for rates the wider of Clopper-Pearson over trials and a bootstrap over"
-            f" speakers, for EER the bootstrap ({self.resamples} resamples, seed {self.seed}, percentiles)"
+            f"{self.confidence:.0%} two-sided, the wider of Clopper-Pearson over trials (for EER: the genuine ones) and"
+            f" a bootstrap over speakers ({self.resamples} resamples, seed {self.seed}, percentiles)"
         )
 
 
@@ -67,9 +68,17 @@ def _groups(trials: Trials) -> Iterator[Flags]:
         yield (keys == key).all(axis=1)
 
 
-def eer_interval(scored: Scored, resampling: Resampling) -> Interval:
-    """The bootstrap's interval of the equal error rate; all of [0, 1] when no resample has both classes."""
-    return _drawn(_ranked(scored), [], resampling)[0]
+def eer_with_bounds(scored: Scored, resampling: Resampling) -> Measured:
+    """The equal error rate and its bounds, also where no error was seen and resampling could find none."""
+    ranked = _ranked(scored)
+    return _eer(ranked, _drawn(ranked, [], resampling)[0], resampling.confidence)
+
+
+def _eer(scored: Scored, drawn: Interval, confidence: float) -> Measured:
+    rate, genuine = eer(curve(scored.scores, scored.genuine)), int(scored.genuine.sum())
+    lower = clopper_pearson(math.floor(rate * genuine), genuine, confidence=confidence).lower
+    upper = clopper_pearson(math.ceil(rate * genuine), genuine, confidence=confidence).upper
+    return Measured(value=rate, lower=min(rate, lower, drawn.lower), upper=max(rate, upper, drawn.upper))
 
 
 def _ranked(scored: Scored) -> Scored:
@@ -126,9 +135,8 @@ def _rates(
         _measured(int(flags.sum()), int(side.sum()), interval, resampling.confidence)
         for flags, side, interval in zip(wrong, sides, drawn[1:], strict=True)
     ]
-    rate = eer(curve(scored.scores, scored.genuine))
     return {
-        "eer": Measured(value=rate, lower=min(rate, drawn[0].lower), upper=max(rate, drawn[0].upper)),
+        "eer": _eer(scored, drawn[0], resampling.confidence),
         "high": _point(thresholds[0], errors[0], errors[1]),
         "mid": _point(thresholds[1], errors[2], errors[3]),
     }

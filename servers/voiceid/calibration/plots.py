@@ -13,8 +13,8 @@ from scipy.special import logit
 from scipy.stats import norm
 
 from servers.voiceid.calibration.bounds import clopper_pearson
-from servers.voiceid.calibration.gates import Resampling, eer_interval
-from servers.voiceid.calibration.metrics import Curve, Floats, curve, eer
+from servers.voiceid.calibration.gates import Resampling, eer_with_bounds
+from servers.voiceid.calibration.metrics import Curve, Floats, curve
 from servers.voiceid.calibration.pack import ThresholdPack
 from servers.voiceid.calibration.trials import Trials
 
@@ -49,7 +49,7 @@ def draw_det(shown: Shown, resampling: Resampling, path: Path) -> None:
         figure,
         shown,
         "Circles lie at half a trial: beyond them no error of that kind was seen. A lone circle: no error at all."
-        f"\nEER with its interval, {resampling.confidence:.0%}, from {resampling.resamples} resamples of the speakers.",
+        f"\nEER with its bounds: {resampling.method()}.",
     )
     _save(figure, path)
 
@@ -61,8 +61,8 @@ def _det_axes(axes: Axes, title: str, trials: Trials, scores: Floats, resampling
         if not genuine.any() or genuine.all():
             continue
         rates = curve(scores[chosen], genuine)
-        bounds = eer_interval(trials.where(chosen).scored(scores[chosen]), resampling)
-        rate = f"EER {eer(rates):6.2%} ({bounds.lower:.2%} to {bounds.upper:.2%})"
+        bounds = eer_with_bounds(trials.where(chosen).scored(scores[chosen]), resampling)
+        rate = f"EER {bounds.value:6.2%} ({bounds.lower:.2%} to {bounds.upper:.2%})"
         label = f"{trials.conditions[int(code)]:>6}  {rate}  {genuine.sum():>4} gen. {(~genuine).sum():>6} imp."
         far, frr = _with_errors(rates, int(genuine.sum()), int((~genuine).sum()))
         colour = COLOURS[index % len(COLOURS)]
