@@ -214,9 +214,7 @@ class KeySet:
             self._keys = self._always | _read_keys(self._path)
         except (KeyFileError, OSError) as defect:
             if not self.failure:
-                _log.error(
-                    "key file not usable, the last good keys stay in force", path=str(self._path), why=str(defect)
-                )
+                _log.error("key file not usable, the last good keys stay", path=str(self._path), why=str(defect))
             self.failure = str(defect)
             return
         self._stamp, self.failure = stamp, ""

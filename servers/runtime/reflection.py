@@ -5,7 +5,7 @@ from typing import Final
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
-from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]  # the wheel ships no stubs
+from grpc_reflection.v1alpha import (
     reflection,
     reflection_pb2,
 )

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import grpc
 import structlog
-from grpc_channelz.v1 import channelz  # type: ignore[import-untyped]  # the wheel ships no stubs
-from grpc_health.v1 import (  # type: ignore[import-untyped]  # the wheel ships no stubs
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import (
     health,
     health_pb2,
     health_pb2_grpc,

@@ -2,7 +2,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import stat
 from collections.abc import Callable
 from contextvars import copy_context
@@ -257,7 +256,7 @@ def test_a_private_key_among_public_keys_is_refused_and_not_shown() -> None:
 def test_a_written_signing_key_is_for_its_owner_only_and_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "key.pem"
     auth.write_signing_key(path, ED)
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert auth.load_signing_key(path).kid == ED.kid
     with pytest.raises(FileExistsError):
         auth.write_signing_key(path, auth.generate_signing_key())

@@ -30,7 +30,7 @@ def test_every_reason_has_a_code() -> None:
     assert set(CODES) == set(ErrorReason.values())
 
 
-@pytest.mark.parametrize("name", [name for name in ErrorReason.keys() if name != "ERROR_REASON_UNSPECIFIED"])
+@pytest.mark.parametrize("name", list(ErrorReason.DESCRIPTOR.values_by_name)[1:])
 def test_the_code_of_a_reason_is_the_one_its_comment_begins_with(name: str) -> None:
     assert CODES[ErrorReason.Value(name)].name == documented_codes()[name]
 

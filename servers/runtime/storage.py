@@ -1,0 +1,137 @@
+"""The store as a server holds it: opened from the settings, its errors as refusals, its ledger as the refusals' sink.
+
+Imported by owners that keep state; the rest of the runtime does not know the store.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from selene.common.v1 import error_reason_pb2 as reasons
+from selene.common.v1.scope_pb2 import TurnRef
+
+from servers.runtime.audit import RefusedCall
+from servers.runtime.auth import write_secret
+from servers.runtime.clock import Clock
+from servers.runtime.config import ConfigError, Settings
+from servers.runtime.errors import Refusal, reason_name
+from servers.runtime.ids import Ids
+from store import IdempotencyConflict, Store, StoreUnavailable
+
+SIGNING_SEED: Final = "ledger_signing_seed"
+MASTER_KEY: Final = "development_master_key"
+DATABASE: Final = "selene.db"
+KEY_BYTES: Final = 32
+SYSTEM_TENANT: Final = "system"
+"""Whose chain holds the refusals of callers who did not prove a tenant."""
+
+
+async def open_store(settings: Settings, clock: Clock, ids: Ids) -> Store:
+    """The configured store, migrated. ConfigError without a master key outside development; StoreError."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    store = await Store.open(
+        settings.store.url or f"sqlite:///{settings.data_dir / DATABASE}",
+        clock=clock,
+        ids=ids,
+        signing_key=_kept(settings.data_dir / SIGNING_SEED),
+        master_key=master_key(settings),
+    )
+    try:
+        await store.migrate()
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+def master_key(settings: Settings) -> bytes:
+    """32 bytes from the configured file or value; in development one that is made on first use. ConfigError."""
+    given = settings.master_key
+    if given.file is not None:
+        return _decoded(_read(given.file), f"master_key.file {given.file}")
+    if given.value is not None:
+        return _decoded(given.value.get_secret_value(), "master_key.value")
+    if settings.development.enabled:
+        return _kept(settings.data_dir / MASTER_KEY)
+    raise ConfigError("master_key: give `file` or `value`, 32 random bytes in base64 (openssl rand -base64 32)")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def _decoded(text: str, name: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"{name}: 32 bytes in base64 are wanted (openssl rand -base64 32)")
+    return key
+
+
+def _kept(path: Path) -> bytes:
+    """32 random bytes in a file of its owner only, made on first use."""
+    if not path.exists():
+        try:
+            write_secret(path, secrets.token_bytes(KEY_BYTES))
+        except FileExistsError:
+            pass  # another process made it first
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"{path} is damaged: it must hold {KEY_BYTES} bytes")
+    return key
+
+
+@contextmanager
+def refusing_store_errors() -> Iterator[None]:
+    """StoreUnavailable becomes STORE_UNAVAILABLE, IdempotencyConflict becomes IDEMPOTENCY_KEY_REUSED."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise Refusal(
+            reasons.ERROR_REASON_STORE_UNAVAILABLE,
+            "the store refuses or cannot be reached; nothing was changed",
+            cause=error.reason.value,
+        ) from error
+    except IdempotencyConflict as error:
+        raise Refusal(
+            reasons.ERROR_REASON_IDEMPOTENCY_KEY_REUSED,
+            "this idempotency key was used before with different content",
+            idempotency_key=error.key,
+        ) from error
+
+
+def not_found(resource: str, resource_id: str) -> Refusal:
+    """RESOURCE_NOT_FOUND."""
+    return Refusal(
+        reasons.ERROR_REASON_RESOURCE_NOT_FOUND, f"there is no such {resource}", resource=resource, id=resource_id
+    )
+
+
+class LedgerSink:
+    """Writes refused calls to the audit trail: of the caller's tenant, or of the system where none was proved."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, refused: RefusedCall) -> None:
+        async with self._store.transaction() as tx:
+            tx.audit(
+                tenant_id=refused.tenant_id or SYSTEM_TENANT,
+                owner=refused.owner,
+                actor=refused.actor_commitment or "unauthenticated",
+                transition="request.refused",
+                reason_code=reason_name(refused.reason),
+                turn=TurnRef(correlation_id=refused.correlation_id, turn_id=refused.turn_id),
+                facts={"method": refused.method, "count": str(refused.count)},
+            )
