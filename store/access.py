@@ -48,6 +48,8 @@ class Writes(Reads, Protocol):
 
     clock: Clock
     ids: Ids
+    erased: bool
+    """Set by a room that destroyed a key: after the commit, the store overwrites where it lingers."""
 
     async def write(self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None = None) -> Written:
         """Run a change. Conflict where a row of this identity exists; StoreUnavailable."""

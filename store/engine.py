@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Table, create_engine, event, make_url
@@ -59,12 +60,18 @@ class Writer(Protocol):
     async def exclusively(self, work: Callable[[Connection], None]) -> None:
         """Run synchronous work, such as a migration, in one transaction that no other process runs beside."""
 
+    async def scrub(self) -> None:
+        """Overwrite deleted rows where they linger, as far as the database lets us. StoreUnavailable."""
+
     async def close(self) -> None:
         """Finish what runs and close every connection."""
 
 
 class Reader(Reads, Protocol):
     """Readers outside any transaction: they see what is committed."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[Reads]:
+        """Reads that all see the same committed state. StoreUnavailable."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -93,6 +100,12 @@ def open_database(url: str, *, lock_timeout_s: float, connections: int) -> Datab
         case "postgresql":
             return _open_postgres(parsed, lock_timeout_s, connections)
     raise ValueError(f"the store runs on sqlite and postgresql, not on {parsed.get_backend_name()}")
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite url; None for another database."""
+    parsed = make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
 def _open_sqlite(url: URL, lock_timeout_s: float, connections: int) -> Database:
@@ -211,6 +224,24 @@ def _written(result: CursorResult[Any]) -> Written:
     return Written(result.all(), 0) if result.returns_rows else Written((), result.rowcount)
 
 
+class Snapshot:
+    """Reads of one committed state, over a connection that does nothing else."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Every row. StoreUnavailable."""
+        async with translated():
+            return (await self._session.execute(statement)).rows
+
+    async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+        """Rows, a few at a time. StoreUnavailable."""
+        async with translated():
+            async for row in self._session.stream(statement):
+                yield row
+
+
 class PostgresReader:
     """A pooled connection per read."""
 
@@ -231,6 +262,13 @@ class PostgresReader:
         async with translated(), self._engine.connect() as connection:
             async for row in PostgresSession(connection).stream(statement):
                 yield row
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reads]:
+        """Reads that all see the same committed state. StoreUnavailable."""
+        async with translated(), self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            yield Snapshot(PostgresSession(connection))
 
     async def close(self) -> None:
         """The writer closes the engine that both use."""
@@ -277,6 +315,9 @@ class PostgresWriter:
             await connection.run_sync(work)
             await connection.commit()
 
+    async def scrub(self) -> None:
+        """Left to autovacuum: dead rows, the server's log and its backups are out of a client's reach."""
+
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
@@ -307,6 +348,17 @@ class SqliteReader:
                     yield row
             finally:
                 await _in(self._threads, connection.close)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reads]:
+        """Reads that all see the same committed state. StoreUnavailable."""
+        async with translated():
+            connection = await _in(self._threads, self._engine.connect)
+            try:
+                await _in(self._threads, connection.exec_driver_sql, "BEGIN")
+                yield Snapshot(SqliteSession(self._threads, connection))
+            finally:
+                await _in(self._threads, _discard, connection)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -393,6 +445,13 @@ class SqliteWriter:
         async with translated(), self._turn:
             await self._commit_batch()
             await _in(self._thread, self._run_alone, work)
+
+    async def scrub(self) -> None:
+        """Empty the write-ahead log, which still holds pages from before a delete; a long reader may delay that."""
+        async with translated(), self._turn:
+            await self._commit_batch()
+            if self._connection is not None:
+                await self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def close(self) -> None:
         """Wait for the last commit, then close the connection."""

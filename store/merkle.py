@@ -70,23 +70,81 @@ def tree_root(leaves: Iterable[bytes]) -> bytes:
     return frontier.root()
 
 
+def inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
+    """The half-open leaf ranges whose roots prove leaf `index` in a tree of `size`, leaf upwards (section 2.1.3.1)."""
+    if not 0 <= index < size:
+        raise ValueError(f"leaf {index} is not in a tree of {size}")
+    ranges, start, end = [], 0, size
+    while end - start > 1:
+        split = start + _split(end - start)
+        if index < split:
+            ranges.append((split, end))
+            end = split
+        else:
+            ranges.append((start, split))
+            start = split
+    return ranges[::-1]
+
+
+def consistency_ranges(first: int, second: int) -> list[tuple[int, int]]:
+    """The half-open leaf ranges whose roots prove that a tree only grew from `first` to `second` (section 2.1.4.1)."""
+    if not 0 < first <= second:
+        raise ValueError(f"no consistency between trees of {first} and {second}")
+    ranges, start, end = [], 0, second
+    while end != first:
+        split = start + _split(end - start)
+        if first <= split:
+            ranges.append((split, end))
+            end = split
+        else:
+            ranges.append((start, split))
+            start = split
+    if start:
+        ranges.append((start, end))
+    return ranges[::-1]
+
+
+class RangeRoots:
+    """The roots of disjoint leaf ranges, from leaf hashes given in order: a proof in one pass and bounded memory."""
+
+    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self._ranges = ranges
+        self._frontiers = {leaves: Frontier() for leaves in ranges}
+        self._pending = sorted(ranges, reverse=True)
+        self._next = 0
+
+    def add(self, leaf: bytes) -> None:
+        """The next leaf hash."""
+        while self._pending and self._pending[-1][1] <= self._next:
+            self._pending.pop()
+        if self._pending and self._pending[-1][0] <= self._next:
+            leaves = self._pending[-1]
+            self._frontiers[leaves] = self._frontiers[leaves].append(leaf)
+        self._next += 1
+
+    def roots(self) -> list[bytes]:
+        """One root per range, in the order given. ValueError where leaves are missing."""
+        for (start, end), frontier in self._frontiers.items():
+            if frontier.size != end - start:
+                raise ValueError(f"leaves {start} to {end} are not all there")
+        return [self._frontiers[leaves].root() for leaves in self._ranges]
+
+
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """Sibling hashes from leaf `index` upwards in the tree over all `leaves` (RFC 9162 section 2.1.3.1)."""
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"leaf {index} is not in a tree of {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    if index < split:
-        return [*inclusion_proof(leaves[:split], index), tree_root(leaves[split:])]
-    return [*inclusion_proof(leaves[split:], index - split), tree_root(leaves[:split])]
+    """Sibling hashes from leaf `index` upwards in the tree over all `leaves` (section 2.1.3.1)."""
+    return _range_roots(inclusion_ranges(index, len(leaves)), leaves)
 
 
 def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
     """Nodes that show that the tree over `leaves` only appended to its first `first` leaves (section 2.1.4.1)."""
-    if not 0 < first <= len(leaves):
-        raise ValueError(f"no consistency between trees of {first} and {len(leaves)}")
-    return _subproof(leaves, first, whole=True)
+    return _range_roots(consistency_ranges(first, len(leaves)), leaves)
+
+
+def _range_roots(ranges: Sequence[tuple[int, int]], leaves: Iterable[bytes]) -> list[bytes]:
+    proof = RangeRoots(ranges)
+    for leaf in leaves:
+        proof.add(leaf)
+    return proof.roots()
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
@@ -129,15 +187,6 @@ def verify_consistency(first: int, first_root: bytes, second: int, second_root: 
             new = node_hash(new, node)
         at, last = at >> 1, last >> 1
     return last == 0 and old == first_root and new == second_root
-
-
-def _subproof(leaves: Sequence[bytes], first: int, *, whole: bool) -> list[bytes]:
-    if first == len(leaves):
-        return [] if whole else [tree_root(leaves)]
-    split = _split(len(leaves))
-    if first <= split:
-        return [*_subproof(leaves[:split], first, whole=whole), tree_root(leaves[split:])]
-    return [*_subproof(leaves[split:], first - split, whole=False), tree_root(leaves[:split])]
 
 
 def _split(size: int) -> int:

@@ -16,6 +16,7 @@ from store.errors import StoreUnavailable, Unavailability
 from store.keys import MasterKeys, SigningKey
 from store.ledger import AuditTrail
 from store.migrations import upgrade
+from store.proof import Proofs
 from store.schema import heartbeat
 from store.settings import SettingsReader
 from store.transaction import Transaction
@@ -29,8 +30,8 @@ CONNECTIONS = 8
 class Store:
     """One database, SQLite or PostgreSQL.
 
-    Reading rooms: `audit`, `artifacts`, `settings`, `vault`, `voiceid`; they never see uncommitted rows. Changes go
-    through `transaction`. Several processes may open the same database.
+    Reading rooms: `audit`, `artifacts`, `proofs`, `settings`, `vault`, `voiceid`; they never see uncommitted rows.
+    Changes go through `transaction`. Several processes may open the same database.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Store:
         self.settings = SettingsReader(database.reader)
         self.vault = VaultReader(database.reader, master_keys)
         self.voiceid = VoiceIdReader(database.reader, self.vault)
+        self.proofs = Proofs(database.reader)
         self._checkpoints = Checkpoints(database, clock, signing_key)
 
     @staticmethod
@@ -110,6 +112,8 @@ class Store:
             )
             yield tx
             await tx.complete()
+        if tx.erased:
+            await self._database.writer.scrub()
 
     async def healthy(self) -> bool:
         """Whether a write becomes durable right now: it writes one."""

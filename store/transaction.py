@@ -53,6 +53,7 @@ class Transaction:
         self._claims = Claims(self)
         self._events: list[AuditEvent] = []
         self._changed = False
+        self.erased = False
         self._broken: BaseException | None = None
 
     @cached_property

@@ -151,7 +151,9 @@ class Vault(VaultReader):
 
     async def destroy(self, tenant_id: str, subject_id: str) -> bool:
         """Crypto-erasure: whatever this key sealed or committed to can never be read or linked again. False if none."""
-        return (await self._writes.write(delete(subject_keys).where(*_is(tenant_id, subject_id)))).count > 0
+        destroyed = (await self._writes.write(delete(subject_keys).where(*_is(tenant_id, subject_id)))).count > 0
+        self._writes.erased = self._writes.erased or destroyed
+        return destroyed
 
     async def rewrap(self, limit: int) -> int:
         """Move up to `limit` subject keys from retired master keys to the active one; 0 when none is left."""

