@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from servers.voiceid.calibration.bounds import clopper_pearson
 from servers.voiceid.calibration.metrics import (
     Costs,
@@ -77,7 +80,7 @@ def test_cllr_by_hand():
 
 
 def test_min_cllr_is_what_pooling_neighbours_reaches():
-    # Genuine 2, 3 and impostor 1, 2: the tie at 2 pools to an LLR of 0, the ends are certain: (0 + 1) / 2 on either side.
+    # Genuine 2, 3 and impostor 1, 2: the tie at 2 pools to an LLR of 0, the ends are certain: (0 + 1) / 2 each.
     scores = np.array([2.0, 3.0, 1.0, 2.0])
     assert min_cllr(scores, np.array([True, True, False, False])) == pytest.approx(0.5)
 
@@ -102,12 +105,12 @@ def test_eer_lies_on_the_polygon_of_points_counted(trials):
         for threshold in [*sorted(set(scores.tolist())), np.inf]
     ]
     crossings = []
-    for (far0, frr0), (far1, frr1) in zip(corners, corners[1:], strict=False):
-        for share in np.linspace(0, 1, 2001):
+    for (far0, frr0), (far1, frr1) in itertools.pairwise(corners):
+        for share in np.linspace(0, 1, 401):
             far, frr = far0 + share * (far1 - far0), frr0 + share * (frr1 - frr0)
             crossings.append((abs(far - frr), far, frr))
     nearest = min(crossings)
-    assert eer(curve(scores, genuine)) == pytest.approx(nearest[1], abs=2e-3)
+    assert eer(curve(scores, genuine)) == pytest.approx(nearest[1], abs=5e-3)
 
 
 @given(FEW_LEVELS, st.lists(st.integers(0, 3), min_size=30, max_size=30))
@@ -184,7 +187,9 @@ def test_bootstrap_draws_speakers_not_trials():
     # Twenty copies of every trial hold no more speakers, so the interval must not shrink.
     once = _twenty_speakers()
     copied = Scored(*(np.tile(column, 20) for column in (once.scores, once.genuine, once.enrolled, once.tested)))
-    (narrow,) = speaker_bootstrap(copied, [lambda w: eer(curve(copied.scores, copied.genuine, w))], resamples=200, seed=1)
+    (narrow,) = speaker_bootstrap(
+        copied, [lambda w: eer(curve(copied.scores, copied.genuine, w))], resamples=200, seed=1
+    )
     (wide,) = speaker_bootstrap(once, [lambda w: eer(curve(once.scores, once.genuine, w))], resamples=200, seed=1)
     assert (narrow.lower, narrow.upper) == pytest.approx((wide.lower, wide.upper))
     assert wide.lower < eer(curve(once.scores, once.genuine)) < wide.upper
