@@ -98,7 +98,7 @@ class SeleneError(Exception):
     @property
     def unreachable(self) -> bool:
         """No server of ours answered."""
-        return self.code is grpc.StatusCode.UNAVAILABLE and not self.reason
+        return not self.reason and self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
     @property
     def retry_after(self) -> float:

@@ -3,7 +3,6 @@
 from typing import Any, TypeVar
 
 import betterproto2
-from google.protobuf import json_format
 from google.protobuf.message import Message as Wire
 
 D = TypeVar("D", bound=betterproto2.Message)
@@ -20,6 +19,6 @@ def to_wire(message: betterproto2.Message, kind: type[W]) -> W:
     return kind.FromString(bytes(message))
 
 
-def to_document(wire: Wire) -> dict[str, Any]:
+def to_document(message: betterproto2.Message) -> dict[str, Any]:
     """Proto JSON with the contract's field names, every field present, ready for `json.dumps`."""
-    return json_format.MessageToDict(wire, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return message.to_dict(casing=betterproto2.Casing.SNAKE, include_default_values=True)

@@ -1,0 +1,46 @@
+"""The `selene` command. What goes over gRPC lives here; what needs the server's own code registers itself beside it."""
+
+import typer
+
+from clients.cli import manage, speak, token, trail
+from clients.cli.registry import GET_SERVER, Commands, load_installed
+
+_HELP = """Who is speaking? Enrol people, ask, and read the trail of every decision.
+
+\b
+  selene enroll mira mira/*.flac --consent form-2031
+  selene identify hello.wav
+  selene verify mira --mic --require confirmed
+  selene audit tail
+
+Every command takes --json. Where to call and with which token: flags, SELENE_TARGET and SELENE_TOKEN, or
+~/.config/selene/client.toml with keys such as target, token_file, ca, tenant and device.
+"""
+
+
+def build() -> typer.Typer:
+    """The whole command, from this package and every installed one that registers itself."""
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    commands = Commands(app)
+    for room in (speak, manage, trail, token):
+        room.register(commands)
+    load_installed(commands)
+    app.callback(help=_HELP, epilog=_epilog(commands))(_root)
+    return app
+
+
+def _root() -> None:
+    """Holds the help of the whole command."""
+
+
+def _epilog(commands: Commands) -> str:
+    if "up" in {command.name for command in commands.app.registered_commands}:
+        return ""
+    missing = "".join(f" ({name} needs {module})" for name, module in sorted(commands.absent.items()))
+    text = f"Not installed here{missing}: up, serve, migrate, models, calibrate, token issue. Get them: {GET_SERVER}"
+    return text.replace("[", r"\[")
+
+
+def main() -> None:
+    """Entry point of the `selene` script."""
+    build()()

@@ -1,0 +1,55 @@
+"""What a command prints: JSON and nothing else on stdout with `--json`, otherwise words for people; progress on stderr."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from clients.errors import SeleneError
+
+
+class Output:
+    """Where a command's words go."""
+
+    def __init__(self, *, as_json: bool, out: Console | None = None, err: Console | None = None) -> None:
+        self.as_json = as_json
+        self.out = out or Console()
+        self.err = err or Console(stderr=True)
+
+    def show(self, document: Mapping[str, Any], rendered: RenderableType) -> None:
+        """The result: one JSON document, or ``rendered``."""
+        if self.as_json:
+            self._json(document, indent=2)
+        else:
+            self.out.print(rendered)
+
+    def line(self, document: Mapping[str, Any], rendered: RenderableType | None = None) -> None:
+        """One of many results: a JSON line, or ``rendered`` if there is any."""
+        if self.as_json:
+            self._json(document, indent=None)
+        elif rendered is not None:
+            self.out.print(rendered)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that is no result; on stderr."""
+        self.err.print(Text(text))
+
+    def fail(self, error: SeleneError) -> None:
+        """A call that failed: one line on stderr, and a document on stdout with `--json`."""
+        self.err.print(Text(str(error), style="red"), soft_wrap=True)
+        if self.as_json:
+            self._json(error.document(), indent=None)
+
+    def misuse(self, text: str) -> None:
+        """The command cannot be carried out as it was given."""
+        self.err.print(Text(text, style="red"), soft_wrap=True)
+        if self.as_json:
+            self._json({"error": {"reason": "USAGE", "message": text}}, indent=None)
+
+    def _json(self, document: Mapping[str, Any], *, indent: int | None) -> None:
+        # One write a document: a reader of the pipe never sees half a line, and rich never wraps one.
+        sys.stdout.write(json.dumps(document, indent=indent, ensure_ascii=False) + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,50 @@
+"""How `selene` is put together: packages register commands through the entry point group `selene.commands`.
+
+An entry point names a function that takes a Commands. It adds commands to ``commands.app``, shares sub-commands through
+``commands.group("audit", …)``, and offers what another package's command may hand over to with ``commands.provide``.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+import typer
+
+GROUP: Final = "selene.commands"
+GET_SERVER: Final = "pip install 'selene-platform[server]'"
+
+
+class Commands:
+    """The command as it grows."""
+
+    def __init__(self, app: typer.Typer) -> None:
+        self.app = app
+        self.absent: dict[str, str] = {}
+        self._groups: dict[str, typer.Typer] = {}
+        self._provided: dict[str, Callable[..., Any]] = {}
+
+    def group(self, name: str, *, help_text: str) -> typer.Typer:
+        """The sub-commands called ``name``, made on first use; whoever comes first says what they are for."""
+        if name not in self._groups:
+            self._groups[name] = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+            self.app.add_typer(self._groups[name], name=name)
+        return self._groups[name]
+
+    def provide(self, name: str, function: Callable[..., Any]) -> None:
+        """Offers ``function`` to commands of other packages, such as ``audit.verify_store``."""
+        self._provided[name] = function
+
+    def provided(self, name: str) -> Callable[..., Any] | None:
+        """What was offered under ``name``; None where its package is not installed."""
+        return self._provided.get(name)
+
+
+def load_installed(commands: Commands) -> None:
+    """Registers every entry point of the group. One whose dependencies are not installed is noted in ``absent``."""
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            register = point.load()
+        except ModuleNotFoundError as missing:
+            commands.absent[point.name] = missing.name or str(missing)
+        else:
+            register(commands)

@@ -1,0 +1,150 @@
+"""What every command over gRPC shares: the connection options, the exit codes and how errors read."""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, Final, ParamSpec
+
+import typer
+
+from clients.audio import AudioUnusable
+from clients.audit import Audit
+from clients.channel import Connection, InsecureToken
+from clients.cli.output import Output
+from clients.cli.settings import Settings, SettingsUnusable, config_path, resolve
+from clients.credentials import TokenUnreadable
+from clients.errors import SeleneError
+from clients.voiceid import Generation, VoiceId
+
+P = ParamSpec("P")
+
+OK: Final = 0
+REFUSED: Final = 1
+USAGE: Final = 2
+BELOW_REQUIRED: Final = 3
+UNREACHABLE: Final = 4
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = (
+    "Exit codes: 0 done, whatever was decided · 1 the server refused · 2 wrong usage or unusable file · "
+    "3 below --require · 4 the server cannot be reached · 130 Ctrl-C"
+)
+
+_PANEL: Final = "Connection"
+
+
+def _option(*names: str, env: str = "", text: str) -> Any:
+    return typer.Option(*names, envvar=env or None, help=text, rich_help_panel=_PANEL, show_default=False)
+
+
+_Target = Annotated[str, _option("--target", env="SELENE_TARGET", text="host:port of the server [127.0.0.1:7443]")]
+_Token = Annotated[str, _option("--token", env="SELENE_TOKEN", text="Bearer token; better kept in a file")]
+_TokenFile = Annotated[Path | None, _option("--token-file", env="SELENE_TOKEN_FILE", text="File that holds the token")]
+_UseTls = Annotated[bool, _option("--tls", env="SELENE_TLS", text="TLS with the roots that gRPC trusts")]
+_Ca = Annotated[Path | None, _option("--ca", env="SELENE_CA", text="TLS with this CA (PEM)")]
+_Cert = Annotated[Path | None, _option("--cert", env="SELENE_CERT", text="Client certificate (PEM)")]
+_Key = Annotated[Path | None, _option("--key", env="SELENE_KEY", text="Client key (PEM)")]
+_Name = Annotated[str, _option("--server-name", env="SELENE_SERVER_NAME", text="Name in the server's certificate")]
+_Tenant = Annotated[str, _option("--tenant", env="SELENE_TENANT", text="Tenant [the token's]")]
+_Device = Annotated[str, _option("--device", env="SELENE_DEVICE", text="Device [the token's]")]
+_Timeout = Annotated[float, _option("--timeout", env="SELENE_TIMEOUT", text="Seconds for a call [15]")]
+_Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else", show_default=False)]
+
+_CONNECTION: Final[dict[str, tuple[Any, Any]]] = {
+    "target": (_Target, ""),
+    "token": (_Token, ""),
+    "token_file": (_TokenFile, None),
+    "tls": (_UseTls, False),
+    "ca": (_Ca, None),
+    "cert": (_Cert, None),
+    "key": (_Key, None),
+    "server_name": (_Name, ""),
+    "tenant": (_Tenant, ""),
+    "device": (_Device, ""),
+    "timeout": (_Timeout, 0.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a command."""
+
+    settings: Settings
+    output: Output
+    connection: Connection
+
+    def voice(self, generation: Generation = "v2") -> VoiceId:
+        settings = self.settings
+        return VoiceId(
+            self.connection,
+            tenant_id=settings.tenant,
+            device_id=settings.device,
+            generation=generation,
+            timeout=settings.timeout,
+        )
+
+    def audit(self) -> Audit:
+        return Audit(self.connection, tenant_id=self.settings.tenant, timeout=self.settings.timeout)
+
+
+def local(function: Callable[Concatenate[Settings, Output, P], int | None]) -> Callable[..., None]:
+    """A command that needs settings but no server: adds the connection options and `--json`."""
+
+    def run(settings: Settings, output: Output, values: dict[str, Any]) -> int:
+        return function(settings, output, **values) or OK
+
+    return _command(function, run, leading=2)
+
+
+def remote(function: Callable[Concatenate[Session, P], Awaitable[int | None]]) -> Callable[..., None]:
+    """A command over gRPC: the coroutine's own options plus the connection options; it returns its exit code."""
+
+    async def converse(settings: Settings, output: Output, values: dict[str, Any]) -> int:
+        async with settings.connect() as connection:
+            return await function(Session(settings, output, connection), **values) or OK
+
+    def run(settings: Settings, output: Output, values: dict[str, Any]) -> int:
+        return asyncio.run(converse(settings, output, values))
+
+    return _command(function, run, leading=1)
+
+
+def _command(
+    function: Callable[..., Any], run: Callable[[Settings, Output, dict[str, Any]], int], *, leading: int
+) -> Callable[..., None]:
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        output = Output(as_json=values.pop("json"))
+        given = Settings(**{name: values.pop(name) for name in _CONNECTION})
+        raise typer.Exit(_guarded(lambda: run(resolve(given, config_path()), output, values), output))
+
+    own = list(inspect.signature(function).parameters.values())[leading:]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in {**_CONNECTION, "json": (_Json, False)}.items()
+    ]
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + added
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # how inspect finds it
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del command.__wrapped__  # type: ignore[attr-defined]  # or typer would read the coroutine's own signature
+    return command
+
+
+def _guarded(run: Callable[[], int], output: Output) -> int:
+    try:
+        return run()
+    except SeleneError as error:
+        output.fail(error)
+        return UNREACHABLE if error.unreachable else REFUSED
+    except (AudioUnusable, InsecureToken, SettingsUnusable, TokenUnreadable) as error:
+        output.misuse(str(error))
+        return USAGE
+    except KeyboardInterrupt:
+        output.note("interrupted: the stream was cancelled, nothing is left open")
+        return INTERRUPTED
+    except OSError as error:
+        output.misuse(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+        return USAGE
