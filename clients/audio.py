@@ -61,6 +61,8 @@ def read(path: Path, *, channel: int = 0) -> Recording:
     """
     import soundfile
 
+    if not path.is_file():
+        raise AudioUnusable(f"{path}: no such file")
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:

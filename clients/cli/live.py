@@ -1,4 +1,4 @@
-"""The live view of decision streams: a row each, its confidence rising, then its decision; plain lines off a terminal."""
+"""The live view of decision streams: a row each, confidence rising, then the decision; plain lines off a terminal."""
 
 from dataclasses import dataclass
 from datetime import timedelta

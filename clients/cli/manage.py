@@ -66,9 +66,8 @@ async def profiles_revoke(session: Session, user: _User, yes: _Yes = False) -> i
     \b
       selene profiles revoke mira --yes
     """
-    if not yes and not (
-        not session.output.as_json and typer.confirm(f"Destroy the voice profile of {user}?", err=True)
-    ):
+    agreed = yes or (not session.output.as_json and typer.confirm(f"Destroy the voice profile of {user}?", err=True))
+    if not agreed:
         session.output.misuse("nothing was withdrawn; --yes withdraws without asking")
         return USAGE
     profile = await session.voice().revoke_profile(user)

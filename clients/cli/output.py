@@ -1,4 +1,4 @@
-"""What a command prints: JSON and nothing else on stdout with `--json`, otherwise words for people; progress on stderr."""
+"""What a command prints: only JSON on stdout with `--json`, otherwise words for people; progress on stderr."""
 
 import json
 import sys

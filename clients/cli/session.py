@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, Final, ParamSpec
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,8 +18,6 @@ from clients.cli.settings import Settings, SettingsUnusable, config_path, resolv
 from clients.credentials import TokenUnreadable
 from clients.errors import SeleneError
 from clients.voiceid import Generation, VoiceId
-
-P = ParamSpec("P")
 
 OK: Final = 0
 REFUSED: Final = 1
@@ -40,7 +38,7 @@ def _option(*names: str, env: str = "", text: str) -> Any:
     return typer.Option(*names, envvar=env or None, help=text, rich_help_panel=_PANEL, show_default=False)
 
 
-_Target = Annotated[str, _option("--target", env="SELENE_TARGET", text="host:port of the server [127.0.0.1:7443]")]
+_Target = Annotated[str, _option("--target", env="SELENE_TARGET", text="host:port of the server (127.0.0.1:7443)")]
 _Token = Annotated[str, _option("--token", env="SELENE_TOKEN", text="Bearer token; better kept in a file")]
 _TokenFile = Annotated[Path | None, _option("--token-file", env="SELENE_TOKEN_FILE", text="File that holds the token")]
 _UseTls = Annotated[bool, _option("--tls", env="SELENE_TLS", text="TLS with the roots that gRPC trusts")]
@@ -48,9 +46,9 @@ _Ca = Annotated[Path | None, _option("--ca", env="SELENE_CA", text="TLS with thi
 _Cert = Annotated[Path | None, _option("--cert", env="SELENE_CERT", text="Client certificate (PEM)")]
 _Key = Annotated[Path | None, _option("--key", env="SELENE_KEY", text="Client key (PEM)")]
 _Name = Annotated[str, _option("--server-name", env="SELENE_SERVER_NAME", text="Name in the server's certificate")]
-_Tenant = Annotated[str, _option("--tenant", env="SELENE_TENANT", text="Tenant [the token's]")]
-_Device = Annotated[str, _option("--device", env="SELENE_DEVICE", text="Device [the token's]")]
-_Timeout = Annotated[float, _option("--timeout", env="SELENE_TIMEOUT", text="Seconds for a call [15]")]
+_Tenant = Annotated[str, _option("--tenant", env="SELENE_TENANT", text="Tenant (the token's)")]
+_Device = Annotated[str, _option("--device", env="SELENE_DEVICE", text="Device (the token's)")]
+_Timeout = Annotated[float, _option("--timeout", env="SELENE_TIMEOUT", text="Seconds for a call (15)")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else", show_default=False)]
 
 _CONNECTION: Final[dict[str, tuple[Any, Any]]] = {
@@ -90,7 +88,7 @@ class Session:
         return Audit(self.connection, tenant_id=self.settings.tenant, timeout=self.settings.timeout)
 
 
-def local(function: Callable[Concatenate[Settings, Output, P], int | None]) -> Callable[..., None]:
+def local(function: Callable[..., int | None]) -> Callable[..., None]:
     """A command that needs settings but no server: adds the connection options and `--json`."""
 
     def run(settings: Settings, output: Output, values: dict[str, Any]) -> int:
@@ -99,7 +97,7 @@ def local(function: Callable[Concatenate[Settings, Output, P], int | None]) -> C
     return _command(function, run, leading=2)
 
 
-def remote(function: Callable[Concatenate[Session, P], Awaitable[int | None]]) -> Callable[..., None]:
+def remote(function: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
     """A command over gRPC: the coroutine's own options plus the connection options; it returns its exit code."""
 
     async def converse(settings: Settings, output: Output, values: dict[str, Any]) -> int:
@@ -129,7 +127,7 @@ def _command(
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + added
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # how inspect finds it
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del command.__wrapped__  # type: ignore[attr-defined]  # or typer would read the coroutine's own signature
+    del command.__wrapped__  # or typer would read the coroutine's own signature
     return command
 
 

@@ -82,4 +82,4 @@ def _value(path: Path, name: str, value: Any) -> Any:
         value = float(value)
     if not isinstance(value, kind):
         raise SettingsUnusable(f"{path}: `{name}` must be a {kind.__name__}")
-    return Path(value).expanduser() if name in _PATHS else value
+    return Path(str(value)).expanduser() if name in _PATHS else value

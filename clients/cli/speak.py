@@ -31,7 +31,7 @@ _User = Annotated[str, typer.Argument(help="The person's user id", show_default=
 _Mic = Annotated[bool, typer.Option("--mic", help="Listen to the microphone until the speaker stops")]
 _Channel = Annotated[int, typer.Option("--channel", help="Which channel of the recordings, from 0")]
 _Fast = Annotated[bool, typer.Option("--fast", help="As fast as the server takes it, not at the pace of speech")]
-_Session = Annotated[str, typer.Option("--session", help="Session id, for ask-once and retry budgets [a new one]")]
+_Session = Annotated[str, typer.Option("--session", help="Session id, for ask-once and retry budgets (a new one)")]
 _Gen = Annotated[Generation, typer.Option("--contract", help="Generation of the decision")]
 _Require = Annotated[Tier | None, typer.Option("--require", help="Exit with 3 for a decision below this tier")]
 _Members = Annotated[bool, typer.Option("--members-only", help="Compare only with people enrolled on this device")]

@@ -23,7 +23,7 @@ def token_show(settings: Settings, output: Output) -> int:
     token = TokenSource(settings.token, settings.token_file).read()
     if not token:
         output.misuse(
-            "no token is configured: --token-file, SELENE_TOKEN or client.toml; on loopback none may be needed"
+            "no token is configured (--token-file, SELENE_TOKEN or client.toml); on loopback none may be needed"
         )
         return USAGE
     claims = read_claims(token)

@@ -16,7 +16,7 @@ from clients.cli.settings import Settings
 from clients.wire import to_document
 
 OFFLINE: Final = "audit.verify_store"
-"""Offered by the server's package: `(store_url: str, *, as_json: bool) -> int` prints findings, returns the exit code."""
+"""Offered by the server's package: `(store_url: str, *, as_json: bool) -> int`, printing its findings."""
 
 Ledger = Literal["audit_events", "artifacts_ledger"]
 
