@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.audit.v1.audit_pb2 import AuditEvent, Checkpoint
 from sqlalchemy import Row, Table, select, union
+from sqlalchemy.exc import SQLAlchemyError
 
 from store.access import Reads
 from store.artifacts import artifact_columns
@@ -43,6 +44,7 @@ LOCK_TIMEOUT_S = 5.0
 class Fault(StrEnum):
     """What can be wrong with a store."""
 
+    UNREADABLE = "UNREADABLE"
     ROW_MISSING = "ROW_MISSING"
     ROW_ALTERED = "ROW_ALTERED"
     CHAIN_BROKEN = "CHAIN_BROKEN"
@@ -132,14 +134,24 @@ async def verify_store(
         async with database.reader.snapshot() as reads:
             for ledger in LEDGERS:
                 for tenant_id in await _tenants(reads, ledger, expected):
-                    await _Chain(reads, report, ledger, tenant_id, trusted_keys, expected).verify()
-            await _verify_signatures(reads, report, trusted_keys)
-            await _verify_payloads(reads, report)
-            await _verify_pointers(reads, report)
+                    chain = _Chain(reads, report, ledger, tenant_id, trusted_keys, expected)
+                    await _readable(report, ledger.name, tenant_id, chain.verify())
+            signatures = _verify_signatures(reads, report, trusted_keys)
+            await _readable(report, artifacts_ledger.name, "", signatures)
+            await _readable(report, artifact_payloads.name, "", _verify_payloads(reads, report))
+            await _readable(report, artifact_pointers.name, "", _verify_pointers(reads, report))
     finally:
         await database.close()
     report.elapsed_s = timer() - started
     return report
+
+
+async def _readable(report: VerifyReport, ledger: str, tenant_id: str, check: Coroutine[Any, Any, None]) -> None:
+    """Values of another type than their column's (SQLite keeps them) are a fault, not a crash; the check ends there."""
+    try:
+        await check
+    except (SQLAlchemyError, TypeError, ValueError, OverflowError) as error:
+        report.add(Fault.UNREADABLE, ledger, tenant_id, 0, str(error))
 
 
 async def _tenants(reads: Reads, ledger: _Ledger, expected: Iterable[Checkpoint]) -> list[str]:
