@@ -352,8 +352,8 @@ async def run(owners: Sequence[Owner], settings: Settings, parts: Parts | None =
         await stop_on_signals(running)
 
 
-async def stop_on_signals(running: RunningServer, signals: Sequence[signal.Signals] | None = None) -> None:
-    """Returns when the servers have stopped after the first signal."""
+async def stop_on_signals(running: RunningServer) -> None:
+    """Returns when the servers have stopped after SIGTERM or SIGINT; one that was ignored, as in workers, stays so."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
@@ -364,7 +364,7 @@ async def stop_on_signals(running: RunningServer, signals: Sequence[signal.Signa
         _log.info("stopping", signal=number.name)
         asked.set()
 
-    numbers = signals or (signal.SIGTERM, signal.SIGINT)
+    numbers = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
     for number in numbers:
         loop.add_signal_handler(number, receive, number)
     try:

@@ -58,6 +58,7 @@ def run_workers(
     """
     with ExitStack() as stack:
         ports = {owner: stack.enter_context(reserved(*address)) for owner, address in addresses.items()}
+        _log.info("workers share", ports=ports, count=count)
         asyncio.run(Supervisor(entry, count, ports, backoff or Backoff()).run())
 
 
