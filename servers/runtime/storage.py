@@ -8,21 +8,25 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from google.protobuf.message import Message
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1.scope_pb2 import TurnRef
 
 from servers.runtime.audit import RefusedCall
-from servers.runtime.auth import write_secret
+from servers.runtime.auth import Principal, write_secret
 from servers.runtime.clock import Clock
 from servers.runtime.config import ConfigError, Settings
+from servers.runtime.context import current_correlation
 from servers.runtime.errors import Refusal, reason_name
 from servers.runtime.ids import Ids
-from store import IdempotencyConflict, Store, StoreUnavailable
+from store import IdempotencyConflict, Store, StoreUnavailable, Transaction
+
+Reply = TypeVar("Reply", bound=Message)
 
 SIGNING_SEED: Final = "ledger_signing_seed"
 MASTER_KEY: Final = "development_master_key"
@@ -82,10 +86,8 @@ def _decoded(text: str, name: str) -> bytes:
 def _kept(path: Path) -> bytes:
     """32 random bytes in a file of its owner only, made on first use."""
     if not path.exists():
-        try:
+        with suppress(FileExistsError):  # another process may make it first
             write_secret(path, secrets.token_bytes(KEY_BYTES))
-        except FileExistsError:
-            pass  # another process made it first
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ConfigError(f"{path} is damaged: it must hold {KEY_BYTES} bytes")
@@ -111,11 +113,47 @@ def refusing_store_errors() -> Iterator[None]:
         ) from error
 
 
+async def once(
+    store: Store,
+    *,
+    tenant_id: str,
+    method: str,
+    key: str,
+    content: bytes,
+    reply: type[Reply],
+    work: Callable[[Transaction], Awaitable[Reply]],
+) -> Reply:
+    """Do `work` once for an idempotency key and answer every repetition with the first reply (ALL-4).
+
+    `content` is the request's hash. Refuses with IDEMPOTENCY_KEY_REUSED and STORE_UNAVAILABLE; what `work` raises
+    undoes everything and leaves the key unused.
+    """
+    with refusing_store_errors():
+        async with store.transaction() as tx:
+            earlier = await tx.idempotent(tenant_id, method, key, content)
+            if earlier is not None:
+                return reply.FromString(earlier)
+            answer = await work(tx)
+            await tx.remember(tenant_id, method, key, answer.SerializeToString(deterministic=True))
+        return answer
+
+
 def not_found(resource: str, resource_id: str) -> Refusal:
     """RESOURCE_NOT_FOUND."""
     return Refusal(
         reasons.ERROR_REASON_RESOURCE_NOT_FOUND, f"there is no such {resource}", resource=resource, id=resource_id
     )
+
+
+async def actor(tx: Transaction, caller: Principal) -> str:
+    """The caller as the audit trail names it: a commitment whose salt lies with the subject's key."""
+    return (await tx.vault.commitment(caller.tenant_id, caller.subject, b"actor")).hex()
+
+
+def turn() -> TurnRef:
+    """The turn of the RPC that is being served."""
+    correlation = current_correlation()
+    return TurnRef(correlation_id=correlation.correlation_id, turn_id=correlation.turn_id)
 
 
 class LedgerSink:

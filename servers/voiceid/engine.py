@@ -7,10 +7,10 @@ never a name (VID-9).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 import structlog
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_DEVICE, Scope
@@ -20,6 +20,7 @@ from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.runtime.auth import Principal
 from servers.runtime.clock import Clock
+from servers.runtime.storage import actor
 from servers.voiceid import ask_once, breaker, conflict
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
@@ -31,8 +32,8 @@ from servers.voiceid.pipeline import Heard
 from servers.voiceid.policy import Thresholds
 from servers.voiceid.precedence import Subject
 from servers.voiceid.prune import Decisiveness, decisive, prune
-from servers.voiceid.roster import Roster, Rosters
-from servers.voiceid.scorer import Listening, Models
+from servers.voiceid.roster import EMPTY, Roster, Rosters
+from servers.voiceid.scorer import Floats, Listening, Models
 from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.telemetry import DecisionMetrics
 from store import Store, StoreError
@@ -70,9 +71,10 @@ class Hearing:
         self.ask = ask
         self.listening = listening
         self.failure: v1.VoiceIdReason | None = None if listening else v1.VOICE_ID_REASON_MODEL_UNAVAILABLE
-        self.kept_rows: tuple[int, ...] = ()
+        self.interim_basis: _Basis | None = None
+        self._finished = False
 
-    def push(self, audio: bytes, offset_s: float, *, deadline: float) -> Heard:
+    def push(self, audio: bytes, offset_s: float | None, *, deadline: float) -> Heard:
         """Take one frame. A model that fails is remembered, not raised; AudioError passes through."""
         if self.listening is None or self.failure is not None:
             return Heard()
@@ -81,19 +83,27 @@ class Hearing:
         except ModelFailed as error:
             return self._failed(error)
 
+    def hurry(self) -> None:
+        """The stream is ending."""
+        if self.listening is not None:
+            self.listening.hurry()
+
     def finish(self, *, deadline: float) -> Heard:
-        """The stream was half-closed. AudioError passes through."""
-        if self.listening is None or self.failure is not None:
+        """The stream was half-closed; once more changes nothing. AudioError passes through."""
+        if self.listening is None or self.failure is not None or self._finished:
             return Heard()
+        self._finished = True
         try:
             return self.listening.finish(deadline=deadline)
         except ModelFailed as error:
             return self._failed(error)
 
-    def abandon(self) -> None:
-        """The stream is gone for good."""
+    def release(self) -> None:
+        """The stream is decided, or gone for good: nothing of its audio is kept."""
         if self.listening is not None:
             self.listening.abandon()
+        self.listening = None
+        self.interim_basis = None
 
     def _failed(self, error: ModelFailed) -> Heard:
         _log.error("model failed", stream_id=self.ask.stream_id, detail=str(error))
@@ -110,12 +120,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class _Basis:
+    """What a stream is judged by: the thresholds or why there are none, and who is enrolled."""
+
+    thresholds: Thresholds | v1.VoiceIdReason
+    roster: Roster
+
+
+@dataclass(frozen=True, slots=True)
 class _Comparison:
     """What the utterance was compared with, and what came of it."""
 
     enrolled: int = 0
     stage1: tuple[CandidateCosines, ...] = ()
     stage2: tuple[CandidateCosines, ...] | None = None
+    overlap_ratio: float | None = None
     failure: v1.VoiceIdReason | None = None
 
 
@@ -179,11 +198,13 @@ class Engine:
         query = voiceprint.of(0)
         if query is None:
             return None
-        try:
-            thresholds = await self.packs.thresholds(hearing.ask.config.tenant_id, hearing.ask.subject)
-            roster = await self._roster(hearing.ask)
-        except StoreError:
-            return None
+        if hearing.interim_basis is None:
+            # Read once a stream: an interim commits to nothing, and the final decision reads afresh.
+            try:
+                hearing.interim_basis = await self._basis(hearing.ask)
+            except StoreError:
+                return None
+        thresholds, roster = hearing.interim_basis.thresholds, hearing.interim_basis.roster
         if not isinstance(thresholds, Thresholds) or not len(roster):
             return None
         pruned = prune(query, roster.first, always=_always(hearing.ask, roster))
@@ -201,52 +222,54 @@ class Engine:
             score_bp=ranking.best.score_bp, margin_to_next_bp=ranking.margin_to_next_bp, stage=stage
         )
         interim.voiced.FromTimedelta(timedelta(seconds=seconds))
-        interim.audio.FromTimedelta(timedelta(seconds=listening.utterance.quality.duration_s))
+        interim.audio.FromTimedelta(timedelta(seconds=listening.utterance.audio_seconds))
         return interim
 
-    async def decide(self, hearing: Hearing, half_closed_at: float, settled: Callable[[], Awaitable[None]]) -> Verdict:
-        """The final decision on a stream whose `finish` was called.
+    async def decide(self, hearing: Hearing, half_closed_at: float) -> Verdict:
+        """The final decision on a stream that was finished; `half_closed_at` is of the monotonic clock.
 
-        `half_closed_at` is of the monotonic clock. `settled` returns once it is certain that the caller half-closed and
-        did not vanish; until then nothing is stored.
+        Cancelled, it has either stored its decision or not; asked again, it finds the one that was stored.
         """
-        now = self._clock.monotonic()
-        admitted = self._circuit.admit(now)
-        situation = await self._situation(hearing, half_closed_at, breaker_open=not admitted)
-        await settled()
+        admitted = self._circuit.admit(self._clock.monotonic())
+        outcome = breaker.Outcome.NOT_COUNTED
         try:
-            verdict, reason = await self._keep(hearing, situation)
+            situation = await self._situation(hearing, half_closed_at, breaker_open=not admitted)
+            verdict = await self._keep_or_say_why(hearing, situation)
+            outcome = breaker.outcome_of(verdict.final.v2.reason_code)
+        finally:
+            if admitted:
+                self._circuit.observe(outcome, self._clock.monotonic())
+        latency_s = self._clock.monotonic() - half_closed_at
+        self._metrics.decided(verdict.final, hearing.ask.config.cohort, latency_s=latency_s)
+        return verdict
+
+    async def _keep_or_say_why(self, hearing: Hearing, situation: Situation) -> Verdict:
+        try:
+            return Verdict(await self._keep(hearing, situation), stored=True)
         except _AlreadyDecided as earlier:
-            verdict, reason = Verdict(earlier.final, stored=True), earlier.final.v1.reason_code
+            return Verdict(earlier.final, stored=True)
         except StoreError as error:
             _log.error("decision not stored", stream_id=hearing.ask.stream_id, cause=str(error))
-            lost = replace(situation, failure=v1.VOICE_ID_REASON_STORE_UNAVAILABLE)
-            decision = decide(lost)
-            verdict, reason = Verdict(_final(decision, may_prompt=False), stored=False), decision.reason
-        if admitted:
-            self._circuit.observe(breaker.outcome_of(reason), self._clock.monotonic())
-        self._metrics.decided(
-            verdict.final, hearing.ask.config.cohort, latency_s=self._clock.monotonic() - half_closed_at
-        )
-        return verdict
+            lost = decide(replace(situation, failure=v1.VOICE_ID_REASON_STORE_UNAVAILABLE))
+            return Verdict(_final(lost, may_prompt=False), stored=False)
 
     async def _situation(self, hearing: Hearing, half_closed_at: float, *, breaker_open: bool) -> Situation:
         ask, models = hearing.ask, self.models
         failure = hearing.failure
-        thresholds: Thresholds | v1.VoiceIdReason = v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
+        basis = _Basis(v1.VOICE_ID_REASON_NO_THRESHOLD_PACK, EMPTY)
         comparison, spoof = _Comparison(), _NOT_CHECKED
         try:
-            thresholds = await self.packs.thresholds(ask.config.tenant_id, ask.subject)
-            roster = await self._roster(ask)
+            basis = await self._basis(ask)
+            comparison = _Comparison(enrolled=len(basis.roster))
             if failure is None and not breaker_open:
-                comparison = await self._compare(hearing, roster, thresholds)
-                spoof = await self._spoof(hearing, comparison, thresholds)
+                comparison = await self._compare(hearing, basis)
+                spoof = await self._spoof(hearing, comparison, basis.thresholds)
         except StoreError as error:
             _log.error("store failed", stream_id=ask.stream_id, cause=str(error))
             failure = failure or v1.VOICE_ID_REASON_STORE_UNAVAILABLE
         return Situation(
-            evidence=_evidence(hearing.listening, spoof),
-            thresholds=thresholds,
+            evidence=_evidence(hearing.listening, comparison.overlap_ratio, spoof),
+            thresholds=basis.thresholds,
             loaded_models=models.names if models else (),
             model_set_hash=models.model_set_hash if models else b"",
             breaker_open=breaker_open,
@@ -260,6 +283,10 @@ class Engine:
             decision_latency_seconds=self._clock.monotonic() - half_closed_at,
         )
 
+    async def _basis(self, ask: Ask) -> _Basis:
+        """The models work on the last windows meanwhile. StoreError."""
+        return _Basis(await self.packs.thresholds(ask.config.tenant_id, ask.subject), await self._roster(ask))
+
     async def _roster(self, ask: Ask) -> Roster:
         config = ask.config
         roster = await self.rosters.of(config.tenant_id, self._clock.now())
@@ -268,34 +295,37 @@ class Engine:
         members = set(await self._store.voiceid.devices.members(config.tenant_id, config.device_id))
         return roster.only(members | {ask.claimed_user_id, config.device_owner_user_id})
 
-    async def _compare(
-        self, hearing: Hearing, roster: Roster, thresholds: Thresholds | v1.VoiceIdReason
-    ) -> _Comparison:
+    async def _compare(self, hearing: Hearing, basis: _Basis) -> _Comparison:
         """Stage 1, then stage 2 unless stage 1 was decisive: then its last windows are not waited for (VID-5)."""
-        listening = hearing.listening
+        listening, roster, thresholds = hearing.listening, basis.roster, basis.thresholds
         assert listening is not None  # without models `failure` is set
         budget = self._clock.monotonic() + self.settings.decision_budget_s
+        comparison = _Comparison(enrolled=len(roster))
         try:
             first = (await listening.ended(0, deadline=budget)).of(0)
             if first is None or not len(roster) or not isinstance(thresholds, Thresholds):
                 await listening.ended_all(deadline=budget)
-                return _Comparison(enrolled=len(roster))
-            pruned = prune(first, roster.first, always=_always(hearing.ask, roster))
-            if isinstance(pruned, ScoringFailure):
-                return _Comparison(len(roster), failure=pruned.reason)
-            rows = [int(row) for row in pruned.indices]
-            stage1 = roster.of_first(rows, pruned.cosines)
-            ranking = rank(stage1, listening.utterance.voiced_seconds, thresholds.prune)
-            settled = isinstance(ranking, Ranking) and decisive(ranking, thresholds.policy) is not Decisiveness.NONE
-            if settled:
-                listening.abandon()
-                return _Comparison(len(roster), stage1)
-            everything = (await listening.ended_all(deadline=budget)).all()
+            else:
+                comparison = await self._compared(hearing.ask, listening, first, roster, thresholds, budget)
+            return replace(comparison, overlap_ratio=await listening.overlap(deadline=budget))
         except ModelSlow:
-            return _Comparison(len(roster), failure=v1.VOICE_ID_REASON_MODEL_SLOW)
+            return replace(comparison, failure=v1.VOICE_ID_REASON_MODEL_SLOW)
         except ModelFailed as error:
             _log.error("model failed", stream_id=hearing.ask.stream_id, detail=str(error))
-            return _Comparison(len(roster), failure=v1.VOICE_ID_REASON_MODEL_FAILED)
+            return replace(comparison, failure=v1.VOICE_ID_REASON_MODEL_FAILED)
+
+    async def _compared(
+        self, ask: Ask, listening: Listening, first: Floats, roster: Roster, thresholds: Thresholds, budget: float
+    ) -> _Comparison:
+        pruned = prune(first, roster.first, always=_always(ask, roster))
+        if isinstance(pruned, ScoringFailure):
+            return _Comparison(len(roster), failure=pruned.reason)
+        rows = [int(row) for row in pruned.indices]
+        stage1 = roster.of_first(rows, pruned.cosines)
+        ranking = rank(stage1, listening.utterance.voiced_seconds, thresholds.prune)
+        if isinstance(ranking, Ranking) and decisive(ranking, thresholds.policy) is not Decisiveness.NONE:
+            return _Comparison(len(roster), stage1)
+        everything = (await listening.ended_all(deadline=budget)).all()
         return _Comparison(len(roster), stage1, roster.compare(rows, everything) if everything else None)
 
     async def _spoof(
@@ -314,7 +344,7 @@ class Engine:
         status = v1.SPOOF_LIVENESS_STATUS_HIGH if replayed else v1.SPOOF_LIVENESS_STATUS_LOW
         return _Spoof(status, found.similarity)
 
-    async def _keep(self, hearing: Hearing, situation: Situation) -> tuple[Verdict, v1.VoiceIdReason]:
+    async def _keep(self, hearing: Hearing, situation: Situation) -> v2_service.FinalDecision:
         """Decide, spend what the decision spends, and store it with its audit row, all in one transaction."""
         ask, config, now = hearing.ask, hearing.ask.config, self._clock.now()
         async with self._store.transaction() as tx:
@@ -353,7 +383,7 @@ class Engine:
             tx.audit(
                 tenant_id=config.tenant_id,
                 owner=ENGINE_ID,
-                actor=(await tx.vault.commitment(config.tenant_id, ask.caller.subject, b"actor")).hex(),
+                actor=await actor(tx, ask.caller),
                 transition="voiceid.decided",
                 reason_code=v1.VoiceIdReason.Name(decision.reason).removeprefix("VOICE_ID_REASON_"),
                 scope=Scope(scope_type=SCOPE_TYPE_DEVICE, scope_id=config.device_id),
@@ -363,7 +393,7 @@ class Engine:
                 hashes=hashes,
                 facts=_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
             )
-        return Verdict(final, stored=True), decision.reason
+        return final
 
 
 class _AlreadyDecided(Exception):
@@ -398,7 +428,7 @@ def _best_match(query: Fingerprint, stored: Sequence[bytes], min_length_s: float
     return match(query, [Fingerprint.from_bytes(one) for one in stored], min_length_s)
 
 
-def _evidence(listening: Listening | None, spoof: _Spoof) -> Evidence:
+def _evidence(listening: Listening | None, overlap_ratio: float | None, spoof: _Spoof) -> Evidence:
     quality = listening.utterance.quality if listening else None
     return Evidence(
         audio_seconds=quality.duration_s if quality else 0.0,
@@ -406,7 +436,7 @@ def _evidence(listening: Listening | None, spoof: _Spoof) -> Evidence:
         lost_seconds=quality.lost_s if quality else 0.0,
         snr_db=(quality.snr_db or 0.0) if quality else 0.0,
         clipped_ratio=quality.clipped_ratio if quality else 0.0,
-        overlap_ratio=None,
+        overlap_ratio=overlap_ratio,
         replay_similarity=spoof.similarity,
         spoof=spoof.status,
     )

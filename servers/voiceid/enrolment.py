@@ -23,13 +23,13 @@ Floats = npt.NDArray[np.float32]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrolmentPolicy:
     """What a clip and a profile need. Defaults are those of §33.3; how alike the clips of one person are comes from the
-    threshold pack, how many there must be from the configuration.
+    threshold pack (None without one), how many there must be from the configuration.
     """
 
     min_clips: int
     min_total_voiced_seconds: float
-    # Cosine of a clip to the mean of the earlier ones, per model, in the order of the models.
-    min_same_voice_cosines: tuple[float, ...]
+    # Calibrated score of a clip against the mean of the earlier ones.
+    min_same_voice_bp: int | None
     min_clip_voiced_seconds: float = 2.0
     max_clipped_ratio: float = 0.01
     max_overlap_ratio: float = 0.02
@@ -40,7 +40,7 @@ class EnrolmentPolicy:
 class ClipEvidence:
     """What was measured in a clip. `overlap_ratio` is None where overlap is not measured.
 
-    `cosines_to_earlier` has one cosine a model to the mean of the accepted clips; None for the first clip.
+    `score_bp_to_earlier` compares it with the mean of the accepted clips; None for the first clip, and without a pack.
     """
 
     voiced_seconds: float
@@ -48,7 +48,7 @@ class ClipEvidence:
     snr_db: float
     overlap_ratio: float | None
     duplicate: bool
-    cosines_to_earlier: tuple[float, ...] | None
+    score_bp_to_earlier: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def grade(clip: ClipEvidence, policy: EnrolmentPolicy) -> Grade:
         CLIP_REJECTION_CLIPPED: clip.clipped_ratio <= policy.max_clipped_ratio,
         CLIP_REJECTION_TOO_NOISY: clip.snr_db >= policy.min_snr_db,
         CLIP_REJECTION_OVERLAP: overlap <= policy.max_overlap_ratio,
-        CLIP_REJECTION_OTHER_VOICE: _same_voice(clip.cosines_to_earlier, policy),
+        CLIP_REJECTION_OTHER_VOICE: _same_voice(clip.score_bp_to_earlier, policy),
         CLIP_REJECTION_UNSPECIFIED: False,
     }
     rejection = next(reason for reason in HINTS if not passes[reason])
@@ -122,8 +122,5 @@ def centroid(clips: Sequence[Floats]) -> Floats | None:
     return np.asarray(mean / norm, np.float32)
 
 
-def _same_voice(cosines: tuple[float, ...] | None, policy: EnrolmentPolicy) -> bool:
-    if cosines is None:
-        return True
-    floors = policy.min_same_voice_cosines
-    return len(cosines) == len(floors) and all(map(float.__ge__, cosines, floors))
+def _same_voice(score_bp: int | None, policy: EnrolmentPolicy) -> bool:
+    return score_bp is None or policy.min_same_voice_bp is None or score_bp >= policy.min_same_voice_bp

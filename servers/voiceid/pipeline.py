@@ -37,7 +37,8 @@ Mask = npt.NDArray[np.bool_]
 BLOCK_SAMPLES = 4 * CHUNK_SAMPLES
 FRAMES_PER_SECOND = MODEL_RATE_HZ // HOP_SAMPLES
 # The largest magnitude that 16-bit PCM has on both sides of zero: a sample that reaches it was clipped.
-FULL_SCALE = 32767 / 32768
+PCM_SCALE = 32767
+FULL_SCALE = PCM_SCALE / 32768
 
 _NOTHING: Samples = np.zeros(0, np.float32)
 
@@ -128,6 +129,7 @@ class Utterance:
         self._pending_samples = 0
         self._mask: Mask = np.zeros(0, np.bool_)
         self._audio: list[npt.NDArray[np.int16]] = []
+        self._processed = 0
         self._front_ends = {plan.front_end: _FrontEnd(FRONT_ENDS[plan.front_end]) for plan in plans}
         self._cutters = [_Cutter(index, plan) for index, plan in enumerate(plans)]
 
@@ -137,15 +139,26 @@ class Utterance:
         return self._activity.voiced_samples / MODEL_RATE_HZ
 
     @property
+    def audio_seconds(self) -> float:
+        """All audio decoded so far."""
+        return self._meter.duration_s
+
+    @property
     def quality(self) -> Quality:
         """Duration, levels, clipping, noise and loss so far."""
         return self._meter.report()
 
-    def audio(self) -> Samples:
-        """What was processed so far, at 16 kHz, ``[n]``."""
-        if not self._audio:
-            return _NOTHING
-        return np.concatenate(self._audio).astype(np.float32) * np.float32(1 / 32767)
+    @property
+    def processed_samples(self) -> int:
+        """Samples at 16 kHz that have gone through."""
+        return self._processed
+
+    def audio(self, start: int, end: int) -> Samples:
+        """Processed samples at 16 kHz from ``start`` to ``end``."""
+        if len(self._audio) > 1:
+            self._audio = [np.concatenate(self._audio)]
+        kept = self._audio[0][start:end] if self._audio else np.zeros(0, np.int16)
+        return kept.astype(np.float32) * np.float32(1 / PCM_SCALE)
 
     def fingerprint(self) -> Fingerprint:
         """Of the whole utterance; call it once, after `finish`."""
@@ -202,7 +215,8 @@ class Utterance:
         whole = len(samples) // CHUNK_SAMPLES
         self._meter.judge(samples[: whole * CHUNK_SAMPLES].reshape(whole, CHUNK_SAMPLES), voiced[:whole])
         self._fingerprints.push(samples)
-        self._audio.append((samples * np.float32(32767)).astype(np.int16))
+        self._audio.append((samples * np.float32(PCM_SCALE)).astype(np.int16))
+        self._processed += len(samples)
 
     def _frames_of(self, cutter: _Cutter) -> _FrontEnd:
         return self._front_ends[cutter.plan.front_end]

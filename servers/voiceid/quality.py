@@ -85,9 +85,14 @@ class QualityMeter:
             self._voiced_power += power
             self._voiced_chunks += 1
 
+    @property
+    def duration_s(self) -> float:
+        """Seconds heard so far."""
+        return self._heard / self._rate_hz
+
     def report(self) -> Quality:
         """The quality of everything so far."""
-        duration_s = self._heard / self._rate_hz
+        duration_s = self.duration_s
         speech = self._voiced_power / self._voiced_chunks if self._voiced_chunks else None
         noise_dbfs = _quantile(self._other_levels, 0.5)
         if noise_dbfs is None:

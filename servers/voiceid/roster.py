@@ -154,3 +154,6 @@ def _roster(
     index = {user_id: row for row, user_id in enumerate(user_ids)}
     first = gallery(user_ids, matrices[0], version)
     return Roster(first, tuple(matrices[1:]), tuple(versions), stale, index)
+
+
+EMPTY = _roster([], [np.zeros((0, 1), np.float32)], [], stale=0, version=0)

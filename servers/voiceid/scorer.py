@@ -22,6 +22,7 @@ from servers.voiceid.batcher import Batcher, Lane, ModelFailed, ModelSlow
 from servers.voiceid.fingerprint import Fingerprint
 from servers.voiceid.models import registry
 from servers.voiceid.models.faults import ModelError, ModelFault
+from servers.voiceid.overlap import overlap_ratio
 from servers.voiceid.pipeline import Heard, Utterance, Voiceprint, Window, WindowPlan
 from servers.voiceid.silero import Vad, VadFault, VadModel
 from servers.voiceid.vad import VadPolicy
@@ -34,6 +35,12 @@ VAD_POLICY = VadPolicy(begin_probability=0.5, end_probability=0.35, min_speech=1
 # Recurrent layers gain from company (half the time a window at 4), convolutions are bound by arithmetic already.
 MAX_BATCH = {registry.GE2E_ID: 4}
 MAX_WAIT_S = 0.015
+
+# The segmentation model hears 5 s at a time while audio arrives; at the end what is left, with what was before it where
+# that alone is too short to tell voices apart.
+SEGMENT_SAMPLES = 80_000
+GOOD_SEGMENT_SAMPLES = 48_000
+LEAST_SEGMENT_SAMPLES = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +55,24 @@ class SpeakerModel:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """All opened models. `model_set_hash` is SHA-256 over each model's name, build and window plan, in order."""
+    """All opened models. `model_set_hash` is SHA-256 over each speaker model's name, build and window plan, in order.
+
+    `segmentation` takes ``[B, 1, n]`` samples and says who talks in every frame; None where overlap is not measured.
+    """
 
     speakers: tuple[SpeakerModel, ...]
     model_set_hash: bytes
     vad: VadModel
+    segmentation: Lane | None
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(model.name for model in self.speakers)
 
 
-def open_models(cache_dir: Path, vad_path: Path, model_ids: Sequence[str]) -> Models:
+def open_models(
+    cache_dir: Path, vad_path: Path, model_ids: Sequence[str], segmentation_id: str | None = registry.SEGMENTATION_ID
+) -> Models:
     """Open and check the models.
 
     Raises ModelError (MODEL_MISSING, MODEL_CORRUPT, GOLDEN_MISMATCH, MANIFEST_INVALID).
@@ -75,7 +88,8 @@ def open_models(cache_dir: Path, vad_path: Path, model_ids: Sequence[str]) -> Mo
         vad = VadModel(vad_path)
     except VadFault as error:
         raise ModelError(ModelFault.MODEL_CORRUPT, f"{error}; run `selene models build`") from error
-    return Models(tuple(speakers), digest.digest(), vad)
+    segmentation = None if segmentation_id is None else _lane(registry.load(cache_dir, segmentation_id))
+    return Models(tuple(speakers), digest.digest(), vad, segmentation)
 
 
 def _speaker(loaded: registry.LoadedModel) -> SpeakerModel:
@@ -84,9 +98,15 @@ def _speaker(loaded: registry.LoadedModel) -> SpeakerModel:
         plan = WindowPlan.of(manifest)
     except ValueError as error:
         raise ModelError(ModelFault.MANIFEST_INVALID, str(error)) from error
-    name = f"{manifest.model_id}@{manifest.version}"
-    lane = Lane(name, lambda windows: registry.embed(loaded, windows), MAX_BATCH.get(manifest.model_id, 1), MAX_WAIT_S)
-    return SpeakerModel(name, manifest.dimension, plan, lane)
+    lane = _lane(loaded)
+    return SpeakerModel(lane.name, manifest.dimension, plan, lane)
+
+
+def _lane(loaded: registry.LoadedModel) -> Lane:
+    model_id, version = loaded.manifest.model_id, loaded.manifest.version
+    batch = MAX_BATCH.get(model_id, 1)
+    wait_s = MAX_WAIT_S if batch > 1 else 0.0
+    return Lane(f"{model_id}@{version}", lambda windows: registry.embed(loaded, windows), batch, wait_s)
 
 
 def open_batcher() -> Batcher:
@@ -106,6 +126,8 @@ class Listening:
         self.utterance = Utterance(audio_format, Vad(models.vad, VAD_POLICY), [model.plan for model in models.speakers])
         self._voiceprint = Voiceprint([model.dimension for model in models.speakers])
         self._running: list[tuple[Window, Future[Floats]]] = []
+        self._segmented: list[Future[Floats]] = []
+        self._segmented_to = 0
         self._fingerprint: Fingerprint | None = None
 
     def push(self, frame: bytes, offset_s: float | None = None, *, deadline: float) -> Heard:
@@ -118,6 +140,9 @@ class Listening:
         except VadFault as error:
             raise ModelFailed(str(error)) from error
         self._submit(heard.windows, deadline=deadline, urgent=False)
+        while self.utterance.processed_samples >= self._segmented_to + SEGMENT_SAMPLES:
+            end = self._segmented_to + SEGMENT_SAMPLES
+            self._segment(self._segmented_to, end, deadline=deadline, urgent=False)
         return heard
 
     def finish(self, *, deadline: float) -> Heard:
@@ -129,9 +154,16 @@ class Listening:
             heard = self.utterance.finish()
         except VadFault as error:
             raise ModelFailed(str(error)) from error
-        self._batcher.hurry([future for _, future in self._running])
         self._submit(heard.windows, deadline=deadline, urgent=True)
+        total = self.utterance.processed_samples
+        if total - self._segmented_to >= LEAST_SEGMENT_SAMPLES:
+            start = max(0, min(self._segmented_to, total - GOOD_SEGMENT_SAMPLES))
+            self._segment(start, total, deadline=deadline, urgent=True)
         return heard
+
+    def hurry(self) -> None:
+        """The stream is ending: windows that still wait go before those of streams that still speak."""
+        self._batcher.hurry([*(future for _, future in self._running), *self._segmented])
 
     def so_far(self) -> Voiceprint:
         """The voiceprint of the windows that are done. Raises ModelFailed or ModelSlow if one of them failed."""
@@ -146,11 +178,26 @@ class Listening:
 
     async def ended(self, model: int, *, deadline: float) -> Voiceprint:
         """After `finish`: the voiceprint once every window of one model is in it. Raises ModelFailed, ModelSlow."""
-        return await self._wait([future for window, future in self._running if window.model == model], deadline)
+        await self._wait([future for window, future in self._running if window.model == model], deadline)
+        return self.so_far()
 
     async def ended_all(self, *, deadline: float) -> Voiceprint:
         """After `finish`: the voiceprint once every window is in it. Raises ModelFailed, ModelSlow."""
-        return await self._wait([future for _, future in self._running], deadline)
+        await self._wait([future for _, future in self._running], deadline)
+        return self.so_far()
+
+    async def overlap(self, *, deadline: float) -> float | None:
+        """After `finish`: the share of voiced frames with more than one voice; None where it is not measured.
+
+        Raises ModelFailed, ModelSlow.
+        """
+        if not self._segmented:
+            return None
+        await self._wait(self._segmented, deadline)
+        try:
+            return overlap_ratio(np.concatenate([future.result() for future in self._segmented]))
+        except ValueError as error:
+            raise ModelFailed(f"segmentation: {error}") from error
 
     def fingerprint(self) -> Fingerprint:
         """After `finish`: what a later replay of this utterance would be recognised by."""
@@ -160,18 +207,30 @@ class Listening:
 
     def abandon(self) -> None:
         """Windows that no worker has taken yet are not embedded; those that are running end unheard."""
-        for _, future in self._running:
+        for future in [*(future for _, future in self._running), *self._segmented]:
             future.cancel()
         self._running.clear()
+        self._segmented.clear()
 
-    async def _wait(self, futures: Sequence[Future[Floats]], deadline: float) -> Voiceprint:
-        """The futures stay with their windows: waiting must not cancel what `so_far` reads."""
-        if futures:
-            waits = [asyncio.wrap_future(future) for future in futures]
-            _, late = await asyncio.wait(waits, timeout=max(0.0, deadline - self._batcher.monotonic()))
-            if late:
-                raise ModelSlow("the models did not answer within the decision budget")
-        return self.so_far()
+    async def _wait(self, futures: Sequence[Future[Floats]], deadline: float) -> None:
+        """The futures stay with their windows; whoever waits reads them afterwards."""
+        if not futures:
+            return
+        waits = [asyncio.wrap_future(future) for future in futures]
+        done, late = await asyncio.wait(waits, timeout=max(0.0, deadline - self._batcher.monotonic()))
+        for wait in done:
+            wait.exception()  # asked for here, so that a failure which is read elsewhere is not reported as lost
+        if late:
+            raise ModelSlow("the models did not answer within the decision budget")
+
+    def _segment(self, start: int, end: int, *, deadline: float, urgent: bool) -> None:
+        self._segmented_to = end
+        if self._models.segmentation is None:
+            return
+        samples = self.utterance.audio(start, end)[None]
+        self._segmented.append(
+            self._batcher.submit(self._models.segmentation, samples, deadline=deadline, urgent=urgent)
+        )
 
     def _submit(self, windows: Sequence[Window], *, deadline: float, urgent: bool) -> None:
         for window in windows:

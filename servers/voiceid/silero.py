@@ -21,6 +21,14 @@ _TOLERANCE = 1e-4
 _NOTHING = VadStep((), np.zeros(0, np.bool_))
 
 
+VAD_VERSION = "6.2.3"
+
+
+def vad_path(cache_dir: Path) -> Path:
+    """Where the built model lies in the cache; `silero_graph.prepare_vad` puts it there."""
+    return cache_dir / f"silero-vad-{VAD_VERSION}" / "model.onnx"
+
+
 class VadFault(RuntimeError):
     """The model cannot be loaded, or was asked about what is no sound."""
 

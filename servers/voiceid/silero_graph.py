@@ -18,14 +18,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from servers.voiceid.models.wheels import Member, Progress, Wheel, fetch
-from servers.voiceid.silero import VadFault, VadModel
+from servers.voiceid.silero import VAD_VERSION, VadFault, VadModel, vad_path
 from servers.voiceid.vad import WINDOW_SAMPLES
 
 PUBLISHED = Member(
     "silero_vad/data/silero_vad_16k_op15.onnx", "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49"
 )
 # MIT. Its own requirements (torch) are not wanted: the wheel is unzipped, never installed.
-SILERO = Wheel("silero-vad", "6.2.3", 11_317_527, (PUBLISHED,))
+SILERO = Wheel("silero-vad", VAD_VERSION, 11_317_527, (PUBLISHED,))
 
 _FFT, _HOP, _BINS, _HIDDEN = 256, 128, 129, 128
 # Steps in, stride, steps out of the four convolutions over the four spectra of a chunk.
@@ -43,7 +43,7 @@ def prepare_vad(cache_dir: Path, progress: Progress) -> Path:
 
     Raises :class:`servers.voiceid.models.faults.ModelError` when the wheel cannot be had.
     """
-    place = cache_dir / f"silero-vad-{SILERO.version}" / "model.onnx"
+    place = vad_path(cache_dir)
     if _works(place):
         return place
     published = fetch(SILERO, cache_dir, progress)[PUBLISHED].read_bytes()

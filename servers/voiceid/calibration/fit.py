@@ -1,5 +1,4 @@
-"""Cosines to a calibrated log-likelihood ratio: prior-weighted logistic regression, monotone in every cosine (§38.1).
-"""
+"""Cosines to a calibrated LLR by prior-weighted logistic regression, monotone in every cosine (§38.1)."""
 
 from __future__ import annotations
 

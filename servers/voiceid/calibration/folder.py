@@ -193,10 +193,11 @@ def make_trials(
             asked.append(_Asked(role.clip, condition, f"{role.clip.path.name}@{cut.start:g}+{condition}", answer))
         progress("embed", done, len(roles))
     enrolled = [one for group in _by_role(roles, pieces) for one in _profiles(group, pieces, extractor, plan)]
-    trials = _compare(enrolled, asked, extractor.models, cohort)
-    if not trials.genuine.any() or trials.genuine.all():
-        raise FolderError("the clips hold too little speech for both genuine and impostor trials")
-    return FolderTrials(trials, tuple(unusable))
+    if enrolled and asked:
+        trials = _compare(enrolled, asked, extractor.models, cohort)
+        if trials.genuine.any() and not trials.genuine.all():
+            return FolderTrials(trials, tuple(unusable))
+    raise FolderError("the clips hold too little speech for both genuine and impostor trials")
 
 
 def _measure(
@@ -227,9 +228,9 @@ def _roles(clips: Sequence[Clip], voiced: dict[Clip, float], plan: Plan) -> list
         return [_Role(clip, whole, _cuts(0.0, voiced[clip], plan), split=False) for clip in clips]
     clip = max(clips, key=lambda one: voiced[one])
     half = voiced[clip] / 2.0
-    # Pieces shorter than any utterance would make a profile that is never deployed.
+    # Pieces shorter than any utterance would make a profile that is never deployed: only ask with it, as an impostor.
     if half / most < min(plan.durations):
-        return []
+        return [_Role(clip, (), _cuts(0.0, voiced[clip], plan), split=True)]
     pieces = tuple(Cut(half * index / most, half / most) for index in range(most))
     return [_Role(clip, pieces, _cuts(half, voiced[clip], plan), split=True)]
 
@@ -260,6 +261,8 @@ def _profiles(
 ) -> Iterable[_Enrolled]:
     split = roles[0].split
     heard = [(role.clip.path, piece) for role in roles for piece in pieces[role.clip]]
+    if not heard:
+        return
     for size in plan.clips_per_profile:
         # Disjoint groups, so that no clip weighs more than another; a split clip makes one profile.
         for first in range(0, 1 if split else len(heard) - size + 1, size):

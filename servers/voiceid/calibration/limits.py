@@ -162,8 +162,7 @@ def decided(trials: Trials, min_voiced_seconds: float) -> Trials:
 
 
 def _enough_speech(trials: Trials, scores: Floats, targets: Targets) -> tuple[Derivation, Flags]:
-    """The least net speech from which on every condition reaches `min_tar` at `mid_far`, and the trials that have it.
-    """
+    """The least net speech from which on every condition reaches `min_tar` at `mid_far`, and which trials have it."""
     found: Derivation | None = None
     decided = np.zeros(len(trials), np.bool_)
     for group, seconds in reversed(_conditions(trials)):
@@ -235,9 +234,8 @@ def _gray_zone(found: Searches, mid_bp: int, prior: float, targets: Targets) -> 
     # Without a wrong first place: a lead that wrong speakers reach from nothing by chance is none.
     telling = margins[lost] if lost.any() else points(other, prior)[named]
     needed = float(np.quantile(telling, targets.gray_wrong, method="higher")) + 1.0
-    # Alone in a gallery, a speaker leads by the whole score: a wider zone would only raise CONF_MID.
-    value = max(1.0, min(needed, bearable, float(mid_bp)))
-    basis = Basis.LADDER if value == mid_bp else Basis.GENUINE if value == bearable else Basis.SEARCHES
+    value = max(1.0, min(needed, bearable))
+    basis = Basis.GENUINE if value == bearable else Basis.SEARCHES
     escaped = int((margins[lost] >= value).sum())
     return _derived("min_margin_bp", basis, value, 1.0 - targets.gray_wrong, (escaped, lost.size), targets)
 

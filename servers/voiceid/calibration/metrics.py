@@ -108,8 +108,7 @@ def threshold_at_far(points: Curve, far: float) -> float:
 
 
 def cllr(llrs: Floats, genuine: Flags, weights: Floats | None = None) -> float:
-    """Cost of the LLRs in bits, both classes weighing the same: 0 is perfect, 1 is what always answering LLR 0 costs.
-    """
+    """Cost of the LLRs in bits, both classes weighing the same: 0 is perfect, 1 is the cost of always answering 0."""
     weight = np.ones_like(llrs) if weights is None else weights
     loss = np.logaddexp(0.0, np.where(genuine, -llrs, llrs)) / np.log(2.0)
     sides = [np.where(genuine, weight, 0.0), np.where(genuine, 0.0, weight)]

@@ -276,8 +276,7 @@ def sign(pack: ThresholdPack, key: Ed25519PrivateKey, key_id: str) -> SignedPack
 
 
 def verify(signed: SignedPack, keys: dict[str, Ed25519PublicKey], *, model_set_hash: bytes | None) -> ThresholdPack:
-    """The pack, once key, hash, signature, form and models (unless None) have been checked, in this order. PackError.
-    """
+    """The pack, once key, hash, signature, form and models (unless None) were checked, in this order. PackError."""
     key = keys.get(signed.signing_key_id)
     if key is None:
         raise PackError(PackFault.KEY_UNKNOWN, f"no key is named {signed.signing_key_id!r}")

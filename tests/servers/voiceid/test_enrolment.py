@@ -11,14 +11,14 @@ from selene.voiceid.v1 import voiceid_pb2 as v1
 
 from servers.voiceid.enrolment import HINTS, ClipEvidence, EnrolmentPolicy, Missing, centroid, grade, missing
 
-POLICY = EnrolmentPolicy(min_clips=3, min_total_voiced_seconds=9.0, min_same_voice_cosines=(0.5, 0.7))
+POLICY = EnrolmentPolicy(min_clips=3, min_total_voiced_seconds=9.0, min_same_voice_bp=5000)
 GOOD = ClipEvidence(
     voiced_seconds=2.0,
     clipped_ratio=0.01,
     snr_db=10.0,
     overlap_ratio=0.02,
     duplicate=False,
-    cosines_to_earlier=(0.5, 0.7),
+    score_bp_to_earlier=5000,
 )
 
 
@@ -31,7 +31,7 @@ def test_the_defaults_are_those_of_the_capture_contract():
     ("change", "rejection"),
     [
         ({}, v1.CLIP_REJECTION_UNSPECIFIED),
-        ({"cosines_to_earlier": None}, v1.CLIP_REJECTION_UNSPECIFIED),
+        ({"score_bp_to_earlier": None}, v1.CLIP_REJECTION_UNSPECIFIED),
         ({"overlap_ratio": None}, v1.CLIP_REJECTION_UNSPECIFIED),
         ({"duplicate": True}, v1.CLIP_REJECTION_DUPLICATE),
         ({"voiced_seconds": 1.99}, v1.CLIP_REJECTION_TOO_LITTLE_SPEECH),
@@ -42,10 +42,7 @@ def test_the_defaults_are_those_of_the_capture_contract():
         ({"snr_db": math.nan}, v1.CLIP_REJECTION_TOO_NOISY),
         ({"overlap_ratio": 0.021}, v1.CLIP_REJECTION_OVERLAP),
         ({"overlap_ratio": math.nan}, v1.CLIP_REJECTION_OVERLAP),
-        ({"cosines_to_earlier": (0.49, 0.9)}, v1.CLIP_REJECTION_OTHER_VOICE),
-        ({"cosines_to_earlier": (0.9, 0.69)}, v1.CLIP_REJECTION_OTHER_VOICE),
-        ({"cosines_to_earlier": (0.9, math.nan)}, v1.CLIP_REJECTION_OTHER_VOICE),
-        ({"cosines_to_earlier": (0.9,)}, v1.CLIP_REJECTION_OTHER_VOICE),
+        ({"score_bp_to_earlier": 4999}, v1.CLIP_REJECTION_OTHER_VOICE),
         ({"duplicate": True, "voiced_seconds": 0.0, "snr_db": 0.0}, v1.CLIP_REJECTION_DUPLICATE),
         ({"voiced_seconds": 0.0, "clipped_ratio": 1.0}, v1.CLIP_REJECTION_TOO_LITTLE_SPEECH),
     ],

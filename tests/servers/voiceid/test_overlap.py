@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.voiceid.overlap import OnnxSegmentation, overlap_ratio
+from servers.voiceid.overlap import overlap_ratio
 
 
 def frames(classes):
@@ -43,24 +43,3 @@ def test_nan_is_refused():
     posteriors[0, 3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         overlap_ratio(posteriors)
-
-
-class RecordedSession:
-    """A session that answers with given frames and remembers what it was asked."""
-
-    def __init__(self, shape, answer):
-        self.shape, self.answer, self.asked = shape, answer, None
-
-    def get_inputs(self):
-        return [type("Input", (), {"name": "wave", "shape": self.shape})]
-
-    def run(self, output_names, input_feed):
-        self.asked = input_feed["wave"].shape
-        return [self.answer[None]]
-
-
-@pytest.mark.parametrize(("shape", "asked"), [([1, "n"], (1, 1600)), ([1, 1, "n"], (1, 1, 1600))])
-def test_the_adapter_gives_the_graph_its_shape(shape, asked):
-    session = RecordedSession(shape, frames([0, 1, 4]))
-    assert overlap_ratio(OnnxSegmentation(session).posteriors(np.zeros(1600, np.float32))) == 0.5
-    assert session.asked == asked

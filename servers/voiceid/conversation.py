@@ -1,0 +1,203 @@
+"""One audio stream's conversation: config first, frames in order, events out, one final decision on half-close.
+
+The same for Identify and Verify of both generations; only how messages are wrapped differs (see `service`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Protocol
+
+from google.protobuf.duration_pb2 import Duration
+from grpc.aio import EOF
+from selene.common.v1 import audio_pb2
+from selene.common.v1 import error_reason_pb2 as reasons
+from selene.voiceid.v1 import voiceid_pb2 as v1
+
+from servers.runtime.auth import Principal
+from servers.runtime.clock import Clock
+from servers.runtime.errors import Refusal
+from servers.voiceid.decode import AudioError
+from servers.voiceid.engine import Ask, Engine, Verdict
+from servers.voiceid.resample import MODEL_RATE_HZ
+from servers.voiceid.streams import LiveStream, LiveStreams
+from servers.voiceid.telemetry import DecisionMetrics
+from servers.voiceid.vad import SpeechEvent
+
+Event = v1.StreamStarted | v1.SpeechEvent | v1.InterimConfidence | Verdict
+
+
+class Caller(Protocol):
+    """The other side of a stream, as the runtime presents it."""
+
+    defer_half_close: bool
+
+    async def read(self) -> object: ...
+
+    async def confirm_half_close(self) -> None: ...
+
+    def time_remaining(self) -> float: ...
+
+
+class FrameOrder:
+    """Frames come with sequences from a start, without gaps."""
+
+    def __init__(self, following: int) -> None:
+        self.following = following
+
+    def admit(self, frame: audio_pb2.AudioFrame) -> None:
+        """Refuses with STREAM_SEQUENCE_BROKEN."""
+        if frame.sequence != self.following:
+            raise Refusal(
+                reasons.ERROR_REASON_STREAM_SEQUENCE_BROKEN,
+                "a frame is missing, repeated or out of order",
+                expected=str(self.following),
+                received=str(frame.sequence),
+            )
+        self.following += 1
+
+
+def undecodable(error: AudioError, sequence: int) -> Refusal:
+    """AUDIO_UNDECODABLE for bytes that are not what the config said."""
+    return Refusal(
+        reasons.ERROR_REASON_AUDIO_UNDECODABLE, str(error), cause=error.reason, sequence=str(max(0, sequence))
+    )
+
+
+def config_expected(index: int) -> Refusal:
+    """STREAM_CONFIG_EXPECTED for a stream that begins with a frame, or has a second config."""
+    return Refusal(
+        reasons.ERROR_REASON_STREAM_CONFIG_EXPECTED,
+        "the first message, and only the first, is the config",
+        message_index=str(index),
+    )
+
+
+def too_long(max_s: float) -> Refusal:
+    """STREAM_TOO_LONG."""
+    return Refusal(reasons.ERROR_REASON_STREAM_TOO_LONG, "this is more audio than one utterance", max_s=f"{max_s:g}")
+
+
+class Conversation:
+    """Serves decision streams with one engine."""
+
+    def __init__(self, engine: Engine, clock: Clock, new_id: Callable[[], str], metrics: DecisionMetrics) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._new_id = new_id
+        self._metrics = metrics
+        self.live = LiveStreams(engine.settings.resume_window_s, clock.monotonic)
+
+    def ask(self, config: v1.StreamConfig, claimed_user_id: str, caller: Principal) -> Ask:
+        """What a config asks for: under a new stream id, or under the one that it resumes."""
+        return Ask(config.resume_stream_id or self._new_id(), config, claimed_user_id, caller)
+
+    async def events(
+        self, ask: Ask, stage: v1.MigrationStage, call: Caller, frame_of: Callable[[object], audio_pb2.AudioFrame]
+    ) -> AsyncIterator[Event]:
+        """Everything that is said on the stream. `frame_of` unwraps a message, or refuses one that is no frame."""
+        live = self._begin(ask)
+        call.defer_half_close = True
+        dropped = True
+        self._metrics.streams(1)
+        try:
+            yield self._started(live, stage)
+            if live.verdict is None:
+                async for event in self._heard(live, call, frame_of):
+                    yield event
+            else:
+                await _drain(call, frame_of)
+            yield await self._decided(live)
+            dropped = False
+        except Refusal:
+            dropped = False
+            self.live.end(live)
+            raise
+        finally:
+            self._metrics.streams(-1)
+            # A decided stream stays resumable too: the reply may have been lost on its way.
+            if live.attached and (dropped or live.verdict is not None):
+                self.live.detach(live)
+
+    def _begin(self, ask: Ask) -> LiveStream:
+        if ask.config.resume_stream_id:
+            return self.live.resume(ask)
+        try:
+            return self.live.open(self._engine.hear(ask))
+        except AudioError as error:
+            raise undecodable(error, 0) from error
+
+    def _started(self, live: LiveStream, stage: v1.MigrationStage) -> v1.StreamStarted:
+        started = v1.StreamStarted(
+            stream_id=live.ask.stream_id, config=live.ask.config, next_sequence=live.next_sequence, stage=stage
+        )
+        started.resume_window.FromTimedelta(timedelta(seconds=self.live.window_s))
+        return started
+
+    async def _heard(
+        self, live: LiveStream, call: Caller, frame_of: Callable[[object], audio_pb2.AudioFrame]
+    ) -> AsyncIterator[Event]:
+        hearing, order = live.hearing, FrameOrder(live.next_sequence)
+        step = _interval(live.ask.config.interim_interval, self._engine.settings.interim_interval_s)
+        next_interim = _audio_seconds(live) + step
+        while (message := await call.read()) is not EOF:
+            frame = frame_of(message)
+            order.admit(frame)
+            deadline = self._clock.monotonic() + min(call.time_remaining(), self._engine.settings.max_audio_s)
+            try:
+                offset_s = frame.offset.seconds + frame.offset.nanos / 1e9 if frame.HasField("offset") else None
+                heard = hearing.push(frame.audio, offset_s, deadline=deadline)
+            except AudioError as error:
+                raise undecodable(error, frame.sequence) from error
+            live.next_sequence = order.following
+            for event in heard.events:
+                yield _speech(event)
+            seconds = _audio_seconds(live)
+            if seconds > self._engine.settings.max_audio_s:
+                raise too_long(self._engine.settings.max_audio_s)
+            if seconds >= next_interim:
+                next_interim = seconds + step
+                interim = await self._engine.interim(hearing)
+                if interim is not None:
+                    yield interim
+        # grpc reports an end of stream a moment before it reports that the caller vanished, and a vanished caller may
+        # come back with more audio: the utterance is ended only once the half-close is certain.
+        live.half_closed_at = self._clock.monotonic()
+        hearing.hurry()
+        await call.confirm_half_close()
+        try:
+            heard = hearing.finish(deadline=self._clock.monotonic() + self._engine.settings.decision_budget_s)
+        except AudioError as error:
+            raise undecodable(error, order.following - 1) from error
+        for event in heard.events:
+            yield _speech(event)
+
+    async def _decided(self, live: LiveStream) -> Verdict:
+        if live.verdict is None:
+            live.verdict = await self._engine.decide(live.hearing, live.half_closed_at)
+            live.hearing.release()
+        return live.verdict
+
+
+async def _drain(call: Caller, frame_of: Callable[[object], audio_pb2.AudioFrame]) -> None:
+    """A decided stream was resumed: what is sent again was heard before."""
+    while (message := await call.read()) is not EOF:
+        frame_of(message)
+    await call.confirm_half_close()
+
+
+def _audio_seconds(live: LiveStream) -> float:
+    listening = live.hearing.listening
+    return listening.utterance.audio_seconds if listening else 0.0
+
+
+def _interval(wanted: Duration, default_s: float) -> float:
+    seconds = wanted.seconds + wanted.nanos / 1e9
+    return seconds if seconds > 0.0 else default_s
+
+
+def _speech(event: SpeechEvent) -> v1.SpeechEvent:
+    said = v1.SpeechEvent(kind=event.kind)
+    said.offset.FromTimedelta(timedelta(seconds=event.offset / MODEL_RATE_HZ))
+    return said
