@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import statistics
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -110,7 +111,7 @@ def _voices(folder: Path | None, recording: Path | None, rttm: Path | None) -> l
 def read_folder(folder: Path) -> list[Voice]:
     """The speakers of `folder/<speaker>/*.wav|flac`, the first VOICES of them. Raises AudioUnusable."""
     rooms = sorted(room for room in folder.iterdir() if room.is_dir()) if folder.is_dir() else []
-    voices = []
+    voices: list[Voice] = []
     for room in rooms:
         files = sorted(file for file in room.iterdir() if file.suffix.lower() in audio.SUFFIXES)
         if files and len(voices) < VOICES:
@@ -186,7 +187,7 @@ def _conclude(session: Session, asked: list[Asked]) -> int:
     )
     if seen:
         text += (
-            f"; decision after the end of speech: median {statistics.median(seen):.0f} ms, longest {seen[-1]:.0f} ms"
+            f"; decided {statistics.median(seen):.0f} ms after the end of speech (median; longest {seen[-1]:.0f} ms)"
         )
     for item in asked:
         if isinstance(item.result, Outcome):
@@ -195,7 +196,7 @@ def _conclude(session: Session, asked: list[Asked]) -> int:
     return OK if all(item.right for item in asked) else REFUSED
 
 
-def _ms(duration: Any) -> float:
+def _ms(duration: timedelta) -> float:
     return round(duration.total_seconds() * 1000, 1)
 
 

@@ -54,7 +54,7 @@ def alone(turns: Mapping[str, Sequence[Span]], speaker: str) -> list[Span]:
 
 
 def split_voice(name: str, speech: Recording, *, clips: int, ask_seconds: float) -> Voice:
-    """The last ``ask_seconds`` to ask with, all before in ``clips`` equal clips. Raises AudioUnusable for too little."""
+    """The last ``ask_seconds`` to ask with, what is before in ``clips`` equal clips. Raises AudioUnusable."""
     enrol = speech.seconds - ask_seconds
     if enrol < ask_seconds:
         raise AudioUnusable(f"{name}: {speech.seconds:.1f} s of speech is too little to enrol and to ask")

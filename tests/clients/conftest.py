@@ -318,7 +318,7 @@ class Link:
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        self.target = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self.target = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._upstream)

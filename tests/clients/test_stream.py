@@ -6,12 +6,12 @@ from datetime import timedelta
 import grpc
 import pytest
 from selene.voiceid.v2 import voiceid_pb2
+from selene_messages.selene.common.v1 import AudioEncoding
+from selene_messages.selene.voiceid import v1
 
 import clients
 from clients.errors import SeleneError
 from clients.retry import RetryPolicy
-from selene_messages.selene.common.v1 import AudioEncoding
-from selene_messages.selene.voiceid import v1
 
 IMPATIENT = RetryPolicy(first_wait=0.01, longest_wait=0.05)
 
@@ -206,9 +206,10 @@ async def test_acknowledged_audio_is_let_go(double):
 
 
 async def test_leaving_before_the_decision_cancels_the_call(double):
-    ended = asyncio.Event()
+    heard_one, ended = asyncio.Event(), asyncio.Event()
 
     async def wait_for_more(heard):
+        heard_one.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -218,11 +219,8 @@ async def test_leaving_before_the_decision_cancels_the_call(double):
     async with clients.connect(double.target) as connection:
         async with clients.VoiceId(connection).identify() as stream:
             await stream.send(frames(1)[0])
-            async with asyncio.timeout(5):
-                while not double.streams or not next(iter(double.streams.values())).frames:
-                    await asyncio.sleep(0)
-        async with asyncio.timeout(5):
-            await ended.wait()
+            await asyncio.wait_for(heard_one.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 5)
     assert ended.is_set()
 
 
