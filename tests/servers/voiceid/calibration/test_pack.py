@@ -1,0 +1,214 @@
+"""A pack is canonical, signed, whole, and never claims more than its gates allow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+import pytest
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from servers.voiceid.calibration.gates import Gates, Resampling
+from servers.voiceid.calibration.limits import Targets
+from servers.voiceid.calibration.pack import (
+    Input,
+    PackError,
+    PackFault,
+    PackStatus,
+    ReasonCode,
+    SignedPack,
+    from_file,
+    parse,
+    sign,
+    to_file,
+    verify,
+)
+from servers.voiceid.calibration.run import Request, calibrate_trials
+from servers.voiceid.calibration.trials import Cohort
+
+MODEL_SET = hashlib.sha256(b"models").digest()
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+INPUT = Input(name="scores.csv", sha256="0" * 64, items=1)
+
+
+def _request(**more):
+    settings = {
+        "name": "synthetic",
+        "note": "normal scores",
+        "version": 3,
+        "model_set_hash": MODEL_SET,
+        "created_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "tool": "tests",
+        "cohort": Cohort(),
+        "resampling": Resampling(resamples=20),
+    }
+    return Request(**{**settings, **more})
+
+
+def _calibrate(trials, **more):
+    return calibrate_trials(trials, [INPUT], _request(**more), lambda stage, done, total: None)
+
+
+@pytest.fixture(scope="module")
+def result(make_normal_trials):
+    return _calibrate(make_normal_trials(speakers=40, distances=(0.5, 0.5)))
+
+
+@pytest.fixture(scope="module")
+def signed(result):
+    return sign(result.pack, KEY, "calibration-1")
+
+
+@pytest.fixture
+def keys():
+    return {"calibration-1": KEY.public_key()}
+
+
+def _resigned(content):
+    canonical = rfc8785.dumps(content)
+    digest = hashlib.sha256(canonical).digest()
+    return SignedPack(canonical, digest, KEY.sign(digest), "calibration-1")
+
+
+def test_a_signed_pack_survives_its_file(signed, keys, result):
+    assert verify(from_file(to_file(signed)), keys, model_set_hash=MODEL_SET) == result.pack
+    assert signed.package_hash == hashlib.sha256(signed.canonical_json).digest()
+    assert rfc8785.dumps(json.loads(signed.canonical_json)) == signed.canonical_json
+
+
+def test_a_pack_becomes_the_thresholds_of_a_decision(result):
+    thresholds = result.pack.thresholds()
+    assert thresholds.pack_ref == "VOICEID_THRESHOLD_PACK_V1@3"
+    assert thresholds.provisional
+    assert thresholds.prune.models == ("fast@1",)
+    assert thresholds.fused.models == ("fast@1", "slow@1")
+    assert thresholds.policy.to_mapping() == result.pack.policy
+
+
+def test_the_same_trials_make_the_same_bytes(make_normal_trials, result):
+    again = _calibrate(make_normal_trials(speakers=40, distances=(0.5, 0.5)))
+    assert again.pack.canonical() == result.pack.canonical()
+
+
+def _refused(reason, signed, keys, model_set_hash=MODEL_SET):
+    with pytest.raises(PackError) as error:
+        verify(signed, keys, model_set_hash=model_set_hash)
+    assert error.value.reason is reason
+
+
+def test_an_unknown_key_is_refused(signed):
+    _refused(PackFault.KEY_UNKNOWN, signed, {})
+
+
+def test_another_key_is_refused(signed):
+    other = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+    _refused(PackFault.SIGNATURE_INVALID, signed, {"calibration-1": other})
+
+
+def test_changed_bytes_are_refused(signed, keys):
+    changed = signed.canonical_json.replace(b'"conf_high_bp":9000', b'"conf_high_bp":1000')
+    assert changed != signed.canonical_json
+    _refused(PackFault.HASH_MISMATCH, SignedPack(changed, signed.package_hash, signed.signature, "calibration-1"), keys)
+    digest = hashlib.sha256(changed).digest()
+    _refused(PackFault.SIGNATURE_INVALID, SignedPack(changed, digest, signed.signature, "calibration-1"), keys)
+
+
+def test_other_models_are_refused(signed, keys):
+    _refused(PackFault.MODELS_DIFFER, signed, keys, model_set_hash=bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 2}, PackFault.VERSION_UNKNOWN),
+        ({"format": True}, PackFault.VERSION_UNKNOWN),
+        ({"artifact_type": "VOICEID_THRESHOLD_PACK_V2"}, PackFault.VERSION_UNKNOWN),
+        ({"surprise": 1}, PackFault.FIELD_INVALID),
+        ({"version": 0}, PackFault.FIELD_INVALID),
+        ({"version": "3"}, PackFault.FIELD_INVALID),
+        ({"status": "ACTIVE"}, PackFault.FIELD_INVALID),
+        ({"status": "CANDIDATE"}, PackFault.FIELD_INVALID),
+        ({"reasons": []}, PackFault.FIELD_INVALID),
+        ({"cohorts": []}, PackFault.FIELD_INVALID),
+        ({"policy": {}}, PackFault.FIELD_INVALID),
+        ({"model_set_hash": "ABC"}, PackFault.FIELD_INVALID),
+        ({"created_at": "2026-01-02T03:04:05"}, PackFault.FIELD_INVALID),
+    ],
+)
+def test_a_pack_that_is_not_whole_is_refused_however_well_signed(signed, keys, change, reason):
+    _refused(reason, _resigned({**json.loads(signed.canonical_json), **change}), keys)
+
+
+def test_thresholds_out_of_order_are_refused(signed, keys):
+    content = json.loads(signed.canonical_json)
+    content["policy"]["conf_mid_bp"] = content["policy"]["conf_high_bp"] + 1
+    _refused(PackFault.FIELD_INVALID, _resigned(content), keys)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"1"])
+def test_what_is_no_pack_is_refused(content):
+    with pytest.raises(PackError) as error:
+        parse(content)
+    assert error.value.reason is PackFault.NOT_JSON
+
+
+@pytest.mark.parametrize(
+    "spell", [lambda text: text + b" ", lambda text: text.replace(b'"format":1', b'"format":1,"format":1')]
+)
+def test_bytes_that_are_not_canonical_are_refused(signed, spell):
+    with pytest.raises(PackError) as error:
+        parse(spell(signed.canonical_json))
+    assert error.value.reason is PackFault.NOT_CANONICAL
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"{", PackFault.NOT_JSON), (b"{}", PackFault.FIELD_INVALID)])
+def test_a_broken_file_is_refused(content, reason):
+    with pytest.raises(PackError) as error:
+        from_file(content)
+    assert error.value.reason is reason
+
+
+def test_too_few_trials_make_a_pack_provisional_and_say_so(result):
+    assert result.pack.status is PackStatus.PROVISIONAL
+    found = {(reason.code, reason.where): reason for reason in result.pack.reasons}
+    few = found[ReasonCode.GENUINE_TRIALS_TOO_FEW, "en/us/headset/clean, 1 s"]
+    # Half of 40 speakers, two utterances each.
+    assert (few.observed, few.required) == (40, 1500)
+    impostors = found[ReasonCode.IMPOSTOR_TRIALS_TOO_FEW, "en/us/headset/clean, 3 s"]
+    assert (impostors.observed, impostors.required) == (40 * 19, 15_000)
+
+
+def test_a_pack_that_passes_every_gate_is_a_candidate(make_normal_trials):
+    gates = Gates(genuine=40, impostor=700, tar_lower=0.5, far_upper=0.5, frr_upper=0.5)
+    targets = Targets(high_far=0.01, mid_far=0.02)
+    passed = _calibrate(make_normal_trials(speakers=40, distances=(0.8, 0.8)), gates=gates, targets=targets)
+    assert passed.pack.reasons == []
+    assert passed.pack.status is PackStatus.CANDIDATE
+    assert not passed.pack.thresholds().provisional
+
+
+@pytest.mark.parametrize(
+    ("gate", "code"),
+    [
+        ({"tar_lower": 1.0}, ReasonCode.TAR_LOWER_BOUND),
+        ({"far_upper": 0.0}, ReasonCode.FAR_UPPER_BOUND),
+        ({"frr_upper": 0.0}, ReasonCode.FRR_UPPER_BOUND),
+        ({"genuine": 41}, ReasonCode.GENUINE_TRIALS_TOO_FEW),
+        ({"impostor": 761}, ReasonCode.IMPOSTOR_TRIALS_TOO_FEW),
+    ],
+)
+def test_every_gate_alone_keeps_a_pack_provisional(make_normal_trials, gate, code):
+    passing = {"genuine": 40, "impostor": 760, "tar_lower": 0.5, "far_upper": 0.5, "frr_upper": 0.5}
+    targets = Targets(high_far=0.01, mid_far=0.02)
+    trials = make_normal_trials(speakers=40, distances=(0.8, 0.8))
+    held = _calibrate(trials, gates=Gates(**{**passing, **gate}), targets=targets)
+    assert {reason.code for reason in held.pack.reasons} == {code}
+
+
+def test_genuine_trials_of_one_recording_keep_a_pack_provisional(make_normal_trials):
+    gates = Gates(genuine=40, impostor=700, tar_lower=0.5, far_upper=0.5, frr_upper=0.5)
+    trials = make_normal_trials(speakers=40, distances=(0.8, 0.8), same_session=True)
+    held = _calibrate(trials, gates=gates, targets=Targets(high_far=0.01, mid_far=0.02))
+    assert {reason.code for reason in held.pack.reasons} == {ReasonCode.GENUINE_SAME_SESSION}
