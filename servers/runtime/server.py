@@ -4,7 +4,8 @@ import asyncio
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ DEVELOPMENT_KEY: Final = "development_signing_key.pem"
 ACTOR_SALT: Final = "actor_salt"
 
 _LOOKAHEAD_BYTES = 16 * 1024
-_CORE_HEADROOM = 64  # what gRPC itself admits above our limit, so that our refusal, with its reason, comes first
+_CORE_HEADROOM = 64  # what gRPC admits above our limit: room for probes, and for refusals that carry a reason
 _CHANNELZ = "grpc.channelz.v1.Channelz"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -344,6 +345,28 @@ def development_key(data_dir: Path) -> SigningKey:
         except FileExistsError:
             _log.debug("another process made the development key first")
     return load_signing_key(path)
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Runs the program's coroutine on uvloop, where there is one."""
+    if sys.platform == "win32":
+        asyncio.run(main)
+    else:
+        import uvloop
+
+        uvloop.run(main)
+
+
+def banner(running: RunningServer) -> str:
+    """What a person who starts the server should know: where it listens, and loudly if it is the development mode."""
+    lines = [f"{owner:>12}  {running.target(owner)}" for owner in running.ports]
+    if running.metrics_port is not None:
+        lines.append(f"{'metrics':>12}  http://127.0.0.1:{running.metrics_port}/metrics")
+    if running.development_key is not None:
+        rule = "!" * 72
+        text = "DEVELOPMENT MODE: no TLS; whoever is on this machine may call this server."
+        lines = [rule, text, rule, *lines]
+    return "\n".join(lines)
 
 
 async def run(owners: Sequence[Owner], settings: Settings, parts: Parts | None = None) -> None:

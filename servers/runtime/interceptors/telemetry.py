@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -24,6 +24,9 @@ from servers.runtime.errors import Refusal, reason_name
 from servers.runtime.ids import Ids
 from servers.runtime.interceptors.authentication import OPEN_SERVICES
 from servers.runtime.telemetry import Telemetry
+
+MAX_PROBES: Final = 32
+"""Health calls at once. They carry no token, so they are counted apart: whoever floods them displaces no real call."""
 
 _RETRY_AFTER_MS = "1000"
 
@@ -51,10 +54,12 @@ class TelemetryLayer:
         self._max_in_flight = max_in_flight
         self._mode = mode
         self._in_flight = 0
+        self._probes = 0
         telemetry.rpc.in_flight.labels(owner).set_function(lambda: float(self._in_flight))
 
     def wrap(self, method: Method, handler: Any, proceed: Behaviour) -> Behaviour:
-        is_probe = method.service in OPEN_SERVICES
+        if method.service in OPEN_SERVICES:
+            return self._probing(proceed)
         observe = self._observer(method)
         span = self._telemetry.span
 
@@ -66,8 +71,8 @@ class TelemetryLayer:
             try:
                 with span(call) as handle:
                     try:
-                        if self._in_flight > self._max_in_flight and not is_probe:
-                            raise self._overloaded()
+                        if self._in_flight > self._max_in_flight:
+                            raise _overloaded(self._max_in_flight)
                         return await proceed(call)
                     except BaseException as failure:
                         ending = _ending_of(failure, call)
@@ -96,13 +101,18 @@ class TelemetryLayer:
             call.add_header(MODE_HEADER, self._mode)
             call.require_headers()
 
-    def _overloaded(self) -> Refusal:
-        return Refusal(
-            reasons.ERROR_REASON_OVERLOADED,
-            "too many calls at once; try again later",
-            limit=str(self._max_in_flight),
-            retry_after_ms=_RETRY_AFTER_MS,
-        )
+    def _probing(self, proceed: Behaviour) -> Behaviour:
+        async def probe(call: Call) -> bytes | None:
+            self._correlate(call)
+            if self._probes >= MAX_PROBES:
+                raise _overloaded(MAX_PROBES)
+            self._probes += 1
+            try:
+                return await proceed(call)
+            finally:
+                self._probes -= 1
+
+        return probe
 
     def _observer(self, method: Method) -> Any:
         metrics, owner = self._telemetry.rpc, self._owner
@@ -126,6 +136,15 @@ class TelemetryLayer:
                 _log_ending(call, ending, elapsed)
 
         return observe
+
+
+def _overloaded(limit: int) -> Refusal:
+    return Refusal(
+        reasons.ERROR_REASON_OVERLOADED,
+        "too many calls at once; try again later",
+        limit=str(limit),
+        retry_after_ms=_RETRY_AFTER_MS,
+    )
 
 
 def _ending_of(failure: BaseException, call: Call) -> Ending:

@@ -16,6 +16,7 @@ from selene.voiceid.v1 import service_pb2, service_pb2_grpc
 
 from servers.runtime.audit import RefusedCall
 from servers.runtime.auth import Principal, SigningKey, generate_signing_key, issue_token
+from servers.runtime.clock import Clock, SystemClock
 from servers.runtime.config import Settings, load_settings
 from servers.runtime.server import Owner, Parts, RunningServer, Runtime, Service, serve
 from servers.runtime.telemetry import Telemetry
@@ -77,9 +78,14 @@ class House:
         return Owner(name, "TEST", build)
 
     async def start(
-        self, *, flags: dict[str, Any] | None = None, telemetry: Telemetry | None = None, **handlers: Handler
+        self,
+        *,
+        flags: dict[str, Any] | None = None,
+        telemetry: Telemetry | None = None,
+        clock: Clock | None = None,
+        **handlers: Handler,
     ) -> RunningServer:
-        parts = Parts(audit=self.keep, telemetry=telemetry)
+        parts = Parts(clock=clock or SystemClock(), audit=self.keep, telemetry=telemetry)
         running = await serve([self.owner(**handlers)], self.settings(flags), parts)
         self.running.append(running)
         return running

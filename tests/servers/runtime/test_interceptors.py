@@ -24,6 +24,7 @@ from selene.voiceid.v1 import voiceid_pb2
 from servers.runtime.auth import current_principal
 from servers.runtime.context import current_correlation, remaining
 from servers.runtime.errors import Refusal
+from servers.runtime.interceptors.telemetry import MAX_PROBES
 from servers.runtime.logging import configure_logging
 from servers.runtime.telemetry import tracing
 
@@ -321,7 +322,7 @@ class TestValidation:
 
 
 class TestStreams:
-    @pytest.mark.parametrize("how", ["cancel", "deadline", "connection lost"])
+    @pytest.mark.parametrize("how", ["cancel", "deadline", "connection lost", "message too large", "server stops"])
     @pytest.mark.parametrize("style", ["generator", "reader"])
     async def test_a_caller_that_vanishes_is_never_taken_for_a_half_close(
         self, house: Any, frame: Frame, how: str, style: str
@@ -361,6 +362,10 @@ class TestStreams:
             stream.cancel()
         if how == "connection lost":
             await channel.close()
+        if how == "message too large":
+            await stream.write(voiceid.IdentifyRequest(frame=audio_pb2.AudioFrame(audio=b"\x00" * 100_000)))
+        if how == "server stops":
+            await running.stop(0)
         await asyncio.wait_for(done.wait(), 5)
         assert ended == ["cancelled"]
 
@@ -517,9 +522,23 @@ class TestOverload:
         assert check.status == health_pb2.HealthCheckResponse.SERVING
         release.set()
         await asyncio.gather(*busy)
-        release.set()
         done = await call("unary_unary", channel, house.bearer())
         assert await done.code() == grpc.StatusCode.OK
+
+    async def test_a_flood_of_probes_displaces_no_real_call(self, house: Any, reason_of: Reason) -> None:
+        running = await house.start(flags={"limits.concurrent_calls": 1}, **handlers(nothing))
+        channel = house.channel(running)
+        request = health_pb2.HealthCheckRequest(service="voiceid")
+        watches = [health_pb2_grpc.HealthStub(channel).Watch(request) for _ in range(MAX_PROBES)]
+        for watch in watches:
+            await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health_pb2_grpc.HealthStub(channel).Watch(request).read()
+        assert reason_of(caught.value).reason == "OVERLOADED"
+        done = await call("unary_unary", channel, house.bearer())
+        assert await done.code() == grpc.StatusCode.OK
+        for watch in watches:
+            watch.cancel()
 
 
 class TestTelemetry:

@@ -29,7 +29,7 @@ from selene.voiceid.v1 import service_pb2_grpc as voiceid_grpc
 from selene.voiceid.v1 import voiceid_pb2
 
 from servers.runtime.auth import KeyFileError, current_principal, issue_token
-from servers.runtime.server import DEVELOPMENT_KEY, Owner, Parts, Runtime, serve
+from servers.runtime.server import DEVELOPMENT_KEY, Owner, Parts, Runtime, banner, serve
 from servers.runtime.tls import ListenError
 
 Reason = Callable[[grpc.aio.AioRpcError], error_details_pb2.ErrorInfo]
@@ -188,6 +188,12 @@ class TestDevelopmentMode:
         assert first.development_key.kid == again.development_key.kid
         mode = (house.folder / "data" / DEVELOPMENT_KEY).stat().st_mode
         assert stat.S_IMODE(mode) == 0o600
+
+    async def test_the_banner_says_loudly_what_it_is(self, house: Any) -> None:
+        development = await house.start(flags=DEVELOPMENT)
+        assert "DEVELOPMENT MODE" in banner(development)
+        assert development.target("voiceid") in banner(development)
+        assert "DEVELOPMENT" not in banner(await house.start())
 
     async def test_outside_development_nothing_is_said_about_a_mode(self, house: Any) -> None:
         running = await house.start(ListEvents=list_events)
