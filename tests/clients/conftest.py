@@ -73,7 +73,9 @@ class Double:
         self.enrollments: dict[str, nouns1.Enrollment] = {}
         self.clips: dict[str, list[bytes]] = {}
         self.events: list[audit1.WatchEventsResponse] = []
+        self.watches: list[audit1.WatchEventsRequest] = []
         self.watch_limit = 1_000_000
+        self.on_watch: Callable[[audit1.WatchEventsRequest], None] = lambda request: None
         self.port = 0
 
     @property
@@ -284,7 +286,8 @@ class Auditing(audit_rpc.AuditServiceServicer):
 
     async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Sends at most `watch_limit` events a call, then drops."""
-        self.double.requests.append(request)
+        self.double.watches.append(request)
+        self.double.on_watch(request)
         for reply in self.double.events[request.from_sequence - 1 :][: self.double.watch_limit]:
             yield reply
         await context.abort(grpc.StatusCode.UNAVAILABLE, "dropped")

@@ -1,6 +1,7 @@
 """Decision streams: they resume without losing or doubling audio, wait for a slow server, and end in one decision."""
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import grpc
@@ -19,6 +20,16 @@ IMPATIENT = RetryPolicy(first_wait=0.01, longest_wait=0.05)
 def frames(count: int) -> list[bytes]:
     """Frames of 20 ms that all differ."""
     return [index.to_bytes(2, "little") * 320 for index in range(count)]
+
+
+@asynccontextmanager
+async def identifying(server, **bounds):
+    """A stream of an impatient client."""
+    async with (
+        clients.connect(server.target) as connection,
+        clients.VoiceId(connection, policy=IMPATIENT).identify(**bounds) as stream,
+    ):
+        yield stream
 
 
 async def speak(stream: clients.DecisionStream, audio: list[bytes]) -> clients.Outcome:
@@ -91,9 +102,8 @@ async def test_a_connection_cut_after_half_close_still_gets_its_decision(double,
             link.cut()
 
     double.script.on_frame = cut
-    async with clients.connect(link.target) as connection:
-        async with clients.VoiceId(connection, policy=IMPATIENT).identify() as stream:
-            outcome = await speak(stream, frames(10))
+    async with identifying(link) as stream:
+        outcome = await speak(stream, frames(10))
     assert outcome.resumed == 1
     assert double.streams[outcome.stream_id].frames == frames(10)
 
@@ -104,9 +114,8 @@ async def test_a_server_that_cancels_the_call_is_a_drop_and_not_the_callers_canc
             await heard.context.abort(grpc.StatusCode.CANCELLED, "scripted")
 
     double.script.on_frame = cancelled
-    async with clients.connect(double.target) as connection:
-        async with clients.VoiceId(connection, policy=IMPATIENT).identify() as stream:
-            outcome = await speak(stream, frames(10))
+    async with identifying(double) as stream:
+        outcome = await speak(stream, frames(10))
     assert double.streams[outcome.stream_id].frames == frames(10)
 
 
@@ -117,10 +126,9 @@ async def test_a_stream_whose_window_is_over_ends_with_the_servers_reason(double
             link.cut()
 
     double.script.on_frame = cut
-    async with clients.connect(link.target) as connection:
-        async with clients.VoiceId(connection, policy=IMPATIENT).identify() as stream:
-            with pytest.raises(SeleneError) as refused:
-                await speak(stream, frames(40))
+    async with identifying(link) as stream:
+        with pytest.raises(SeleneError) as refused:
+            await speak(stream, frames(40))
     assert refused.value.reason == "SESSION_NOT_RESUMABLE"
     assert double.streams == {}
 
@@ -132,10 +140,9 @@ async def test_a_resume_that_needs_frames_let_go_fails_instead_of_leaving_a_gap(
             link.cut()
 
     double.script.on_frame = cut_and_forget
-    async with clients.connect(link.target) as connection:
-        async with clients.VoiceId(connection, policy=IMPATIENT).identify(replay_bytes=4 * 640) as stream:
-            with pytest.raises(SeleneError, match="expects frame 0"):
-                await speak(stream, frames(60))
+    async with identifying(link, replay_bytes=4 * 640) as stream:
+        with pytest.raises(SeleneError, match="expects frame 0"):
+            await speak(stream, frames(60))
     assert next(iter(double.streams.values())).frames == []
 
 
@@ -150,9 +157,8 @@ async def test_a_refused_config_ends_the_stream_at_once(double, refusal):
 
 async def test_an_overloaded_server_is_asked_again_before_any_audio_was_sent(double, refusal):
     double.script.on_config = [refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", retry_after_ms="10")]
-    async with clients.connect(double.target) as connection:
-        async with clients.VoiceId(connection, policy=IMPATIENT).identify() as stream:
-            outcome = await speak(stream, frames(3))
+    async with identifying(double) as stream:
+        outcome = await speak(stream, frames(3))
     assert outcome.resumed == 0
     assert double.streams[outcome.stream_id].frames == frames(3)
 
@@ -174,24 +180,23 @@ async def test_a_refusal_in_mid_stream_is_not_retried(double):
 async def test_a_server_that_never_reads_blocks_send_within_a_bound(double):
     double.script.deaf = True
     sent = 0
-    async with clients.connect(double.target) as connection:
-        async with clients.VoiceId(connection).identify(pending_bytes=32_000) as stream:
+    async with identifying(double, pending_bytes=32_000) as stream:
 
-            async def flood() -> None:
-                nonlocal sent
-                for frame in frames(20_000):
-                    await stream.send(frame)
-                    sent += len(frame)
+        async def flood() -> None:
+            nonlocal sent
+            for frame in frames(20_000):
+                await stream.send(frame)
+                sent += len(frame)
 
-            task = asyncio.create_task(flood())
-            before = -1
-            while sent != before:  # until a quarter of a second passes without progress
-                before = sent
-                await asyncio.wait((task,), timeout=0.25)
-            assert not task.done()
-            assert sent < 400_000
-            assert stream.kept_bytes <= sent
-            task.cancel()
+        task = asyncio.create_task(flood())
+        before = -1
+        while sent != before:  # until a quarter of a second passes without progress
+            before = sent
+            await asyncio.wait((task,), timeout=0.25)
+        assert not task.done()
+        assert sent < 400_000
+        assert stream.kept_bytes <= sent
+        task.cancel()
 
 
 async def test_acknowledged_audio_is_let_go(double):
@@ -255,9 +260,8 @@ async def test_all_calls_of_a_stream_share_one_correlation_id(double, link):
             link.cut()
 
     double.script.on_frame = cut
-    async with clients.connect(link.target) as connection:
-        async with clients.VoiceId(connection, policy=IMPATIENT).identify() as stream:
-            await speak(stream, frames(10))
+    async with identifying(link) as stream:
+        await speak(stream, frames(10))
     ids = {metadata["x-correlation-id"] for metadata in double.metadata}
     assert len(double.metadata) == 2
     assert len(ids) == 1
