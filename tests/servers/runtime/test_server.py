@@ -28,9 +28,10 @@ from selene.voiceid.v1 import service_pb2 as voiceid
 from selene.voiceid.v1 import service_pb2_grpc as voiceid_grpc
 from selene.voiceid.v1 import voiceid_pb2
 
-from servers.runtime.auth import KeyFileError, current_principal, issue_token
+from servers.runtime.auth import KeyFileError, Principal, current_principal, issue_token
 from servers.runtime.server import DEVELOPMENT_KEY, Owner, Parts, Runtime, banner, serve
 from servers.runtime.tls import ListenError
+from servers.runtime.workers import reserved
 
 Reason = Callable[[grpc.aio.AioRpcError], error_details_pb2.ErrorInfo]
 Frame = Callable[[int], voiceid.IdentifyRequest]
@@ -169,7 +170,7 @@ class TestDevelopmentMode:
 
     async def test_tokens_of_the_development_key_are_accepted(self, house: Any) -> None:
         running = await house.start(flags=DEVELOPMENT, ListEvents=list_events)
-        principal = current("t-7")
+        principal = Principal("t-7", "someone", "", frozenset())
         token = issue_token(running.development_key, principal, now=datetime.now(UTC), lifetime=timedelta(minutes=1))
         call = audit_grpc.AuditServiceStub(house.channel(running)).ListEvents(
             LIST, metadata=(("authorization", f"Bearer {token}"),)
@@ -201,12 +202,6 @@ class TestDevelopmentMode:
         await call
         assert "selene-mode" not in dict(await call.initial_metadata())
         assert running.development_key is None
-
-
-def current(tenant: str) -> Any:
-    from servers.runtime.auth import Principal
-
-    return Principal(tenant, "someone", "", frozenset())
 
 
 class TestRefusingToStart:
@@ -449,8 +444,6 @@ class Program:
 @pytest.fixture
 async def program(tmp_path: Path, house: Any) -> AsyncIterator[tuple[Program, grpc.aio.StreamStreamCall[Any, Any]]]:
     """A running program with one open stream."""
-    from servers.runtime.workers import reserved
-
     with reserved("127.0.0.1", 0) as port:
         pass
     started = Program(tmp_path, port)
