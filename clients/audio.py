@@ -96,6 +96,12 @@ async def paced(
         yield frame
 
 
+async def unpaced(frames: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Frames as fast as they are taken."""
+    for frame in frames:
+        yield frame
+
+
 @asynccontextmanager
 async def microphone(rate: int = 16_000) -> AsyncIterator[AsyncIterator[bytes]]:
     """The default microphone as 20 ms frames of PCM16. Raises AudioUnusable where there is none, or no library for it.

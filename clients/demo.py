@@ -10,6 +10,7 @@ device of its own, so that earlier runs are not part of it.
 import asyncio
 import secrets
 import statistics
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +42,7 @@ CONSENT: Final = "demonstration"
 _Audio = Annotated[Path | None, typer.Option("--audio", help="Folder with one folder of recordings a speaker")]
 _Recording = Annotated[Path | None, typer.Option("--recording", help="One recording of several speakers")]
 _Rttm = Annotated[Path | None, typer.Option("--rttm", help="Who speaks when in it")]
+_Fast = Annotated[bool, typer.Option("--fast", help="As fast as the server takes it, not at the pace of speech")]
 _Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for the server to come up")]
 
 
@@ -68,6 +70,7 @@ async def demo(
     recording: _Recording = None,
     rttm: _Rttm = None,
     wait: _Wait = 0.0,
+    fast: _Fast = False,
 ) -> int:
     """Enrol real voices, then ask with other recordings of them and of a stranger, at the pace of speech."""
     voices = _voices(folder, recording, rttm)
@@ -85,12 +88,13 @@ async def demo(
             return REFUSED
     session.output.note(f"{stranger.name} is a stranger")
     with LiveView(session.output.out, quiet=session.output.as_json) as view:
-        asks = [_ask(view, voice, person, ask, names[person.name]) for person in known for ask in person.asks]
-        asks += [_ask(view, voice, stranger, ask, "") for ask in stranger.asks]
+        pace = audio.unpaced if fast else audio.paced
+        asks = [_ask(view, voice, person, ask, names[person.name], pace) for person in known for ask in person.asks]
+        asks += [_ask(view, voice, stranger, ask, "", pace) for ask in stranger.asks]
         asked = list(await asyncio.gather(*asks))
         if len(voices) == 2 and await _enrol(session, voice, stranger, names[stranger.name]):
             # The same words again: a stranger's before, a known person's now.
-            again = [_ask(view, voice, stranger, ask, names[stranger.name]) for ask in stranger.asks]
+            again = [_ask(view, voice, stranger, ask, names[stranger.name], pace) for ask in stranger.asks]
             asked += await asyncio.gather(*again)
     return _conclude(session, asked)
 
@@ -153,14 +157,21 @@ async def _enrol(session: Session, voice: VoiceId, person: Voice, user_id: str) 
     return False
 
 
-async def _ask(view: LiveView, voice: VoiceId, person: Voice, ask: Recording, expected: str) -> Asked:
+async def _ask(
+    view: LiveView,
+    voice: VoiceId,
+    person: Voice,
+    ask: Recording,
+    expected: str,
+    pace: Callable[[Iterable[bytes]], AsyncIterator[bytes]],
+) -> Asked:
     lane: Lane = view.lane(person.name, "enrolled" if expected else "stranger")
     config = voice.config(rate=ask.rate)
     config.device_members_only = True
     result: Outcome | SeleneError
     try:
         stream = voice.identify(config)
-        result = await converse(stream, audio.paced(ask.frames()), lambda event: view.take(lane, event))
+        result = await converse(stream, pace(ask.frames()), lambda event: view.take(lane, event))
     except SeleneError as error:
         view.fail(lane, error)
         result = error

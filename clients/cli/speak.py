@@ -161,7 +161,7 @@ async def _decide(
         async def file(recording: audio.Recording) -> Outcome | SeleneError:
             frames = recording.frames()
             async with at_once:
-                paced = _unpaced(frames) if fast else audio.paced(frames)
+                paced = audio.unpaced(frames) if fast else audio.paced(frames)
                 return await follow(session, view, recording.name, open_stream(recording.rate), paced)
 
         if mic:
@@ -227,11 +227,6 @@ async def _until(frames: AsyncIterator[bytes], silent: asyncio.Event) -> AsyncIt
         left -= audio.FRAME_SECONDS
         if silent.is_set() or left <= 0:
             return
-
-
-async def _unpaced(frames: Any) -> AsyncIterator[bytes]:
-    for frame in frames:
-        yield frame
 
 
 def event_document(name: str, event: Event) -> dict[str, Any]:

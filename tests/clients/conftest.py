@@ -59,7 +59,7 @@ class Script:
     deaf: bool = False
     silent_final: bool = False
     tier: "nouns2.IdentityTier.ValueType" = nouns2.IDENTITY_TIER_CONFIRMED
-    users: dict[int, str] = field(default_factory=dict)
+    name_of: Callable[[Heard], str] = lambda heard: "mira"
 
 
 class Double:
@@ -72,6 +72,7 @@ class Double:
         self.requests: list[Any] = []
         self.enrollments: dict[str, nouns1.Enrollment] = {}
         self.clips: dict[str, list[bytes]] = {}
+        self.clip_owners: list[str] = []
         self.events: list[audit1.WatchEventsResponse] = []
         self.watches: list[audit1.WatchEventsRequest] = []
         self.watch_limit = 1_000_000
@@ -136,13 +137,14 @@ class Double:
         return interim
 
     def decided1(self, heard: Heard) -> nouns1.VoiceIdDecision:
-        named = self.script.tier != nouns2.IDENTITY_TIER_UNKNOWN
+        user_id = self.script.name_of(heard)
+        named = bool(user_id) and self.script.tier != nouns2.IDENTITY_TIER_UNKNOWN
         decision = nouns1.VoiceIdDecision(
             decision=nouns1.DECISION_OK if named else nouns1.DECISION_UNKNOWN,
             score_bp=9974 if named else 120,
             reason_code=nouns1.VOICE_ID_REASON_MATCH_HIGH if named else nouns1.VOICE_ID_REASON_SCORE_LOW,
             margin_to_next_bp=8000,
-            candidate_set=[nouns1.Candidate(user_id="mira", score_bp=9974, cosines=[0.81, 0.77])] if named else [],
+            candidate_set=[nouns1.Candidate(user_id=user_id, score_bp=9974, cosines=[0.81, 0.77])] if named else [],
             next_action=nouns1.NEXT_ACTION_PROCEED if named else nouns1.NEXT_ACTION_PROCEED_GENERIC,
         )
         decision.telemetry.decision_latency.FromMilliseconds(21)
@@ -151,7 +153,7 @@ class Double:
     def decided2(self, heard: Heard) -> v2.FinalDecision:
         first = self.decided1(heard)
         second = nouns2.VoiceIdDecision(
-            identity_tier=self.script.tier,
+            identity_tier=self.script.tier if first.candidate_set else nouns2.IDENTITY_TIER_UNKNOWN,
             score_bp=first.score_bp,
             reason_code=first.reason_code,
             margin_to_next_bp=first.margin_to_next_bp,
@@ -211,6 +213,7 @@ class Enrolling(v1_rpc.EnrollmentServiceServicer):
         audio = [request.frame.audio async for request in request_iterator]
         await self.double.unary(config, context)
         self.double.clips[config.idempotency_key] = audio
+        self.double.clip_owners.append(config.enrollment_id)
         enrollment = self.double.enrollments[config.enrollment_id]
         enrollment.accepted_clips += 1
         enrollment.clips_missing -= 1
