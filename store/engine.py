@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InternalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -133,6 +133,8 @@ def _open_postgres(url: URL, lock_timeout_s: float, connections: int) -> Databas
         pool_size=connections,
         max_overflow=0,
         pool_timeout=lock_timeout_s,
+        # After a failover every pooled connection is dead: found out before a transaction, not by it.
+        pool_pre_ping=True,
         connect_args={"server_settings": settings, "timeout": lock_timeout_s},
     )
     return Database("postgresql", PostgresReader(engine), PostgresWriter(engine))
@@ -167,7 +169,17 @@ def unavailable(error: BaseException) -> StoreUnavailable | None:
         return StoreUnavailable(Unavailability.LOCKED, "every connection is busy")
     cause = error.orig if isinstance(error, DBAPIError) else error
     reason = _reason(cause)
+    if reason is None and _lost_connection(error):
+        reason = Unavailability.UNAVAILABLE
     return None if reason is None else StoreUnavailable(reason, str(cause))
+
+
+def _lost_connection(error: BaseException) -> bool:
+    """Whether the driver, not the database, gave up: its internal errors on a cut connection carry no code."""
+    if not isinstance(error, DBAPIError):
+        return False
+    coded = hasattr(error.orig, "sqlite_errorcode") or getattr(error.orig, "sqlstate", None) is not None
+    return error.connection_invalidated or (isinstance(error, InternalError) and not coded)
 
 
 def _reason(cause: BaseException | None) -> Unavailability | None:
@@ -444,6 +456,7 @@ class SqliteWriter:
         """Run synchronous work under the write lock. StoreUnavailable."""
         async with translated(), self._turn:
             await self._commit_batch()
+            await self._drop()
             await _in(self._thread, self._run_alone, work)
 
     async def scrub(self) -> None:

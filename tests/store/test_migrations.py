@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from store import Store, StoreTooNew
+from store.engine import open_database
+from store.schema import metadata
+from tests.support.stores import DIALECTS, Database, Postgres, audit, open_store
+
+NEWER = "UPDATE alembic_version SET version_num = 'from the future'"
+
+
+async def run(url: str, statement: str) -> None:
+    database = open_database(url, lock_timeout_s=5.0, connections=1)
+
+    def execute(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    await database.writer.exclusively(execute)
+    await database.close()
+
+
+@pytest.fixture(params=DIALECTS)
+def empty_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{request.getfixturevalue('tmp_path')}/empty.db"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    database = Database("empty", postgres.create("empty", template="template0"))
+    yield database.url
+    postgres.drop(database)
+
+
+async def test_migrations_make_exactly_the_schema(store_url: str) -> None:
+    database = open_database(store_url, lock_timeout_s=5.0, connections=1)
+    differences: list[object] = []
+
+    def compare(connection: Connection) -> None:
+        differences.extend(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    await database.writer.exclusively(compare)
+    await database.close()
+    assert differences == []
+
+
+async def test_servers_that_start_at_once_migrate_once(empty_url: str) -> None:
+    stores = [await open_store(empty_url, prefix=f"server{number}") for number in range(3)]
+    await asyncio.gather(*(store.migrate() for store in stores))
+    async with stores[0].transaction() as tx:
+        audit(tx)
+    assert await stores[1].audit.size("t1") == 1
+    for store in stores:
+        await store.close()
+
+
+async def test_migrating_again_changes_nothing(store: Store) -> None:
+    async with store.transaction() as tx:
+        audit(tx)
+    await store.migrate()
+    assert await store.audit.size("t1") == 1
+
+
+async def test_a_database_newer_than_the_code_is_refused(store: Store, store_url: str) -> None:
+    await run(store_url, NEWER)
+    with pytest.raises(StoreTooNew):
+        await store.migrate()

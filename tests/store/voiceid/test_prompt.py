@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import pytest
+
+from store import Store
+from tests.support.stores import audit, open_store
+from tests.support.time import FakeClock
+
+COOLDOWN = timedelta(seconds=600)
+
+
+async def claim(store: Store, now: datetime, *, session: bytes = b"s1", device: bytes = b"d1", most: int = 1) -> bool:
+    async with store.transaction() as tx:
+        claimed = await tx.voiceid.prompts.claim(
+            "t1", session, device, max_per_session=most, cooldown=COOLDOWN, now=now
+        )
+        audit(tx)
+    return claimed
+
+
+async def test_a_session_may_ask_once(store: Store, clock: FakeClock) -> None:
+    assert await claim(store, clock.now())
+    clock.advance(2 * COOLDOWN)
+    assert not await claim(store, clock.now())
+
+
+async def test_a_new_session_waits_for_the_cooldown_across_a_restart(store_url: str, clock: FakeClock) -> None:
+    store = await open_store(store_url, clock)
+    assert await claim(store, clock.now())
+    await store.close()
+    store = await open_store(store_url, clock, prefix="restarted")
+    clock.advance(COOLDOWN - timedelta(microseconds=1))
+    assert not await claim(store, clock.now(), session=b"s2")
+    clock.advance(timedelta(microseconds=1))
+    assert await claim(store, clock.now(), session=b"s2")
+    await store.close()
+
+
+async def test_a_refused_claim_spends_nothing(store: Store, clock: FakeClock) -> None:
+    await claim(store, clock.now())
+    until = await store.voiceid.prompts.cooldown_until("t1", b"d1")
+    assert not await claim(store, clock.now(), session=b"s2")
+    assert await store.voiceid.prompts.used("t1", b"s2") == 0
+    assert await store.voiceid.prompts.cooldown_until("t1", b"d1") == until
+
+
+@pytest.mark.parametrize("back", [timedelta(seconds=1), timedelta(hours=1), timedelta(days=365)])
+async def test_a_clock_that_goes_backwards_does_not_allow_a_second_prompt(
+    store: Store, clock: FakeClock, back: timedelta
+) -> None:
+    assert await claim(store, clock.now())
+    clock.advance(-back)
+    assert not await claim(store, clock.now(), session=b"s2")
+    assert not await claim(store, clock.now())
+
+
+async def test_two_servers_cannot_both_ask(store_url: str, clock: FakeClock) -> None:
+    stores = [await open_store(store_url, clock, prefix=f"server{number}") for number in range(2)]
+    claims = [claim(stores[number % 2], clock.now(), session=b"s%d" % number) for number in range(10)]
+    assert sum(await asyncio.gather(*claims)) == 1
+    for store in stores:
+        await store.close()
+
+
+async def test_two_servers_spend_one_budget(store_url: str, clock: FakeClock) -> None:
+    stores = [await open_store(store_url, clock, prefix=f"server{number}") for number in range(2)]
+    claims = [claim(stores[number % 2], clock.now(), device=b"d%d" % number) for number in range(10)]
+    assert sum(await asyncio.gather(*claims)) == 1
+    for store in stores:
+        await store.close()
+
+
+async def test_a_confirmation_clears_the_cooldown_but_not_the_budget(store: Store, clock: FakeClock) -> None:
+    await claim(store, clock.now())
+    async with store.transaction() as tx:
+        assert await tx.voiceid.prompts.clear_cooldown("t1", b"d1")
+        assert not await tx.voiceid.prompts.clear_cooldown("t1", b"d1")
+        audit(tx)
+    assert not await claim(store, clock.now())
+    assert await claim(store, clock.now(), session=b"s2")
+
+
+async def test_a_budget_of_none_never_asks(sqlite_store: Store, clock: FakeClock) -> None:
+    assert not await claim(sqlite_store, clock.now(), most=0)
+
+
+async def test_other_devices_and_tenants_have_their_own_cooldown(store: Store, clock: FakeClock) -> None:
+    assert await claim(store, clock.now())
+    assert await claim(store, clock.now(), session=b"s2", device=b"d2")
+    async with store.transaction() as tx:
+        audit(tx, "t2")
+        assert await tx.voiceid.prompts.claim("t2", b"s1", b"d1", max_per_session=1, cooldown=COOLDOWN, now=clock.now())
+
+
+async def test_retries_are_counted_per_conflict_state_and_session(store: Store) -> None:
+    async with store.transaction() as tx:
+        counts = [
+            await tx.voiceid.prompts.count_retry("t1", session, state)
+            for session, state in (("s1", "SPOOF_RISK"), ("s1", "SPOOF_RISK"), ("s1", "OVERLAP"), ("s2", "SPOOF_RISK"))
+        ]
+        audit(tx)
+    assert counts == [1, 2, 1, 1]
+    assert await store.voiceid.prompts.retries("t1", "s1") == {"SPOOF_RISK": 2, "OVERLAP": 1}
