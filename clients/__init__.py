@@ -1,6 +1,6 @@
 """The Python client of Selene: a typed async client over grpc.aio, and the `selene` command built on it.
 
-    async with clients.connect("127.0.0.1:7443") as connection:
+    async with clients.connect("127.0.0.1:7401") as connection:
         voice = clients.VoiceId(connection)
         async with voice.identify(rate=16_000) as stream:
             async for frame in microphone():

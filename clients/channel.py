@@ -119,6 +119,16 @@ def connect(
     return Connection(target, grpc.aio.secure_channel(target, tls.credentials(), options=arguments), tokens)
 
 
+def with_port(target: str, port: int) -> str:
+    """``target`` with ``port`` where it names a host and nothing else."""
+    host = target.strip("[]")
+    try:
+        bare = ipaddress.ip_address(host)
+    except ValueError:
+        return target if ":" in target else f"{target}:{port}"
+    return f"[{bare}]:{port}" if bare.version == 6 else f"{bare}:{port}"
+
+
 def is_loopback(target: str) -> bool:
     """The target cannot lie beyond this machine: a loopback address, `localhost`, or a Unix socket."""
     scheme, _, rest = target.partition(":")

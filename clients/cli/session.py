@@ -38,7 +38,8 @@ def _option(*names: str, env: str = "", text: str) -> Any:
     return typer.Option(*names, envvar=env or None, help=text, rich_help_panel=_PANEL, show_default=False)
 
 
-_Target = Annotated[str, _option("--target", env="SELENE_TARGET", text="host:port of the server (127.0.0.1:7443)")]
+_Target = Annotated[str, _option("--target", env="SELENE_TARGET", text="host or host:port (127.0.0.1)")]
+_AuditTarget = Annotated[str, _option("--audit-target", env="SELENE_AUDIT_TARGET", text="The same for the audit owner")]
 _Token = Annotated[str, _option("--token", env="SELENE_TOKEN", text="Bearer token; better kept in a file")]
 _TokenFile = Annotated[Path | None, _option("--token-file", env="SELENE_TOKEN_FILE", text="File that holds the token")]
 _UseTls = Annotated[bool, _option("--tls", env="SELENE_TLS", text="TLS with the roots that gRPC trusts")]
@@ -53,6 +54,7 @@ _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing 
 
 _CONNECTION: Final[dict[str, tuple[Any, Any]]] = {
     "target": (_Target, ""),
+    "audit_target": (_AuditTarget, ""),
     "token": (_Token, ""),
     "token_file": (_TokenFile, None),
     "tls": (_UseTls, False),
@@ -97,11 +99,11 @@ def local(function: Callable[..., int | None]) -> Callable[..., None]:
     return _command(function, run, leading=2)
 
 
-def remote(function: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
-    """A command over gRPC: the coroutine's own options plus the connection options; it returns its exit code."""
+def remote(function: Callable[..., Awaitable[int | None]], *, owner: str = "voiceid") -> Callable[..., None]:
+    """A command over gRPC to ``owner``: the coroutine's options plus the connection's; it returns its exit code."""
 
     async def converse(settings: Settings, output: Output, values: dict[str, Any]) -> int:
-        async with settings.connect() as connection:
+        async with settings.connect(owner) as connection:
             return await function(Session(settings, output, connection), **values) or OK
 
     def run(settings: Settings, output: Output, values: dict[str, Any]) -> int:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from clients.channel import Connection, Tls, connect
+from clients.channel import Connection, Tls, connect, with_port
 
-DEFAULT_TARGET: Final = "127.0.0.1:7443"
+DEFAULT_TARGET: Final = "127.0.0.1"
+
+PORTS: Final[Mapping[str, int]] = {"voiceid": 7401, "audit": 7402}
+"""Each owner listens on its own port; these are the well-known ones, for a target that is only a host."""
 
 
 class SettingsUnusable(ValueError):
@@ -21,6 +24,7 @@ class Settings:
     """Settings of one command; the names are those of the keys in client.toml."""
 
     target: str = ""
+    audit_target: str = ""
     token: str = ""
     token_file: Path | None = None
     tls: bool = False
@@ -32,11 +36,14 @@ class Settings:
     device: str = ""
     timeout: float = 0.0
 
-    def connect(self) -> Connection:
-        """Raises InsecureToken, OSError for TLS files, ValueError for half a client certificate."""
+    def connect(self, owner: str) -> Connection:
+        """A connection to an owner of PORTS. Raises InsecureToken, SettingsUnusable, and OSError for TLS files."""
+        if bool(self.cert) != bool(self.key):
+            raise SettingsUnusable("a client certificate needs both --cert and --key")
         secure = self.tls or self.ca or self.cert or self.key
         tls = Tls(self.ca, self.cert, self.key, self.server_name) if secure else None
-        return connect(self.target, token=self.token, token_file=self.token_file, tls=tls)
+        target = (self.audit_target if owner == "audit" else "") or self.target
+        return connect(with_port(target, PORTS[owner]), token=self.token, token_file=self.token_file, tls=tls)
 
 
 def config_path(environment: Mapping[str, str] = os.environ) -> Path:

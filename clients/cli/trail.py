@@ -36,9 +36,9 @@ _Store = Annotated[str, typer.Option("--store", help="Check this store offline, 
 def register(commands: Commands) -> None:
     """Adds the sub-commands that go over gRPC; `audit verify --store` hands over to the server's package."""
     audit = commands.group("audit", help_text="The audit trail: list it, follow it, prove it whole.")
-    audit.command("list", epilog=EXIT_CODES)(remote(audit_list))
-    audit.command("tail", epilog=EXIT_CODES)(remote(audit_tail))
-    audit.command("checkpoint", epilog=EXIT_CODES)(remote(audit_checkpoint))
+    audit.command("list", epilog=EXIT_CODES)(remote(audit_list, owner="audit"))
+    audit.command("tail", epilog=EXIT_CODES)(remote(audit_tail, owner="audit"))
+    audit.command("checkpoint", epilog=EXIT_CODES)(remote(audit_checkpoint, owner="audit"))
 
     def audit_verify(settings: Settings, output: Output, store: _Store = "") -> int:
         """Check the chain and every checkpoint of the trail.
@@ -61,7 +61,7 @@ def register(commands: Commands) -> None:
 
 
 async def _verify_served(settings: Settings, output: Output) -> int:
-    async with settings.connect() as connection:
+    async with settings.connect("audit") as connection:
         reply = await Session(settings, output, connection).audit().verify()
     summary = f"{'whole' if reply.whole else 'BROKEN'}: {reply.rows} rows, {reply.checkpoints} checkpoints checked"
     output.show(to_document(reply), Text("\n".join([summary, *reply.findings])))

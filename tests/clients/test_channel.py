@@ -6,7 +6,7 @@ import json
 import pytest
 
 import clients
-from clients.channel import is_loopback
+from clients.channel import is_loopback, with_port
 from clients.credentials import TokenSource, TokenUnreadable, read_claims
 
 
@@ -41,6 +41,22 @@ def jwt(claims: dict[str, object]) -> str:
 )
 def test_loopback_is_told_from_elsewhere(target, loopback):
     assert is_loopback(target) is loopback
+
+
+@pytest.mark.parametrize(
+    ("target", "dialled"),
+    [
+        ("127.0.0.1", "127.0.0.1:7401"),
+        ("selene.example", "selene.example:7401"),
+        ("::1", "[::1]:7401"),
+        ("[::1]", "[::1]:7401"),
+        ("[::1]:9", "[::1]:9"),
+        ("selene.example:9", "selene.example:9"),
+        ("unix:/run/selene.sock", "unix:/run/selene.sock"),
+    ],
+)
+def test_a_host_gets_a_port_and_an_address_keeps_its_own(target, dialled):
+    assert with_port(target, 7401) == dialled
 
 
 async def test_a_token_is_refused_in_the_clear_beyond_loopback():

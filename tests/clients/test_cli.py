@@ -140,6 +140,7 @@ def test_a_server_that_is_not_there_exits_with_4(run):
         ["gallery", "--target", "selene.example:1", "--token", "secret"],
         ["gallery", "--token", "a", "--token-file", "b"],
         ["gallery", "--ca", "/absent/ca.pem"],
+        ["gallery", "--cert", "/absent/cert.pem"],
         ["profiles", "revoke", "mira", "--json"],
         ["confirm", "stream-1"],
         ["token", "show"],
@@ -217,7 +218,15 @@ def test_flags_go_before_the_environment_and_the_environment_before_the_file(tmp
     resolved = resolve(Settings(target="given:1", token="given"), path)
     assert (resolved.target, resolved.tenant, resolved.timeout) == ("given:1", "acme", 3.0)
     assert (resolved.token, resolved.token_file) == ("given", None)
-    assert resolve(Settings(), tmp_path / "absent.toml").target == "127.0.0.1:7443"
+    assert resolve(Settings(), tmp_path / "absent.toml").target == "127.0.0.1"
+
+
+async def test_a_target_that_is_only_a_host_means_the_port_of_the_owner_asked(tmp_path):
+    settings = resolve(Settings(), tmp_path / "absent.toml")
+    assert settings.connect("voiceid").target == "127.0.0.1:7401"
+    assert settings.connect("audit").target == "127.0.0.1:7402"
+    apart = resolve(Settings(target="a:1", audit_target="b"), tmp_path / "absent.toml")
+    assert (apart.connect("voiceid").target, apart.connect("audit").target) == ("a:1", "b:7402")
 
 
 @pytest.mark.parametrize("text", ["tarqet = 'x'", "timeout = 'soon'", "target = 5", "[", "token='a'\ntoken_file='b'"])
