@@ -58,7 +58,7 @@ _TRANSPORT_STEPS: Final[Mapping[grpc.StatusCode, str]] = MappingProxyType(
     {
         grpc.StatusCode.UNAVAILABLE: "check the target, whether the server runs (`selene up`) and whether it wants TLS",
         grpc.StatusCode.DEADLINE_EXCEEDED: "allow more time (--timeout), or look at the network",
-        grpc.StatusCode.UNIMPLEMENTED: "check the target: each owner has its own port, and this one serves no such call",
+        grpc.StatusCode.UNIMPLEMENTED: "check the target: each owner has its own port, this one has no such call",
         grpc.StatusCode.RESOURCE_EXHAUSTED: "try again with fewer or smaller messages",
     }
 )
