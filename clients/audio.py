@@ -22,7 +22,7 @@ class AudioUnusable(ValueError):
     """A file or device that gives no audio that Selene accepts; the text says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """Mono PCM16: ``samples`` int16 [n] at ``rate`` Hz, one of RATES."""
 

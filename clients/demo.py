@@ -165,7 +165,8 @@ async def _ask(
     expected: str,
     pace: Callable[[Iterable[bytes]], AsyncIterator[bytes]],
 ) -> Asked:
-    lane: Lane = view.lane(person.name, "enrolled" if expected else "stranger")
+    name = f"{person.name} {person.asks.index(ask) + 1}" if len(person.asks) > 1 else person.name
+    lane: Lane = view.lane(name, "enrolled" if expected else "stranger")
     config = voice.config(rate=ask.rate)
     config.device_members_only = True
     result: Outcome | SeleneError

@@ -31,7 +31,7 @@ class Output:
         if self.as_json:
             self._json(document, indent=None)
         elif rendered is not None:
-            self.out.print(rendered)
+            self.out.print(rendered, soft_wrap=True)  # one result stays one line for grep
 
     def note(self, text: str) -> None:
         """Something worth knowing that is no result; on stderr."""
