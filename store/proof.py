@@ -33,6 +33,13 @@ class Proofs:
         path = await self._path(ledger, tenant_id, ranges, second_size)
         return ConsistencyProof(first_size=first_size, second_size=second_size, path=path)
 
+    async def root(self, ledger: str, tenant_id: str, tree_size: int) -> bytes:
+        """RFC 9162 root of the first `tree_size` rows, at least one. NotFound."""
+        if tree_size < 1:
+            raise NotFound("a tree without rows")
+        (root,) = await self._path(ledger, tenant_id, [(0, tree_size)], tree_size)
+        return root
+
     async def _path(self, ledger: str, tenant_id: str, ranges: list[tuple[int, int]], tree_size: int) -> list[bytes]:
         if ledger not in LEDGERS:
             raise ValueError(f"{ledger!r} is no ledger")

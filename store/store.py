@@ -21,6 +21,7 @@ from store.schema import heartbeat
 from store.settings import SettingsReader
 from store.transaction import Transaction
 from store.vault import VaultReader
+from store.verify import VerifyReport, verify_tenant
 from store.voiceid import VoiceIdReader
 
 LOCK_TIMEOUT_S = 5.0
@@ -138,6 +139,12 @@ class Store:
     async def checkpoints(self, tenant_id: str, ledger: str) -> list[Checkpoint]:
         """Every signed checkpoint, shortest tree first."""
         return await self._checkpoints.all(tenant_id, ledger)
+
+    async def verify(self, tenant_id: str) -> VerifyReport:
+        """The tenant's chains recomputed against this store's own key; `store.verify.verify_store` trusts no server."""
+        self._refuse_closed()
+        async with self._database.reader.snapshot() as reads:
+            return await verify_tenant(reads, tenant_id, self.trusted_keys())
 
     def trusted_keys(self) -> dict[str, bytes]:
         """This store's own signing key, id → 32 public bytes, as `verify_store` takes it."""

@@ -146,6 +146,15 @@ async def verify_store(
     return report
 
 
+async def verify_tenant(reads: Reads, tenant_id: str, trusted_keys: Mapping[str, bytes]) -> VerifyReport:
+    """One tenant's chains against `trusted_keys`, in a database that is open. StoreUnavailable."""
+    report = VerifyReport()
+    for ledger in LEDGERS:
+        chain = _Chain(reads, report, ledger, tenant_id, trusted_keys, ())
+        await _readable(report, ledger.name, tenant_id, chain.verify())
+    return report
+
+
 async def _readable(report: VerifyReport, ledger: str, tenant_id: str, check: Coroutine[Any, Any, None]) -> None:
     """Values of another type than their column's (SQLite keeps them) are a fault, not a crash; the check ends there."""
     try:

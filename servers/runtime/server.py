@@ -111,6 +111,8 @@ class Runtime:
     health: Health
     on_stop: Callable[[OnStop], None]
     """Registers what is to happen after the last call has ended; last registered runs first."""
+    stopping: asyncio.Event
+    """Set when the server begins to stop: calls that would last as long as their caller wants end then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class RunningServer:
         self._servers: list[tuple[grpc.aio.Server, Health]] = []
         self._cleanup = AsyncExitStack()
         self._stopping: asyncio.Task[None] | None = None
+        self.stopping = asyncio.Event()
         self.ports: dict[str, int] = {}
         self.hosts: dict[str, str] = {}
         self.metrics_port: int | None = None
@@ -177,6 +180,7 @@ class RunningServer:
         await asyncio.shield(self._stopping)
 
     async def _stop(self, grace_s: float) -> None:
+        self.stopping.set()
         for _, owner_health in self._servers:
             await owner_health.close()
         await asyncio.gather(*(server.stop(grace_s) for server, _ in self._servers))
@@ -274,6 +278,7 @@ class _Starter:
             audit=self._parts.audit,
             health=owner_health,
             on_stop=running.on_stop,
+            stopping=running.stopping,
         )
         services = await owner.build(runtime)
         shares_port = owner.name in self._parts.shared_ports

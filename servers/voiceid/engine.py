@@ -27,7 +27,7 @@ from servers.voiceid.circuit import Circuit
 from servers.voiceid.decision import Evidence, Situation, VoiceDecision, decide, to_v1, to_v2
 from servers.voiceid.fingerprint import Fingerprint, ReplayMatch, match
 from servers.voiceid.fusion import CandidateCosines, Ranking, ScoringFailure, rank
-from servers.voiceid.packs import Packs
+from servers.voiceid.active_packs import Packs
 from servers.voiceid.pipeline import Heard
 from servers.voiceid.policy import Thresholds
 from servers.voiceid.precedence import Subject

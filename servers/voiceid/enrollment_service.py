@@ -27,7 +27,7 @@ from servers.voiceid.decode import AudioError
 from servers.voiceid.engine import ENGINE_ID
 from servers.voiceid.enrolment import ClipEvidence, EnrolmentPolicy, Grade, centroid, grade, missing
 from servers.voiceid.fusion import CandidateCosines, Ranking, rank
-from servers.voiceid.packs import Packs
+from servers.voiceid.active_packs import Packs
 from servers.voiceid.policy import Thresholds
 from servers.voiceid.precedence import Subject
 from servers.voiceid.profile_service import profile_message

@@ -16,7 +16,7 @@ from servers.runtime.storage import actor, not_found, once, refusing_store_error
 from servers.voiceid import migration
 from servers.voiceid.engine import ENGINE_ID
 from servers.voiceid.migrated import PREFIX, Stages
-from servers.voiceid.packs import SETTING_KEY, ActivePack, Packs
+from servers.voiceid.active_packs import SETTING_KEY, ActivePack, Packs
 from servers.voiceid.precedence import Subject
 from store import Store, Transaction, request_hash
 

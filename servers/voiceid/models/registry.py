@@ -67,6 +67,11 @@ def build_all(cache_dir: Path, progress: wheels.Progress) -> list[ModelManifest]
     return [_ensure(recipe, cache_dir, progress) for recipe in _RECIPES]
 
 
+def known(cache_dir: Path) -> list[str]:
+    """Ids of the models in the cache, whether or not they are intact."""
+    return sorted(place.parent.name for place in cache_dir.glob(f"*/{_CURRENT}"))
+
+
 def load(cache_dir: Path, model_id: str, threads: int = 1) -> LoadedModel:
     """Open a model of the cache.
 

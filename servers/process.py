@@ -1,0 +1,99 @@
+"""A server process: which owners there are, how they are put on one store, and how the process runs until it is stopped."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from servers.runtime.clock import SystemClock
+from servers.runtime.config import Settings
+from servers.runtime.ids import UuidV7Ids
+from servers.runtime.logging import configure_logging
+from servers.runtime.server import Owner, Parts, Runtime, RunningServer, Service, serve, stop_on_signals, run_loop
+from servers.runtime.storage import LedgerSink, open_store
+from servers.runtime.workers import WorkerSlot, run_workers
+from servers.shipped import register_shipped_pack
+
+Started = Callable[[RunningServer], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    engine_id: str
+    port: int
+
+
+OWNERS: Final = {"voiceid": _Known("PH1.VOICE.ID", 7443), "audit": _Known("PH1.J", 7444)}
+"""Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""
+
+
+def owner(name: str) -> Owner:
+    """The owner as the runtime wants it. KeyError for a name that is none."""
+    known = OWNERS[name]
+
+    async def build(runtime: Runtime) -> Sequence[Service]:
+        services: Sequence[Service] = await importlib.import_module(f"servers.{name}").build(runtime)
+        return services
+
+    return Owner(name, known.engine_id, build, known.port)
+
+
+async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlot, started: Started) -> None:
+    """Serve until SIGTERM or SIGINT. ConfigError, ListenError, KeyFileError and StoreError say why it cannot start."""
+    clock = SystemClock()
+    ids = UuidV7Ids(clock)
+    store = await open_store(settings, clock, ids)
+    try:
+        await register_shipped_pack(store)
+        parts = Parts(
+            clock=clock,
+            ids=ids,
+            store=store,
+            audit=LedgerSink(store),
+            on_stop=(store.close,),
+            shared_ports=slot.shared_ports,
+            worker_index=slot.index,
+        )
+        async with await serve([owner(name) for name in names], settings, parts) as running:
+            started(running)
+            await stop_on_signals(running)
+    finally:
+        await store.close()
+
+
+def run_process(names: Sequence[str], settings: Settings, started: Started) -> None:
+    """`serve_owners` in this process, or in `settings.workers` of them that share the ports."""
+    if settings.workers == 1:
+        configure_logging(settings.log.level)
+        run_loop(serve_owners(names, settings, WorkerSlot(), started))
+        return
+    configure_logging(settings.log.level)
+    addresses = {
+        name: (
+            settings.listen.hosts.get(name, settings.listen.host),
+            settings.listen.ports.get(name, OWNERS[name].port),
+        )
+        for name in names
+    }
+    run_workers(functools.partial(_worker, tuple(names), settings), settings.workers, addresses)
+
+
+def _worker(names: Sequence[str], settings: Settings, slot: WorkerSlot) -> None:
+    configure_logging(settings.log.level)
+    run_loop(serve_owners(names, settings, slot, _silent))
+
+
+def _silent(running: RunningServer) -> None:
+    """Workers leave the banner to nobody: their log says where they listen."""
+
+
+def models_dir(settings: Settings) -> Path:
+    """Where voice identity keeps its models."""
+    from servers.voiceid.models.registry import default_cache_dir  # imports onnx, which few commands need
+    from servers.voiceid.settings import VoiceIdSettings
+
+    return settings.owner_settings("voiceid", VoiceIdSettings).models_dir or default_cache_dir()
