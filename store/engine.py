@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -28,7 +28,8 @@ from store.errors import StoreUnavailable, Unavailability
 T = TypeVar("T")
 Parameters = Sequence[Mapping[str, Any]] | None
 
-STREAM_ROWS = 512
+# Small enough that working through one chunk does not hold up the event loop for more than a few milliseconds.
+STREAM_ROWS = 128
 # Any constant does: the key under which PostgreSQL lets one process at a time migrate.
 EXCLUSIVE_LOCK = 0x53454C454E45
 SQLITE_LOCKED = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
@@ -225,11 +226,17 @@ async def uncancelled(operation: Coroutine[Any, Any, T] | asyncio.Future[T]) -> 
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        if not task.done():
-            await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
+        await _settled(task)
         raise
+
+
+async def _settled(task: asyncio.Future[Any]) -> None:
+    """Wait for `task` through any number of further cancellations; its outcome is nobody's any more."""
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
 
 
 def _written(result: CursorResult[Any]) -> Written:

@@ -91,6 +91,27 @@ async def test_an_enrolment_closes_once(store: Store) -> None:
             await tx.voiceid.enrollments.close("t1", "e1", "ABANDONED")
 
 
+async def test_an_enrolment_does_not_close_under_a_clip_that_is_being_added(store_url: str) -> None:
+    stores = [await open_store(store_url, prefix=f"server{number}") for number in range(2)]
+    await start(stores[0])
+
+    async def close() -> Progress:
+        async with stores[1].transaction() as tx:
+            await tx.voiceid.enrollments.close("t1", "e1", "LOCKED", profile_version=1)
+            audit(tx)
+            return await tx.voiceid.enrollments.progress("t1", "e1")
+
+    async with stores[0].transaction() as tx:
+        await tx.voiceid.enrollments.add_clip("t1", "e1", clip(1))
+        audit(tx)
+        closing = asyncio.create_task(close())
+        done, _ = await asyncio.wait({closing}, timeout=0.1)
+        assert not done
+    assert (await closing).clip_count == 1
+    for store in stores:
+        await store.close()
+
+
 async def test_locking_needs_a_profile_and_abandoning_has_none(sqlite_store: Store) -> None:
     await start(sqlite_store)
     async with sqlite_store.transaction() as tx:
