@@ -62,7 +62,7 @@ class Writer(Protocol):
         """Run synchronous work, such as a migration, in one transaction that no other process runs beside."""
 
     async def scrub(self) -> None:
-        """Overwrite deleted rows where they linger, as far as the database lets us. StoreUnavailable."""
+        """Overwrite deleted rows where they linger, now or soon, as far as the database lets us. Never raises."""
 
     async def close(self) -> None:
         """Finish what runs and close every connection."""
@@ -440,6 +440,7 @@ class SqliteWriter:
         self._connection: Connection | None = None
         self._batch: asyncio.Future[None] | None = None
         self._flush: asyncio.Task[None] | None = None
+        self._scrub_due = False
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[SqliteSession]:
@@ -467,11 +468,14 @@ class SqliteWriter:
             await _in(self._thread, self._run_alone, work)
 
     async def scrub(self) -> None:
-        """Empty the write-ahead log, which still holds pages from before a delete; a long reader may delay that."""
-        async with translated(), self._turn:
+        """Empty the write-ahead log, which still holds pages from before a delete; behind readers, with a later commit.
+
+        Never raises: what was committed stays committed, and the next commit tries again.
+        """
+        self._scrub_due = True
+        async with self._turn:
             await self._commit_batch()
-            if self._connection is not None:
-                await self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            await self._scrub_if_due()
 
     async def close(self) -> None:
         """Wait for the last commit, then close the connection."""
@@ -548,6 +552,21 @@ class SqliteWriter:
         if batch is not None:
             _refuse(batch, error)
 
+    async def _scrub_if_due(self) -> None:
+        connection = self._connection
+        if not self._scrub_due or connection is None:
+            return
+
+        def truncate() -> bool:
+            # Without waiting: a gallery being read must not hold up every writer.
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+            blocked = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
+            return bool(blocked)
+
+        with suppress(SQLAlchemyError):
+            self._scrub_due = await _in(self._thread, truncate)
+
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -572,6 +591,7 @@ class SqliteWriter:
         else:
             self._batch = None
             batch.set_result(None)
+            await self._scrub_if_due()
 
 
 def _discard(connection: Connection) -> None:

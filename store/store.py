@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from selene.audit.v1.audit_pb2 import Checkpoint
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from store.access import Clock, Ids
 from store.artifacts import ArtifactsReader
 from store.checkpoint import Checkpoints
-from store.engine import Database, insert_into, open_database
+from store.engine import Database, insert_into, open_database, sqlite_file
 from store.errors import StoreUnavailable, Unavailability
 from store.keys import MasterKeys, SigningKey
 from store.ledger import AuditTrail
@@ -72,6 +74,7 @@ class Store:
         keys = MasterKeys(master_key, retired_master_keys)
         signer = SigningKey(signing_key)
         database = open_database(url, lock_timeout_s=lock_timeout_s, connections=connections)
+        _make_private(sqlite_file(url))
         store = Store(database, clock=clock, ids=ids, signing_key=signer, master_keys=keys)
         try:
             await database.reader.rows(text("SELECT 1"))
@@ -124,7 +127,8 @@ class Store:
                 beat = {"beat_at": self._clock.now()}
                 statement = insert_into(heartbeat, self._database.dialect).values(id=1, **beat)
                 await session.execute(statement.on_conflict_do_update(index_elements=[heartbeat.c.id], set_=beat))
-        except StoreUnavailable:
+        except (StoreUnavailable, SQLAlchemyError):
+            # Also a database that was not migrated yet.
             return False
         return True
 
@@ -153,3 +157,13 @@ class Store:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise StoreUnavailable(Unavailability.UNAVAILABLE, "the store is closed")
+
+
+def _make_private(file: Path | None) -> None:
+    """Create a new database file that only this user may read; its write-ahead log takes over the mode."""
+    if file is None or file.exists():
+        return
+    try:
+        file.touch(mode=0o600)
+    except OSError as error:
+        raise StoreUnavailable(Unavailability.UNAVAILABLE, str(error)) from error

@@ -170,7 +170,10 @@ async def _tenants(reads: Reads, ledger: _Ledger, expected: Iterable[Checkpoint]
         select(chain_heads.c.tenant_id).where(chain_heads.c.ledger == ledger.name),
         select(checkpoints.c.tenant_id).where(checkpoints.c.ledger == ledger.name),
     )
-    stored = {row.tenant_id for row in await reads.rows(known)}
+    try:
+        stored = {row.tenant_id for row in await reads.rows(known)}
+    except SQLAlchemyError as error:
+        raise NotFound(f"no store in this database: {error}") from error
     return sorted(stored | {checkpoint.tenant_id for checkpoint in expected if checkpoint.ledger == ledger.name})
 
 

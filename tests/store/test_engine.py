@@ -6,6 +6,7 @@ import asyncio
 import random
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -58,6 +59,19 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path_factory: pytes
         await store.migrate()
     assert refusal.value.reason is Unavailability.UNAVAILABLE
     await store.close()
+
+
+def test_a_new_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    async def use() -> None:
+        store = await open_store(f"sqlite:///{tmp_path}/selene.db")
+        assert not await store.healthy()
+        await store.migrate()
+        assert await store.healthy()
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}  # noqa: ASYNC240 - a test
+        assert modes == {"selene.db": 0o600, "selene.db-wal": 0o600, "selene.db-shm": 0o600}
+        await store.close()
+
+    asyncio.run(use())
 
 
 async def test_a_closed_store_is_unavailable(store_url: str) -> None:

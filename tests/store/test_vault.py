@@ -105,6 +105,27 @@ async def test_a_destroyed_key_is_nowhere_in_the_files_of_a_running_store(sqlite
     assert wrapped not in files_of(path)
 
 
+async def test_a_destroyed_key_behind_a_reader_is_overwritten_with_a_later_commit(
+    sqlite_store: Store, sqlite_url: str
+) -> None:
+    await sealed_by(sqlite_store)
+    path = sqlite_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        (wrapped,) = raw.execute("SELECT wrapped FROM subject_keys").fetchone()
+        raw.execute("BEGIN")
+        raw.execute("SELECT * FROM subject_keys").fetchall()
+        async with sqlite_store.transaction() as tx:
+            await tx.vault.destroy("t1", "u1")
+            audit(tx)
+        assert wrapped in files_of(path)
+    async with sqlite_store.transaction() as tx:
+        audit(tx)
+    # The commit returns before the scrub that follows it; the next transaction waits for both.
+    async with sqlite_store.transaction() as tx:
+        audit(tx)
+    assert wrapped not in files_of(path)
+
+
 async def test_a_commitment_is_stable_per_subject_and_unlinkable_between_them(store: Store) -> None:
     async with store.transaction() as tx:
         first = await tx.vault.commitment("t1", "u1", b"alice")

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from selene.audit.v1.audit_pb2 import AuditEvent, Checkpoint
 
-from store import NotFound
+from store import NotFound, Store
 from store.checkpoint import signed_bytes
 from store.keys import SigningKey
 from store.ledger import Head
@@ -80,6 +80,20 @@ def test_a_file_that_is_not_there_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         asyncio.run(verify_store(f"sqlite:///{tmp_path / 'typo.db'}", TRUSTED))
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_database_without_a_store_is_not_called_whole(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("other") / "other.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("CREATE TABLE other (id INTEGER)")
+    with pytest.raises(NotFound):
+        await verify_store(f"sqlite:///{path}", TRUSTED)
+
+
+async def test_a_running_store_verifies_one_tenant(store: Store) -> None:
+    await filled(store)
+    assert ((await store.verify("t1")).rows, (await store.verify("t1")).ok) == (EVENTS + 2, True)
+    assert (await store.verify("t2")).rows == 0
 
 
 @pytest.mark.parametrize(
