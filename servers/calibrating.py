@@ -1,4 +1,4 @@
-"""`selene calibrate`: trials through the serving pipeline, a pack out of them, its plots, and its place in the ledger."""
+"""`selene calibrate`: trials through the serving pipeline, a pack out of them, its plots, its place in the ledger."""
 
 from __future__ import annotations
 

@@ -333,7 +333,7 @@ def _settings(
     for pair in port or []:
         owner, _, number = pair.partition("=")
         if not number.isdigit():
-            _fail(USAGE, f"--port wants OWNER=PORT, such as voiceid=7443, not {pair!r}")
+            _fail(USAGE, f"--port wants OWNER=PORT, such as voiceid=7401, not {pair!r}")
         flags[f"listen.ports.{owner}"] = int(number)
     try:
         return load_settings(config, flags)

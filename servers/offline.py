@@ -11,7 +11,7 @@ from store.verify import VerifyReport, verify_store
 
 
 async def verify_offline(store_url: str, settings: Settings) -> VerifyReport:
-    """The report on `store_url`. ConfigError when the signing seed is neither beside an SQLite file nor in `data_dir`."""
+    """The report on `store_url`. ConfigError when the signing seed is neither beside the file nor in `data_dir`."""
     beside = [Path(store_url.removeprefix("sqlite:///")).parent] if store_url.startswith("sqlite:///") else []
     for folder in (*beside, settings.data_dir):
         seed = folder / SIGNING_SEED

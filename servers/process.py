@@ -1,4 +1,4 @@
-"""A server process: which owners there are, how they are put on one store, and how the process runs until it is stopped."""
+"""A server process: which owners there are, how they share one store, how the process runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.logging import configure_logging
-from servers.runtime.server import Owner, Parts, Runtime, RunningServer, Service, serve, stop_on_signals, run_loop
+from servers.runtime.server import Owner, Parts, RunningServer, Runtime, Service, run_loop, serve, stop_on_signals
 from servers.runtime.storage import LedgerSink, open_store
 from servers.runtime.workers import WorkerSlot, run_workers
 from servers.shipped import register_shipped_pack
@@ -27,7 +27,7 @@ class _Known:
     port: int
 
 
-OWNERS: Final = {"voiceid": _Known("PH1.VOICE.ID", 7443), "audit": _Known("PH1.J", 7444)}
+OWNERS: Final = {"voiceid": _Known("PH1.VOICE.ID", 7401), "audit": _Known("PH1.J", 7402)}
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""
 
 

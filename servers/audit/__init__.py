@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 NAME = "audit"
 ENGINE_ID = "PH1.J"
-PORT = 7402
 
 
 async def build(runtime: Runtime) -> Sequence[Service]:

@@ -1,4 +1,4 @@
-"""The gRPC edge of the audit trail (AUD-1): queries, a feed, checkpoints, proofs. Everything stays within the tenant."""
+"""The gRPC edge of the audit trail (AUD-1): queries, a feed, checkpoints, proofs, all within the caller's tenant."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from servers.runtime.server import Runtime, Service
 
 NAME = "voiceid"
-PORT = 7401
 
 
 async def build(runtime: Runtime) -> Sequence[Service]:

@@ -1,4 +1,4 @@
-"""The threshold pack that applies to a stream, resolved by precedence (VID-4, ALL-5) from what the ledger says is active.
+"""The threshold pack that applies to a stream, resolved by precedence (VID-4, ALL-5) from what the ledger has active.
 
 A pack's layer is the scope of its pointer. On top of it the setting `voiceid.thresholds` may move CONF_HIGH_BP,
 CONF_MID_BP and the smallest margin, field by field, by the same precedence.
@@ -107,7 +107,7 @@ def _pointer_rows(pointers: Iterable[ArtifactPointer]) -> list[SettingRow[Artifa
 
 
 def _setting_rows(settings: Iterable[Setting]) -> list[SettingRow[int]]:
-    """Values that are no basis points make the row ambiguous with itself: nothing that is unclear may loosen a limit."""
+    """Values that are no basis points make the row ambiguous with itself: nothing unclear may loosen a limit."""
     rows = []
     for setting in settings:
         value = setting.value

@@ -22,12 +22,12 @@ from servers.runtime.auth import Principal
 from servers.runtime.clock import Clock
 from servers.runtime.storage import actor
 from servers.voiceid import ask_once, breaker, conflict
+from servers.voiceid.active_packs import Packs
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
 from servers.voiceid.decision import Evidence, Situation, VoiceDecision, decide, to_v1, to_v2
 from servers.voiceid.fingerprint import Fingerprint, ReplayMatch, match
 from servers.voiceid.fusion import CandidateCosines, Ranking, ScoringFailure, rank
-from servers.voiceid.active_packs import Packs
 from servers.voiceid.pipeline import Heard
 from servers.voiceid.policy import Thresholds
 from servers.voiceid.precedence import Subject
@@ -113,7 +113,7 @@ class Hearing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The final decision in both generations; `stored` says whether it is in the store (a store that fails keeps none)."""
+    """The final decision in both generations, and whether it is stored: a store that fails keeps none."""
 
     final: v2_service.FinalDecision
     stored: bool
@@ -331,7 +331,7 @@ class Engine:
     async def _spoof(
         self, hearing: Hearing, comparison: _Comparison, thresholds: Thresholds | v1.VoiceIdReason
     ) -> _Spoof:
-        """Replay of earlier audio of whoever might be named (VID-14). Where nobody might be, there is nothing to check."""
+        """Replay of earlier audio of whoever might be named (VID-14); where nobody might be, nothing is checked."""
         subject = _likely(hearing, comparison, thresholds)
         if subject is None or hearing.listening is None:
             return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)

@@ -21,13 +21,13 @@ from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
+from servers.voiceid.active_packs import Packs
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.conversation import FrameOrder, config_expected, too_long, undecodable
 from servers.voiceid.decode import AudioError
 from servers.voiceid.engine import ENGINE_ID
 from servers.voiceid.enrolment import ClipEvidence, EnrolmentPolicy, Grade, centroid, grade, missing
 from servers.voiceid.fusion import CandidateCosines, Ranking, rank
-from servers.voiceid.active_packs import Packs
 from servers.voiceid.policy import Thresholds
 from servers.voiceid.precedence import Subject
 from servers.voiceid.profile_service import profile_message
@@ -284,7 +284,7 @@ class EnrollmentV1(v1_grpc.EnrollmentServiceServicer):
         return ranking.best.score_bp if isinstance(ranking, Ranking) else 0
 
     def _profile(self, clips: Sequence[Clip]) -> tuple[Floats, ...] | None:
-        """The mean of clips of the models that are loaded now; None when one is of others, or they make no direction."""
+        """The mean of clips of the models loaded now; None when one is of others, or they make no direction."""
         assert self._models is not None
         model_set_hash = self._models.model_set_hash.hex()
         dimensions = [model.dimension for model in self._models.speakers]

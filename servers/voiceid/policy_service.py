@@ -14,9 +14,9 @@ from servers.runtime.auth import ROLE_OPERATOR, require_role, require_tenant
 from servers.runtime.errors import Refusal
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
 from servers.voiceid import migration
+from servers.voiceid.active_packs import SETTING_KEY, ActivePack, Packs
 from servers.voiceid.engine import ENGINE_ID
 from servers.voiceid.migrated import PREFIX, Stages
-from servers.voiceid.active_packs import SETTING_KEY, ActivePack, Packs
 from servers.voiceid.precedence import Subject
 from store import Store, Transaction, request_hash
 

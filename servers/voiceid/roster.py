@@ -38,7 +38,7 @@ def from_blob(blob: bytes, dimensions: Sequence[int]) -> tuple[Floats, ...] | No
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Roster:
-    """One state of a tenant's gallery. `rows[i]` belongs to `first.user_ids[i]`; `others` has the later models' rows."""
+    """One state of a tenant's gallery: row `i` of every matrix belongs to `first.user_ids[i]`."""
 
     first: Gallery
     others: tuple[Floats, ...]

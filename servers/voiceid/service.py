@@ -1,4 +1,4 @@
-"""The gRPC edge of the decision services, V1 and V2: who may ask, which generation is served, how events are wrapped."""
+"""The gRPC edge of the decision services, V1 and V2: who may ask, which generation is served, how replies look."""
 
 from __future__ import annotations
 

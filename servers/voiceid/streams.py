@@ -44,7 +44,7 @@ class LiveStreams:
         return LiveStream(hearing)
 
     def resume(self, ask: Ask) -> LiveStream:
-        """The waiting stream that `ask` continues. Refuses with SESSION_NOT_RESUMABLE unless it is the very same ask."""
+        """The waiting stream that `ask` continues; SESSION_NOT_RESUMABLE unless it is the very same ask."""
         self.expire()
         stream_id = ask.config.resume_stream_id
         live = self._waiting.get(stream_id)

@@ -1,0 +1,40 @@
+"""`buf breaking` of the working tree against main.
+
+buf reads a git reference on its own, but the module of `validate.proto` is not in git: main's contracts are laid out in
+a temporary folder beside the same module, and both sides are compared as built images.
+"""
+
+import io
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+BASES = ("origin/main", "main")
+MODULE = pathlib.Path(".cache/protovalidate")
+
+
+def main(buf: str) -> int:
+    base = next((name for name in BASES if _git("rev-parse", "-q", "--verify", name).returncode == 0), None)
+    if base is None or _git("cat-file", "-e", f"{base}:buf.yaml").returncode:
+        print("breaking: there is no main to compare with")
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        before = pathlib.Path(folder)
+        archive = _git("archive", base, "proto", "buf.yaml").stdout
+        with tarfile.open(fileobj=io.BytesIO(archive)) as contracts:
+            contracts.extractall(before, filter="data")
+        (before / ".cache").mkdir()
+        (before / MODULE).symlink_to(MODULE.resolve())
+        image = before / "main.binpb"
+        subprocess.run([pathlib.Path(buf).resolve(), "build", "-o", image], cwd=before, check=True)
+        return subprocess.run([buf, "breaking", "--against", image], check=False).returncode
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", *arguments], capture_output=True, check=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

