@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -192,10 +193,10 @@ class Engine:
         if listening is None or hearing.failure is not None:
             return None
         try:
-            voiceprint = listening.so_far()
-        except (ModelFailed, ModelSlow):
+            query = listening.first_so_far(deadline=self._clock.monotonic() + self.settings.decision_budget_s)
+            everything = listening.so_far().all()
+        except (ModelFailed, ModelSlow, CancelledError):
             return None  # the final decision will say so
-        query = voiceprint.of(0)
         if query is None:
             return None
         if hearing.interim_basis is None:
@@ -210,7 +211,6 @@ class Engine:
         pruned = prune(query, roster.first, always=_always(hearing.ask, roster))
         if isinstance(pruned, ScoringFailure):
             return None
-        everything = voiceprint.all()
         seconds = listening.utterance.voiced_seconds
         if everything is None:
             stage, ranking = 1, rank(roster.of_first(list(pruned.indices), pruned.cosines), seconds, thresholds.prune)

@@ -164,6 +164,11 @@ class Utterance:
         """Of the whole utterance; call it once, after `finish`."""
         return self._fingerprints.finish(self._mask)
 
+    def glimpse(self) -> Window | None:
+        """What the first model could hear of the speech while it is less than a window; None before there is enough."""
+        cutter = self._cutters[0]
+        return cutter.glimpse(self._frames_of(cutter))
+
     def push(self, frame: bytes, offset_s: float | None = None) -> Heard:
         """Take the bytes of one frame and, if the sender gave it, the frame's offset in seconds."""
         native = self._decoder.push(frame)
@@ -276,6 +281,11 @@ class _Cutter:
             self._next += self.plan.hop
         return windows
 
+    def glimpse(self, frames: _FrontEnd) -> Window | None:
+        if self._covered or frames.voiced < self.plan.least:
+            return None
+        return Window(self._model, frames.cut(0, frames.voiced), frames.voiced)
+
     def finish(self, frames: _FrontEnd) -> list[Window]:
         """What is left: a whole window that ends with the speech, or all there is when it is less than one."""
         windows = self.push(frames)
@@ -286,6 +296,12 @@ class _Cutter:
             start = frames.voiced - self.plan.window
             windows.append(Window(self._model, frames.cut(start, frames.voiced), fresh))
         return windows
+
+
+def unit(vector: npt.NDArray[np.floating]) -> Samples | None:
+    """The vector at length 1, or None for the zero vector, which has no direction."""
+    norm = float(np.linalg.norm(vector))
+    return None if norm == 0.0 else (vector / norm).astype(np.float32)
 
 
 class Voiceprint:
@@ -302,8 +318,7 @@ class Voiceprint:
 
     def of(self, model: int) -> Samples | None:
         """Unit vector ``[D]`` of one model, or None when it has heard nothing yet."""
-        norm = float(np.linalg.norm(self._sums[model]))
-        return None if norm == 0.0 else (self._sums[model] / norm).astype(np.float32)
+        return unit(self._sums[model])
 
     def all(self) -> tuple[Samples, ...] | None:
         """Unit vectors of every model, or None while one has heard nothing."""

@@ -23,7 +23,7 @@ from servers.voiceid.fingerprint import Fingerprint
 from servers.voiceid.models import registry
 from servers.voiceid.models.faults import ModelError, ModelFault
 from servers.voiceid.overlap import overlap_ratio
-from servers.voiceid.pipeline import Heard, Utterance, Voiceprint, Window, WindowPlan
+from servers.voiceid.pipeline import Heard, Utterance, Voiceprint, Window, WindowPlan, unit
 from servers.voiceid.silero import Vad, VadFault, VadModel
 from servers.voiceid.vad import VadPolicy
 
@@ -128,6 +128,7 @@ class Listening:
         self._running: list[tuple[Window, Future[Floats]]] = []
         self._segmented: list[Future[Floats]] = []
         self._segmented_to = 0
+        self._glimpse: Future[Floats] | None = None
         self._fingerprint: Fingerprint | None = None
 
     def push(self, frame: bytes, offset_s: float | None = None, *, deadline: float) -> Heard:
@@ -176,6 +177,21 @@ class Listening:
         self._running = waiting
         return self._voiceprint
 
+    def first_so_far(self, *, deadline: float) -> Floats | None:
+        """Unit vector of the first model; before its first window, of a glimpse of the speech. None when there is none.
+
+        A glimpse is asked for here and answered the next time. Raises ModelFailed or ModelSlow as `so_far` does.
+        """
+        heard = self.so_far().of(0)
+        if heard is not None:
+            return heard
+        seen = self._glimpse.result() if self._glimpse is not None and self._glimpse.done() else None
+        window = self.utterance.glimpse() if self._glimpse is None or seen is not None else None
+        if window is not None:
+            lane = self._models.speakers[0].lane
+            self._glimpse = self._batcher.submit(lane, window.features, deadline=deadline)
+        return None if seen is None else unit(seen)
+
     async def ended(self, model: int, *, deadline: float) -> Voiceprint:
         """After `finish`: the voiceprint once every window of one model is in it. Raises ModelFailed, ModelSlow."""
         await self._wait([future for window, future in self._running if window.model == model], deadline)
@@ -207,7 +223,8 @@ class Listening:
 
     def abandon(self) -> None:
         """Windows that no worker has taken yet are not embedded; those that are running end unheard."""
-        for future in [*(future for _, future in self._running), *self._segmented]:
+        glimpse = [] if self._glimpse is None else [self._glimpse]
+        for future in [*(future for _, future in self._running), *self._segmented, *glimpse]:
             future.cancel()
         self._running.clear()
         self._segmented.clear()

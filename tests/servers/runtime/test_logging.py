@@ -53,7 +53,7 @@ class Opaque:
         {"thing": Opaque()},
         {"things": [Opaque()]},
     ],
-    ids=str,
+    ids=lambda fields: "-".join(fields),
 )
 def test_secrets_and_sound_are_not_logged(lines: io.StringIO, fields: dict[str, Any]) -> None:
     structlog.get_logger("test").info("something happened", **fields)

@@ -1,0 +1,1 @@
+"""Voice identity, measured: streams, CPU, gallery, accuracy, start-up."""
