@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
@@ -17,6 +20,11 @@ from servers.runtime.server import Owner, Parts, RunningServer, Runtime, Service
 from servers.runtime.storage import LedgerSink, open_store
 from servers.runtime.workers import WorkerSlot, run_workers
 from servers.shipped import register_shipped_pack
+from store import Store, StoreError
+
+CHECKPOINT_EVERY_S: Final = 600.0
+
+_log = structlog.get_logger("selene.process")
 
 Started = Callable[[RunningServer], None]
 
@@ -49,12 +57,13 @@ async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlo
     store = await open_store(settings, clock, ids)
     try:
         await register_shipped_pack(store)
+        checkpoints = Checkpoints(store)
         parts = Parts(
             clock=clock,
             ids=ids,
             store=store,
             audit=LedgerSink(store),
-            on_stop=(store.close,),
+            on_stop=(store.close, checkpoints.stop),
             shared_ports=slot.shared_ports,
             worker_index=slot.index,
         )
@@ -63,6 +72,30 @@ async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlo
             await stop_on_signals(running)
     finally:
         await store.close()
+
+
+class Checkpoints:
+    """Signs checkpoints of every ledger while the process runs and when it stops, so that truncation shows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._task = asyncio.ensure_future(self._repeat())
+
+    async def stop(self) -> None:
+        """Once more, then never again."""
+        self._task.cancel()
+        await self._sign()
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_EVERY_S)
+            await self._sign()
+
+    async def _sign(self) -> None:
+        try:
+            await self._store.checkpoint_all()
+        except StoreError as error:
+            _log.error("no checkpoint", cause=str(error))
 
 
 def run_process(names: Sequence[str], settings: Settings, started: Started) -> None:

@@ -140,6 +140,11 @@ class Store:
         self._refuse_closed()
         return await self._checkpoints.sign(tenant_id, ledger)
 
+    async def checkpoint_all(self) -> int:
+        """`checkpoint` for every ledger of every tenant; how many there are. StoreUnavailable."""
+        self._refuse_closed()
+        return await self._checkpoints.sign_all()
+
     async def checkpoints(self, tenant_id: str, ledger: str) -> list[Checkpoint]:
         """Every signed checkpoint, shortest tree first."""
         return await self._checkpoints.all(tenant_id, ledger)
