@@ -199,7 +199,8 @@ class Line:
     async def finish(self) -> Any:
         """Half-close, and the decision, asserted to be the only one and the last event: FinalDecision, or V1's."""
         await self.half_close()
-        kinds = [event.WhichOneof("event") for event in (events := await self.rest())]
+        events = await self.rest()
+        kinds = [event.WhichOneof("event") for event in events]
         assert kinds.count("final") == 1 and kinds[-1] == "final", kinds
         return events[-1].final
 
