@@ -27,14 +27,14 @@ from servers.voiceid.active_packs import Packs
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
 from servers.voiceid.decision import Evidence, Situation, VoiceDecision, decide, to_v1, to_v2
-from servers.voiceid.fingerprint import Fingerprint, ReplayMatch, match
+from servers.voiceid.fingerprint import Fingerprint, ReplayMatch, ReplayPolicy, is_replay, match
 from servers.voiceid.fusion import CandidateCosines, Ranking, ScoringFailure, rank
 from servers.voiceid.pipeline import Heard
 from servers.voiceid.policy import Thresholds
 from servers.voiceid.precedence import Subject
 from servers.voiceid.prune import Decisiveness, decisive, prune
 from servers.voiceid.roster import EMPTY, Roster, Rosters
-from servers.voiceid.scorer import Floats, Listening, Models
+from servers.voiceid.scorer import Listening, Models
 from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.telemetry import DecisionMetrics
 from store import Store, StoreError
@@ -129,6 +129,14 @@ class _Basis:
 
 
 @dataclass(frozen=True, slots=True)
+class _Replay:
+    """How the utterance resembles earlier audio of a person; no match where nothing is kept of them, or too little."""
+
+    user_id: str
+    match: ReplayMatch | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Comparison:
     """What the utterance was compared with, and what came of it."""
 
@@ -136,6 +144,7 @@ class _Comparison:
     stage1: tuple[CandidateCosines, ...] = ()
     stage2: tuple[CandidateCosines, ...] | None = None
     overlap_ratio: float | None = None
+    replay: _Replay | None = None
     failure: v1.VoiceIdReason | None = None
 
 
@@ -263,7 +272,7 @@ class Engine:
             comparison = _Comparison(enrolled=len(basis.roster))
             if failure is None and not breaker_open:
                 comparison = await self._compare(hearing, basis)
-                spoof = await self._spoof(hearing, comparison, basis.thresholds)
+                spoof = await self._spoof(hearing, comparison, basis)
         except StoreError as error:
             _log.error("store failed", stream_id=ask.stream_id, cause=str(error))
             failure = failure or v1.VOICE_ID_REASON_STORE_UNAVAILABLE
@@ -296,53 +305,62 @@ class Engine:
         return roster.only(members | {ask.claimed_user_id, config.device_owner_user_id})
 
     async def _compare(self, hearing: Hearing, basis: _Basis) -> _Comparison:
-        """Stage 1, then stage 2 unless stage 1 was decisive: then its last windows are not waited for (VID-5)."""
+        """Stage 1, then stage 2 unless stage 1 was decisive: then its last windows are not waited for (VID-5).
+
+        Whoever stage 1 has first is checked for a replay while the models are still at work.
+        """
         listening, roster, thresholds = hearing.listening, basis.roster, basis.thresholds
         assert listening is not None  # without models `failure` is set
         budget = self._clock.monotonic() + self.settings.decision_budget_s
-        comparison = _Comparison(enrolled=len(roster))
+        comparison, replay = _Comparison(enrolled=len(roster)), None
         try:
             first = (await listening.ended(0, deadline=budget)).of(0)
             if first is None or not len(roster) or not isinstance(thresholds, Thresholds):
                 await listening.ended_all(deadline=budget)
-            else:
-                comparison = await self._compared(hearing.ask, listening, first, roster, thresholds, budget)
-            return replace(comparison, overlap_ratio=await listening.overlap(deadline=budget))
+                return replace(comparison, overlap_ratio=await listening.overlap(deadline=budget))
+            pruned = prune(first, roster.first, always=_always(hearing.ask, roster))
+            if isinstance(pruned, ScoringFailure):
+                return replace(comparison, failure=pruned.reason)
+            rows = [int(row) for row in pruned.indices]
+            comparison = replace(comparison, stage1=roster.of_first(rows, pruned.cosines))
+            replay = asyncio.ensure_future(self._replay(hearing, comparison.stage1[0].user_id))
+            ranking = rank(comparison.stage1, listening.utterance.voiced_seconds, thresholds.prune)
+            if not isinstance(ranking, Ranking) or decisive(ranking, thresholds.policy) is Decisiveness.NONE:
+                everything = (await listening.ended_all(deadline=budget)).all()
+                comparison = replace(comparison, stage2=roster.compare(rows, everything) if everything else None)
+            comparison = replace(comparison, overlap_ratio=await listening.overlap(deadline=budget))
+            return replace(comparison, replay=await replay)
         except ModelSlow:
             return replace(comparison, failure=v1.VOICE_ID_REASON_MODEL_SLOW)
         except ModelFailed as error:
             _log.error("model failed", stream_id=hearing.ask.stream_id, detail=str(error))
             return replace(comparison, failure=v1.VOICE_ID_REASON_MODEL_FAILED)
+        finally:
+            if replay is not None:
+                replay.cancel()
 
-    async def _compared(
-        self, ask: Ask, listening: Listening, first: Floats, roster: Roster, thresholds: Thresholds, budget: float
-    ) -> _Comparison:
-        pruned = prune(first, roster.first, always=_always(ask, roster))
-        if isinstance(pruned, ScoringFailure):
-            return _Comparison(len(roster), failure=pruned.reason)
-        rows = [int(row) for row in pruned.indices]
-        stage1 = roster.of_first(rows, pruned.cosines)
-        ranking = rank(stage1, listening.utterance.voiced_seconds, thresholds.prune)
-        if isinstance(ranking, Ranking) and decisive(ranking, thresholds.policy) is not Decisiveness.NONE:
-            return _Comparison(len(roster), stage1)
-        everything = (await listening.ended_all(deadline=budget)).all()
-        return _Comparison(len(roster), stage1, roster.compare(rows, everything) if everything else None)
-
-    async def _spoof(
-        self, hearing: Hearing, comparison: _Comparison, thresholds: Thresholds | v1.VoiceIdReason
-    ) -> _Spoof:
-        """Replay of earlier audio of whoever might be named (VID-14); where nobody might be, nothing is checked."""
-        subject = _likely(hearing, comparison, thresholds)
-        if subject is None or hearing.listening is None:
-            return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)
-        stored = await self._store.voiceid.fingerprints.all(hearing.ask.config.tenant_id, subject)
+    async def _replay(self, hearing: Hearing, user_id: str) -> _Replay:
+        """The best match of the utterance with earlier audio of one person (VID-14). StoreError."""
+        stored = await self._store.voiceid.fingerprints.all(hearing.ask.config.tenant_id, user_id)
+        if not stored or hearing.listening is None:
+            return _Replay(user_id, None)
         query = hearing.listening.fingerprint()
-        found = await asyncio.to_thread(_best_match, query, stored, self.settings.replay_min_s)
-        if found is None:
+        return _Replay(user_id, await asyncio.to_thread(_best_match, query, stored, self.settings.replay_min_s))
+
+    async def _spoof(self, hearing: Hearing, comparison: _Comparison, basis: _Basis) -> _Spoof:
+        """Whether whoever might be named is being replayed; where nobody might be, nothing is checked."""
+        subject = _likely(hearing, comparison, basis.thresholds)
+        if subject is None:
             return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)
-        replayed = found.bit_error_rate <= self.settings.replay_max_bit_error_rate
-        status = v1.SPOOF_LIVENESS_STATUS_HIGH if replayed else v1.SPOOF_LIVENESS_STATUS_LOW
-        return _Spoof(status, found.similarity)
+        replay = comparison.replay
+        if replay is None or replay.user_id != subject:
+            replay = await self._replay(hearing, subject)
+        if replay.match is None:
+            return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)
+        limits = ReplayPolicy(self.settings.replay_max_bit_error_rate, self.settings.replay_min_s)
+        found = is_replay(replay.match, limits)
+        status = v1.SPOOF_LIVENESS_STATUS_HIGH if found else v1.SPOOF_LIVENESS_STATUS_LOW
+        return _Spoof(status, replay.match.similarity)
 
     async def _keep(self, hearing: Hearing, situation: Situation) -> v2_service.FinalDecision:
         """Decide, spend what the decision spends, and store it with its audit row, all in one transaction."""

@@ -76,6 +76,6 @@ async def test_what_is_not_in_the_ledger_is_not_proven(sqlite_store: Store, sequ
 async def test_every_ledger_of_every_tenant_is_signed_at_once(store: Store) -> None:
     for tenant_id in ("a", "b"):
         async with store.transaction() as tx:
-            tx.audit(**audit(tenant_id=tenant_id))
+            audit(tx, tenant_id=tenant_id)
     assert await store.checkpoint_all() == 2
     assert [len(await store.checkpoints(tenant_id, "audit_events")) for tenant_id in ("a", "b")] == [1, 1]
