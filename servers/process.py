@@ -52,6 +52,7 @@ def owner(name: str) -> Owner:
 
 async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlot, started: Started) -> None:
     """Serve until SIGTERM or SIGINT. ConfigError, ListenError, KeyFileError and StoreError say why it cannot start."""
+    _log.info("settings", **settings.effective())
     clock = SystemClock()
     ids = UuidV7Ids(clock)
     store = await open_store(settings, clock, ids)

@@ -12,6 +12,8 @@ import tarfile
 import tempfile
 
 BASES = ("origin/main", "main")
+# The `breaking` part of buf.yaml: an image carries no configuration of its own.
+RULES = '{"version": "v2", "breaking": {"use": ["FILE"], "ignore_unstable_packages": true}}'
 MODULE = pathlib.Path(".cache/protovalidate")
 
 
@@ -27,9 +29,12 @@ def main(buf: str) -> int:
             contracts.extractall(before, filter="data")
         (before / ".cache").mkdir()
         (before / MODULE).symlink_to(MODULE.resolve())
-        image = before / "main.binpb"
-        subprocess.run([pathlib.Path(buf).resolve(), "build", "-o", image], cwd=before, check=True)
-        return subprocess.run([buf, "breaking", "--against", image], check=False).returncode
+        images = {}
+        for name, tree in (("now", pathlib.Path.cwd()), ("main", before)):
+            images[name] = before / f"{name}.binpb"
+            subprocess.run([pathlib.Path(buf).resolve(), "build", "-o", images[name]], cwd=tree, check=True)
+        compare = [buf, "breaking", images["now"], "--against", images["main"], "--config", RULES]
+        return subprocess.run(compare, check=False).returncode
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -48,7 +48,7 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
     return (
         Service(
             v1_grpc.add_VoiceIdServiceServicer_to_server,
-            VoiceIdV1(edge, runtime.store),
+            VoiceIdV1(edge, runtime.store, metrics),
             "selene.voiceid.v1.VoiceIdService",
         ),
         Service(v2_grpc.add_VoiceIdServiceServicer_to_server, VoiceIdV2(edge), "selene.voiceid.v2.VoiceIdService"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 from grpc.aio import EOF
@@ -23,6 +24,7 @@ from servers.voiceid import migration
 from servers.voiceid.conversation import Caller, Conversation, Event, config_expected
 from servers.voiceid.engine import ENGINE_ID, Verdict
 from servers.voiceid.migrated import Stages
+from servers.voiceid.telemetry import DecisionMetrics
 from store import Conflict, NotFound, Store, Transaction, request_hash
 from store.voiceid import DecidedStream
 
@@ -117,9 +119,10 @@ _NAMES = {v1.StreamStarted: "started", v1.SpeechEvent: "speech", v1.InterimConfi
 class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
     """selene.voiceid.v1.VoiceIdService."""
 
-    def __init__(self, edge: DecisionEdge, store: Store) -> None:
+    def __init__(self, edge: DecisionEdge, store: Store, metrics: DecisionMetrics) -> None:
         self._edge = edge
         self._store = store
+        self._metrics = metrics
 
     def Identify(self, request_iterator: Message, context: Message) -> AsyncIterator[v1_service.IdentifyResponse]:
         return self._edge.serve(context, "v1", _wrap_v1(v1_service.IdentifyResponse))
@@ -141,7 +144,7 @@ class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
         async def confirm(tx: Transaction) -> v1_service.ConfirmIdentityResponse:
             return await _confirm(tx, stream, request, caller)
 
-        return await once(
+        reply = await once(
             self._store,
             tenant_id=request.tenant_id,
             method="ConfirmIdentity",
@@ -150,6 +153,9 @@ class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
             reply=v1_service.ConfirmIdentityResponse,
             work=confirm,
         )
+        if stream.speaker_user_id is None:
+            self._metrics.confirmed(replace(stream, speaker_user_id=request.speaker_user_id))
+        return reply
 
 
 async def _confirm(

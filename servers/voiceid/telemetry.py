@@ -8,6 +8,7 @@ from selene.voiceid.v2 import service_pb2 as v2_service
 from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.voiceid.breaker import Phase
+from store.voiceid import DecidedStream
 
 # Around the 60 and 120 ms of §32.
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.09, 0.12, 0.2, 0.5, 1.0)
@@ -31,6 +32,12 @@ class DecisionMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self._confirmed = Counter(
+            "selene_voiceid_confirmed",
+            "Decisions whose speaker became known: accepted is whether the right person was named, or anyone at all",
+            (*COHORT_LABELS, "truth", "accepted"),
+            registry=registry,
+        )
         self._streams = Gauge("selene_voiceid_streams", "Streams being heard", registry=registry)
         self._phase = Gauge("selene_voiceid_circuit_open", "1 while the circuit is not closed", registry=registry)
 
@@ -41,6 +48,15 @@ class DecisionMetrics:
         reason = v1.VoiceIdReason.Name(final.v2.reason_code).removeprefix("VOICE_ID_REASON_")
         self._decisions.labels(*labels, tier, reason).inc()
         self._latency.labels(*labels).observe(latency_s)
+
+    def confirmed(self, stream: DecidedStream) -> None:
+        """The speaker of a decided stream became known: TAR, FRR and FAR are ratios of these counts (VID-10)."""
+        speaker, named = stream.speaker_user_id, stream.named_user_id
+        labels = self._cohort(tuple(stream.cohort[name] for name in COHORT_LABELS))
+        if speaker:
+            self._confirmed.labels(*labels, "genuine", str(named == speaker).lower()).inc()
+        if not speaker or named not in ("", speaker):
+            self._confirmed.labels(*labels, "impostor", str(bool(named)).lower()).inc()
 
     def streams(self, change: int) -> None:
         """A stream began (1) or ended (-1)."""
