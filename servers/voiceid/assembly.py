@@ -70,7 +70,7 @@ def _models(settings: VoiceIdSettings) -> Models | None:
     """The models, or None with the reason in the log: the server then answers UNKNOWN (VID-9)."""
     cache = settings.models_dir or registry.default_cache_dir()
     try:
-        return open_models(cache, vad_path(cache), settings.models, settings.overlap_model)
+        return open_models(cache, vad_path(cache), settings.models, settings.overlap_model, settings.countermeasure)
     except ModelError as error:
         _log.error("no voice models: every decision is UNKNOWN", reason=error.reason.value, detail=str(error))
         return None

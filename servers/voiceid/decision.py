@@ -36,6 +36,7 @@ class Evidence:
     snr_db: float
     clipped_ratio: float
     overlap_ratio: float | None
+    countermeasure_score: float | None = None
     replay_similarity: float
     spoof: v1.SpoofLivenessStatus
 
@@ -395,6 +396,7 @@ def _telemetry(decision: VoiceDecision) -> v1.Telemetry:
         decision_latency=_duration(s.decision_latency_seconds),
         candidates_after_prune=len(s.stage1),
         stage2_skipped=decision.stage2_skipped,
+        countermeasure_score=heard.countermeasure_score,
     )
 
 

@@ -144,6 +144,7 @@ class _Comparison:
     stage1: tuple[CandidateCosines, ...] = ()
     stage2: tuple[CandidateCosines, ...] | None = None
     overlap_ratio: float | None = None
+    countermeasure_score: float | None = None
     replay: _Replay | None = None
     failure: v1.VoiceIdReason | None = None
 
@@ -277,7 +278,7 @@ class Engine:
             _log.error("store failed", stream_id=ask.stream_id, cause=str(error))
             failure = failure or v1.VOICE_ID_REASON_STORE_UNAVAILABLE
         return Situation(
-            evidence=_evidence(hearing.listening, comparison.overlap_ratio, spoof),
+            evidence=_evidence(hearing.listening, comparison, spoof),
             thresholds=basis.thresholds,
             loaded_models=models.names if models else (),
             model_set_hash=models.model_set_hash if models else b"",
@@ -317,7 +318,7 @@ class Engine:
             first = (await listening.ended(0, deadline=budget)).of(0)
             if first is None or not len(roster) or not isinstance(thresholds, Thresholds):
                 await listening.ended_all(deadline=budget)
-                return replace(comparison, overlap_ratio=await listening.overlap(deadline=budget))
+                return await self._checked(listening, comparison, budget)
             pruned = prune(first, roster.first, always=_always(hearing.ask, roster))
             if isinstance(pruned, ScoringFailure):
                 return replace(comparison, failure=pruned.reason)
@@ -328,7 +329,7 @@ class Engine:
             if not isinstance(ranking, Ranking) or decisive(ranking, thresholds.policy) is Decisiveness.NONE:
                 everything = (await listening.ended_all(deadline=budget)).all()
                 comparison = replace(comparison, stage2=roster.compare(rows, everything) if everything else None)
-            comparison = replace(comparison, overlap_ratio=await listening.overlap(deadline=budget))
+            comparison = await self._checked(listening, comparison, budget)
             return replace(comparison, replay=await replay)
         except ModelSlow:
             return replace(comparison, failure=v1.VOICE_ID_REASON_MODEL_SLOW)
@@ -339,6 +340,12 @@ class Engine:
             if replay is not None:
                 replay.cancel()
 
+    async def _checked(self, listening: Listening, comparison: _Comparison, budget: float) -> _Comparison:
+        """With what the models say that do not compare voices. ModelFailed, ModelSlow."""
+        overlap_ratio = await listening.overlap(deadline=budget)
+        score = await listening.spoof_score(deadline=budget)
+        return replace(comparison, overlap_ratio=overlap_ratio, countermeasure_score=score)
+
     async def _replay(self, hearing: Hearing, user_id: str) -> _Replay:
         """The best match of the utterance with earlier audio of one person (VID-14). StoreError."""
         stored = await self._store.voiceid.fingerprints.all(hearing.ask.config.tenant_id, user_id)
@@ -348,19 +355,25 @@ class Engine:
         return _Replay(user_id, await asyncio.to_thread(_best_match, query, stored, self.settings.replay_min_s))
 
     async def _spoof(self, hearing: Hearing, comparison: _Comparison, basis: _Basis) -> _Spoof:
-        """Whether whoever might be named is being replayed; where nobody might be, nothing is checked."""
+        """The countermeasure's level, or HIGH where whoever might be named is being replayed."""
+        level = self._countermeasure_level(comparison.countermeasure_score)
         subject = _likely(hearing, comparison, basis.thresholds)
         if subject is None:
-            return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)
+            return _Spoof(level, 0.0)
         replay = comparison.replay
         if replay is None or replay.user_id != subject:
             replay = await self._replay(hearing, subject)
         if replay.match is None:
-            return _Spoof(v1.SPOOF_LIVENESS_STATUS_LOW, 0.0)
+            return _Spoof(level, 0.0)
         limits = ReplayPolicy(self.settings.replay_max_bit_error_rate, self.settings.replay_min_s)
-        found = is_replay(replay.match, limits)
-        status = v1.SPOOF_LIVENESS_STATUS_HIGH if found else v1.SPOOF_LIVENESS_STATUS_LOW
-        return _Spoof(status, replay.match.similarity)
+        replayed = is_replay(replay.match, limits)
+        return _Spoof(v1.SPOOF_LIVENESS_STATUS_HIGH if replayed else level, replay.match.similarity)
+
+    def _countermeasure_level(self, score: float | None) -> v1.SpoofLivenessStatus:
+        if score is None or score < self.settings.countermeasure_medium:
+            return v1.SPOOF_LIVENESS_STATUS_LOW
+        is_high = score >= self.settings.countermeasure_high
+        return v1.SPOOF_LIVENESS_STATUS_HIGH if is_high else v1.SPOOF_LIVENESS_STATUS_MEDIUM
 
     async def _keep(self, hearing: Hearing, situation: Situation) -> v2_service.FinalDecision:
         """Decide, spend what the decision spends, and store it with its audit row, all in one transaction."""
@@ -446,7 +459,7 @@ def _best_match(query: Fingerprint, stored: Sequence[bytes], min_length_s: float
     return match(query, [Fingerprint.from_bytes(one) for one in stored], min_length_s)
 
 
-def _evidence(listening: Listening | None, overlap_ratio: float | None, spoof: _Spoof) -> Evidence:
+def _evidence(listening: Listening | None, comparison: _Comparison, spoof: _Spoof) -> Evidence:
     quality = listening.utterance.quality if listening else None
     return Evidence(
         audio_seconds=quality.duration_s if quality else 0.0,
@@ -454,7 +467,8 @@ def _evidence(listening: Listening | None, overlap_ratio: float | None, spoof: _
         lost_seconds=quality.lost_s if quality else 0.0,
         snr_db=(quality.snr_db or 0.0) if quality else 0.0,
         clipped_ratio=quality.clipped_ratio if quality else 0.0,
-        overlap_ratio=overlap_ratio,
+        overlap_ratio=comparison.overlap_ratio,
+        countermeasure_score=comparison.countermeasure_score,
         replay_similarity=spoof.similarity,
         spoof=spoof.status,
     )

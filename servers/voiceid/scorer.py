@@ -22,6 +22,7 @@ from servers.voiceid.batcher import Batcher, Lane, ModelFailed, ModelSlow
 from servers.voiceid.fingerprint import Fingerprint
 from servers.voiceid.models import registry
 from servers.voiceid.models.faults import ModelError, ModelFault
+from servers.voiceid.models.manifest import ModelKind
 from servers.voiceid.overlap import overlap_ratio
 from servers.voiceid.pipeline import Heard, Utterance, Voiceprint, Window, WindowPlan, unit
 from servers.voiceid.silero import Vad, VadFault, VadModel
@@ -54,6 +55,14 @@ class SpeakerModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Countermeasure:
+    """A spoof detector (VID-14): the last `samples` of an utterance, ``[B, n]``, to log-odds of a spoof, ``[B, 1]``."""
+
+    lane: Lane
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Models:
     """All opened models. `model_set_hash` is SHA-256 over each speaker model's name, build and window plan, in order.
 
@@ -64,6 +73,7 @@ class Models:
     model_set_hash: bytes
     vad: VadModel
     segmentation: Lane | None
+    countermeasure: Countermeasure | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +81,11 @@ class Models:
 
 
 def open_models(
-    cache_dir: Path, vad_path: Path, model_ids: Sequence[str], segmentation_id: str | None = registry.SEGMENTATION_ID
+    cache_dir: Path,
+    vad_path: Path,
+    model_ids: Sequence[str],
+    segmentation_id: str | None = registry.SEGMENTATION_ID,
+    countermeasure_id: str | None = None,
 ) -> Models:
     """Open and check the models.
 
@@ -89,7 +103,20 @@ def open_models(
     except VadFault as error:
         raise ModelError(ModelFault.MODEL_CORRUPT, f"{error}; run `selene models build`") from error
     segmentation = None if segmentation_id is None else _lane(registry.load(cache_dir, segmentation_id))
-    return Models(tuple(speakers), digest.digest(), vad, segmentation)
+    return Models(tuple(speakers), digest.digest(), vad, segmentation, _countermeasure(cache_dir, countermeasure_id))
+
+
+def _countermeasure(cache_dir: Path, model_id: str | None) -> Countermeasure | None:
+    if model_id is None:
+        return None
+    loaded = registry.load(cache_dir, model_id)
+    described = loaded.manifest
+    if (described.kind, described.front_end.id, described.dimension) != (ModelKind.COUNTERMEASURE, "waveform", 1):
+        message = (
+            f"{model_id} is none: kind `countermeasure`, front end `waveform` and dimension 1 are wanted"
+        )
+        raise ModelError(ModelFault.MANIFEST_INVALID, message)
+    return Countermeasure(_lane(loaded), round(described.window_seconds * described.sample_rate_hz))
 
 
 def _speaker(loaded: registry.LoadedModel) -> SpeakerModel:
@@ -128,6 +155,7 @@ class Listening:
         self._running: list[tuple[Window, Future[Floats]]] = []
         self._segmented: list[Future[Floats]] = []
         self._segmented_to = 0
+        self._countered: Future[Floats] | None = None
         self._glimpse: Future[Floats] | None = None
         self._fingerprint: Fingerprint | None = None
 
@@ -160,6 +188,7 @@ class Listening:
         if total - self._segmented_to >= LEAST_SEGMENT_SAMPLES:
             start = max(0, min(self._segmented_to, total - GOOD_SEGMENT_SAMPLES))
             self._segment(start, total, deadline=deadline, urgent=True)
+        self._counter(deadline=deadline)
         return heard
 
     def hurry(self) -> None:
@@ -215,6 +244,13 @@ class Listening:
         except ValueError as error:
             raise ModelFailed(f"segmentation: {error}") from error
 
+    async def spoof_score(self, *, deadline: float) -> float | None:
+        """After `finish`: log-odds of a spoof; None without a countermeasure. Raises ModelFailed, ModelSlow."""
+        if self._countered is None:
+            return None
+        await self._wait([self._countered], deadline)
+        return float(self._countered.result()[0])
+
     def fingerprint(self) -> Fingerprint:
         """After `finish`: what a later replay of this utterance would be recognised by."""
         if self._fingerprint is None:
@@ -223,8 +259,8 @@ class Listening:
 
     def abandon(self) -> None:
         """Windows that no worker has taken yet are not embedded; those that are running end unheard."""
-        glimpse = [] if self._glimpse is None else [self._glimpse]
-        for future in [*(future for _, future in self._running), *self._segmented, *glimpse]:
+        single = [future for future in (self._glimpse, self._countered) if future is not None]
+        for future in [*(future for _, future in self._running), *self._segmented, *single]:
             future.cancel()
         self._running.clear()
         self._segmented.clear()
@@ -248,6 +284,15 @@ class Listening:
         self._segmented.append(
             self._batcher.submit(self._models.segmentation, samples, deadline=deadline, urgent=urgent)
         )
+
+    def _counter(self, *, deadline: float) -> None:
+        """A shorter utterance is repeated until it fills the countermeasure's input, as such models are trained."""
+        detector, total = self._models.countermeasure, self.utterance.processed_samples
+        if detector is None or total == 0:
+            return
+        heard = self.utterance.audio(max(0, total - detector.samples), total)
+        whole = np.resize(heard, detector.samples)
+        self._countered = self._batcher.submit(detector.lane, whole, deadline=deadline, urgent=True)
 
     def _submit(self, windows: Sequence[Window], *, deadline: float, urgent: bool) -> None:
         for window in windows:

@@ -22,6 +22,9 @@ class VoiceIdSettings(BaseModel):
     overlap_model: str | None = Field(
         default=SEGMENTATION_ID, description="finds two voices at once; unset: not looked for"
     )
+    countermeasure: str | None = Field(default=None, description="model that detects spoofs, added by manifest")
+    countermeasure_medium: float = Field(default=0.0, description="log-odds of a spoof from which the risk is MEDIUM")
+    countermeasure_high: float = Field(default=4.0, description="log-odds of a spoof from which the risk is HIGH")
     default_stage: Literal["M0", "M1", "M2", "M3"] = Field(default="M2", description="stage of tenants that have none")
     max_audio_s: float = Field(default=60.0, gt=0, le=600, description="longest utterance")
     resume_window_s: float = Field(default=30.0, gt=0, description="how long a dropped stream can be resumed")

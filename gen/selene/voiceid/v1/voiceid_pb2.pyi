@@ -208,7 +208,7 @@ class Provenance(_message.Message):
     def __init__(self, models: _Optional[_Iterable[str]] = ..., model_set_hash: _Optional[bytes] = ..., threshold_pack: _Optional[str] = ..., cohort: _Optional[str] = ..., provisional: bool = ..., conf_high_bp: _Optional[int] = ..., conf_mid_bp: _Optional[int] = ...) -> None: ...
 
 class Telemetry(_message.Message):
-    __slots__ = ("audio", "voiced", "snr_db", "clipped_ratio", "overlap_ratio", "lost", "replay_similarity", "decision_latency", "candidates_after_prune", "stage2_skipped")
+    __slots__ = ("audio", "voiced", "snr_db", "clipped_ratio", "overlap_ratio", "lost", "replay_similarity", "decision_latency", "candidates_after_prune", "stage2_skipped", "countermeasure_score")
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     VOICED_FIELD_NUMBER: _ClassVar[int]
     SNR_DB_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +219,7 @@ class Telemetry(_message.Message):
     DECISION_LATENCY_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_AFTER_PRUNE_FIELD_NUMBER: _ClassVar[int]
     STAGE2_SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    COUNTERMEASURE_SCORE_FIELD_NUMBER: _ClassVar[int]
     audio: _duration_pb2.Duration
     voiced: _duration_pb2.Duration
     snr_db: float
@@ -229,7 +230,8 @@ class Telemetry(_message.Message):
     decision_latency: _duration_pb2.Duration
     candidates_after_prune: int
     stage2_skipped: bool
-    def __init__(self, audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., voiced: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., snr_db: _Optional[float] = ..., clipped_ratio: _Optional[float] = ..., overlap_ratio: _Optional[float] = ..., lost: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., replay_similarity: _Optional[float] = ..., decision_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., candidates_after_prune: _Optional[int] = ..., stage2_skipped: bool = ...) -> None: ...
+    countermeasure_score: float
+    def __init__(self, audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., voiced: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., snr_db: _Optional[float] = ..., clipped_ratio: _Optional[float] = ..., overlap_ratio: _Optional[float] = ..., lost: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., replay_similarity: _Optional[float] = ..., decision_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., candidates_after_prune: _Optional[int] = ..., stage2_skipped: bool = ..., countermeasure_score: _Optional[float] = ...) -> None: ...
 
 class VoiceIdDecision(_message.Message):
     __slots__ = ("decision", "score_bp", "reason_code", "margin_to_next_bp", "spoof_liveness_status", "candidate_set", "provenance", "telemetry", "conflict_state", "next_action", "retries_left")

@@ -1968,6 +1968,11 @@ class Telemetry(betterproto2.Message):
     Stage 2 was skipped: stage 1 was decisively high or decisively unknown (VID-5).
     """
 
+    countermeasure_score: "float | None" = betterproto2.field(11, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    What the countermeasure model said, log-odds of a spoof; unset when none is configured.
+    """
+
 
 default_message_pool.register_message("selene.voiceid.v1", "Telemetry", Telemetry)
 
