@@ -7,12 +7,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from servers.voiceid.calibration.bounds import clopper_pearson
 from servers.voiceid.calibration.metrics import Flags, Floats
+from servers.voiceid.calibration.pack import Basis
 from servers.voiceid.calibration.trials import Codes, Trials, condition_order
 from servers.voiceid.fusion import BASIS_POINTS, score_bp
 from servers.voiceid.policy import DecisionPolicy
@@ -44,16 +44,6 @@ class Targets:
     stage1_far: float = 0.001
     stage1_frr: float = 0.005
     confidence: float = 0.95
-
-
-class Basis(StrEnum):
-    """What fixed a setting."""
-
-    IMPOSTORS = "IMPOSTORS"
-    GENUINE = "GENUINE"
-    SEARCHES = "SEARCHES"
-    LADDER = "LADDER"
-    POSTERIOR = "POSTERIOR"
 
 
 @dataclass(frozen=True, slots=True)

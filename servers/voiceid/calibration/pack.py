@@ -17,7 +17,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from servers.voiceid.calibration.limits import Basis
 from servers.voiceid.fusion import Calibration
 from servers.voiceid.policy import DecisionPolicy, Setting, Thresholds
 
@@ -56,6 +55,16 @@ class PackStatus(StrEnum):
 
     CANDIDATE = "CANDIDATE"
     PROVISIONAL = "PROVISIONAL"
+
+
+class Basis(StrEnum):
+    """What fixed a setting of the policy."""
+
+    IMPOSTORS = "IMPOSTORS"
+    GENUINE = "GENUINE"
+    SEARCHES = "SEARCHES"
+    LADDER = "LADDER"
+    POSTERIOR = "POSTERIOR"
 
 
 class ReasonCode(StrEnum):
