@@ -95,8 +95,10 @@ class LiveStreams:
 
 
 def _same(first: Ask, again: Ask) -> bool:
-    """A resume is by the same caller, for the same claim, with the same config but for the resume itself."""
+    """A resume is by the same caller, for the same claim, with the same config but for the resume and its call's ids."""
     config = type(again.config)()
     config.CopyFrom(again.config)
     config.resume_stream_id = first.config.resume_stream_id
+    # A caller that names no correlation id gets another one for every call.
+    config.turn.CopyFrom(first.config.turn)
     return (first.caller, first.claimed_user_id, first.config) == (again.caller, again.claimed_user_id, config)
