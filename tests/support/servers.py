@@ -107,9 +107,11 @@ class House:
 
         return generate_latest(self.running.telemetry.registry).decode()
 
-    def connection(self, token: str = "", owner: str = "voiceid") -> Connection:
+    def connection(
+        self, token: str = "", owner: str = "voiceid", options: tuple[tuple[str, Any], ...] = ()
+    ) -> Connection:
         """A channel of its own, closed with the house."""
-        opened = connect(self.running.target(owner), token=token, tls=self.tls, options=_OWN_CHANNEL)
+        opened = connect(self.running.target(owner), token=token, tls=self.tls, options=(*_OWN_CHANNEL, *options))
         self._parts.push_async_callback(opened.close)
         return opened
 
@@ -125,7 +127,7 @@ class House:
         """The client of the audit trail."""
         return Audit(self.connection(token, "audit"), tenant_id=tenant)
 
-    def line(self, token: str = "", *, claim: str = "", generation: Generation = "v2", timeout: float = 30.0) -> Line:
+    def line(self, token: str = "", *, claim: str = "", generation: Generation = "v2", timeout: float = 10.0) -> Line:
         """A decision stream by hand, Verify where there is a claim."""
         return Line(self.connection(token), claim, generation, timeout)
 
