@@ -114,9 +114,11 @@ def _open_sqlite(url: URL, lock_timeout_s: float, connections: int) -> Database:
         raise ValueError("the store keeps what it acknowledges: an in-memory database cannot")
     url = url.set(drivername="sqlite+pysqlite")
     # isolation_level=None hands BEGIN to us: the driver would begin a transaction that cannot take the write lock.
+    # hide_parameters, here and below: an error that reaches a log must not carry who it was about.
     options: dict[str, Any] = {
         "connect_args": {"isolation_level": None, "timeout": lock_timeout_s, "check_same_thread": False},
         "max_overflow": 0,
+        "hide_parameters": True,
         "pool_reset_on_return": None,
     }
     writing = create_engine(url, pool_size=1, **options)
@@ -133,6 +135,7 @@ def _open_postgres(url: URL, lock_timeout_s: float, connections: int) -> Databas
         url.set(drivername="postgresql+asyncpg"),
         pool_size=connections,
         max_overflow=0,
+        hide_parameters=True,
         pool_timeout=lock_timeout_s,
         # After a failover every pooled connection is dead: found out before a transaction, not by it.
         pool_pre_ping=True,
