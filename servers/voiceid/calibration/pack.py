@@ -6,15 +6,12 @@ The canonical bytes are RFC 8785 JSON; `package_hash` is their SHA-256 and the E
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 import rfc8785
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from servers.voiceid.fusion import Calibration
@@ -36,10 +33,6 @@ class PackFault(StrEnum):
     NOT_CANONICAL = "NOT_CANONICAL"
     VERSION_UNKNOWN = "VERSION_UNKNOWN"
     FIELD_INVALID = "FIELD_INVALID"
-    HASH_MISMATCH = "HASH_MISMATCH"
-    SIGNATURE_INVALID = "SIGNATURE_INVALID"
-    KEY_UNKNOWN = "KEY_UNKNOWN"
-    MODELS_DIFFER = "MODELS_DIFFER"
 
 
 class PackError(ValueError):
@@ -267,40 +260,6 @@ class ThresholdPack(_Strict):
         return rfc8785.dumps(self.model_dump(mode="json"))
 
 
-@dataclass(frozen=True, slots=True)
-class SignedPack:
-    """Canonical bytes, their SHA-256, the Ed25519 signature over it and the name of the key."""
-
-    canonical_json: bytes
-    package_hash: bytes
-    signature: bytes
-    signing_key_id: str
-
-
-def sign(pack: ThresholdPack, key: Ed25519PrivateKey, key_id: str) -> SignedPack:
-    """Sign the canonical bytes' hash."""
-    canonical = pack.canonical()
-    digest = hashlib.sha256(canonical).digest()
-    return SignedPack(canonical, digest, key.sign(digest), key_id)
-
-
-def verify(signed: SignedPack, keys: dict[str, Ed25519PublicKey], *, model_set_hash: bytes | None) -> ThresholdPack:
-    """The pack, once key, hash, signature, form and models (unless None) were checked, in this order. PackError."""
-    key = keys.get(signed.signing_key_id)
-    if key is None:
-        raise PackError(PackFault.KEY_UNKNOWN, f"no key is named {signed.signing_key_id!r}")
-    if hashlib.sha256(signed.canonical_json).digest() != signed.package_hash:
-        raise PackError(PackFault.HASH_MISMATCH, "the pack's bytes do not have its hash")
-    try:
-        key.verify(signed.signature, signed.package_hash)
-    except InvalidSignature as error:
-        raise PackError(PackFault.SIGNATURE_INVALID, "the signature does not verify") from error
-    pack = parse(signed.canonical_json)
-    if model_set_hash is not None and pack.model_set_hash != model_set_hash.hex():
-        raise PackError(PackFault.MODELS_DIFFER, "the pack was calibrated for other models than those loaded")
-    return pack
-
-
 def parse(canonical_json: bytes) -> ThresholdPack:
     """A pack from its canonical bytes. PackError: NOT_JSON, VERSION_UNKNOWN, FIELD_INVALID, NOT_CANONICAL."""
     try:
@@ -325,36 +284,3 @@ def parse(canonical_json: bytes) -> ThresholdPack:
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'pack'}: {first['msg']}"
-
-
-class _Envelope(_Strict):
-    canonical_json: str
-    package_hash: Digest
-    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
-    signing_key_id: Name
-
-
-def to_file(signed: SignedPack) -> bytes:
-    """The signed pack as one JSON document; the canonical bytes are a string in it, so nothing reformats them."""
-    envelope = _Envelope(
-        canonical_json=signed.canonical_json.decode(),
-        package_hash=signed.package_hash.hex(),
-        signature=signed.signature.hex(),
-        signing_key_id=signed.signing_key_id,
-    )
-    return envelope.model_dump_json(indent=2).encode() + b"\n"
-
-
-def from_file(content: bytes) -> SignedPack:
-    """The inverse of `to_file`; nothing is verified yet. PackError: NOT_JSON, FIELD_INVALID."""
-    try:
-        envelope = _Envelope.model_validate_json(content)
-    except ValidationError as error:
-        fault = PackFault.NOT_JSON if error.errors()[0]["type"] == "json_invalid" else PackFault.FIELD_INVALID
-        raise PackError(fault, _first(error)) from error
-    return SignedPack(
-        canonical_json=envelope.canonical_json.encode(),
-        package_hash=bytes.fromhex(envelope.package_hash),
-        signature=bytes.fromhex(envelope.signature),
-        signing_key_id=envelope.signing_key_id,
-    )

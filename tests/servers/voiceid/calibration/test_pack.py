@@ -1,4 +1,4 @@
-"""A pack is canonical, signed, whole, and never claims more than its gates allow."""
+"""A pack is canonical, whole, and never claims more than its gates allow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import pytest
 import rfc8785
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from servers.voiceid.calibration.gates import Gates, Resampling
 from servers.voiceid.calibration.limits import Targets
@@ -18,18 +17,12 @@ from servers.voiceid.calibration.pack import (
     PackFault,
     PackStatus,
     ReasonCode,
-    SignedPack,
-    from_file,
     parse,
-    sign,
-    to_file,
-    verify,
 )
 from servers.voiceid.calibration.run import Request, calibrate_trials
 from servers.voiceid.calibration.trials import Cohort
 
 MODEL_SET = hashlib.sha256(b"models").digest()
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 INPUT = Input(name="scores.csv", sha256="0" * 64, items=1)
 
 
@@ -56,26 +49,9 @@ def result(make_normal_trials):
     return _calibrate(make_normal_trials(speakers=40, distances=(0.5, 0.5)))
 
 
-@pytest.fixture(scope="module")
-def signed(result):
-    return sign(result.pack, KEY, "calibration-1")
-
-
-@pytest.fixture
-def keys():
-    return {"calibration-1": KEY.public_key()}
-
-
-def _resigned(content):
-    canonical = rfc8785.dumps(content)
-    digest = hashlib.sha256(canonical).digest()
-    return SignedPack(canonical, digest, KEY.sign(digest), "calibration-1")
-
-
-def test_a_signed_pack_survives_its_file(signed, keys, result):
-    assert verify(from_file(to_file(signed)), keys, model_set_hash=MODEL_SET) == result.pack
-    assert signed.package_hash == hashlib.sha256(signed.canonical_json).digest()
-    assert rfc8785.dumps(json.loads(signed.canonical_json)) == signed.canonical_json
+def test_a_pack_survives_its_bytes(result):
+    assert parse(result.pack.canonical()) == result.pack
+    assert rfc8785.dumps(json.loads(result.pack.canonical())) == result.pack.canonical()
 
 
 def test_a_pack_becomes_the_thresholds_of_a_decision(result):
@@ -92,31 +68,10 @@ def test_the_same_trials_make_the_same_bytes(make_normal_trials, result):
     assert again.pack.canonical() == result.pack.canonical()
 
 
-def _refused(reason, signed, keys, model_set_hash=MODEL_SET):
+def _refused(reason, content):
     with pytest.raises(PackError) as error:
-        verify(signed, keys, model_set_hash=model_set_hash)
+        parse(rfc8785.dumps(content))
     assert error.value.reason is reason
-
-
-def test_an_unknown_key_is_refused(signed):
-    _refused(PackFault.KEY_UNKNOWN, signed, {})
-
-
-def test_another_key_is_refused(signed):
-    other = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
-    _refused(PackFault.SIGNATURE_INVALID, signed, {"calibration-1": other})
-
-
-def test_changed_bytes_are_refused(signed, keys):
-    changed = signed.canonical_json.replace(b'"conf_high_bp":9000', b'"conf_high_bp":1000')
-    assert changed != signed.canonical_json
-    _refused(PackFault.HASH_MISMATCH, SignedPack(changed, signed.package_hash, signed.signature, "calibration-1"), keys)
-    digest = hashlib.sha256(changed).digest()
-    _refused(PackFault.SIGNATURE_INVALID, SignedPack(changed, digest, signed.signature, "calibration-1"), keys)
-
-
-def test_other_models_are_refused(signed, keys):
-    _refused(PackFault.MODELS_DIFFER, signed, keys, model_set_hash=bytes(32))
 
 
 @pytest.mark.parametrize(
@@ -137,14 +92,14 @@ def test_other_models_are_refused(signed, keys):
         ({"created_at": "2026-01-02T03:04:05"}, PackFault.FIELD_INVALID),
     ],
 )
-def test_a_pack_that_is_not_whole_is_refused_however_well_signed(signed, keys, change, reason):
-    _refused(reason, _resigned({**json.loads(signed.canonical_json), **change}), keys)
+def test_a_pack_that_is_not_whole_is_refused(result, change, reason):
+    _refused(reason, {**json.loads(result.pack.canonical()), **change})
 
 
-def test_thresholds_out_of_order_are_refused(signed, keys):
-    content = json.loads(signed.canonical_json)
+def test_thresholds_out_of_order_are_refused(result):
+    content = json.loads(result.pack.canonical())
     content["policy"]["conf_mid_bp"] = content["policy"]["conf_high_bp"] + 1
-    _refused(PackFault.FIELD_INVALID, _resigned(content), keys)
+    _refused(PackFault.FIELD_INVALID, content)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"1"])
@@ -157,17 +112,10 @@ def test_what_is_no_pack_is_refused(content):
 @pytest.mark.parametrize(
     "spell", [lambda text: text + b" ", lambda text: text.replace(b'"format":1', b'"format":1,"format":1')]
 )
-def test_bytes_that_are_not_canonical_are_refused(signed, spell):
+def test_bytes_that_are_not_canonical_are_refused(result, spell):
     with pytest.raises(PackError) as error:
-        parse(spell(signed.canonical_json))
+        parse(spell(result.pack.canonical()))
     assert error.value.reason is PackFault.NOT_CANONICAL
-
-
-@pytest.mark.parametrize(("content", "reason"), [(b"{", PackFault.NOT_JSON), (b"{}", PackFault.FIELD_INVALID)])
-def test_a_broken_file_is_refused(content, reason):
-    with pytest.raises(PackError) as error:
-        from_file(content)
-    assert error.value.reason is reason
 
 
 def test_too_few_trials_make_a_pack_provisional_and_say_so(result):
