@@ -112,7 +112,9 @@ async def test_a_damaged_embedding_takes_only_its_owner_out_of_the_gallery(
 
 async def test_a_damaged_fingerprint_does_not_let_a_replay_pass(home: Path, mira: Person) -> None:
     """Without its earlier audio nothing tells whether this is a replay, so nobody is named."""
-    damage(home, "UPDATE voiceid_fingerprints SET sealed = CAST(substr(sealed, 1, length(sealed) - 1) || x'00' AS BLOB)")
+    damage(
+        home, "UPDATE voiceid_fingerprints SET sealed = CAST(substr(sealed, 1, length(sealed) - 1) || x'00' AS BLOB)"
+    )
     async with serving(home) as house:
         decision = (await ask(house, mira.ask)).v2
     assert decision.identity_tier == v2.IDENTITY_TIER_UNKNOWN
