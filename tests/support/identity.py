@@ -34,8 +34,8 @@ class Issuer:
         roles: tuple[str, ...] = (ROLE_USER,),
         **options: Any,
     ) -> str:
-        """A token of five minutes; `options` go to `issue_token`."""
-        usual = {"now": datetime.now(UTC), "lifetime": timedelta(minutes=5)}
+        """A token of two hours, as tests may skip minutes; `options` go to `issue_token`."""
+        usual = {"now": datetime.now(UTC), "lifetime": timedelta(hours=2)}
         return issue_token(self.key, Principal(tenant, subject, device, frozenset(roles)), **{**usual, **options})
 
 
