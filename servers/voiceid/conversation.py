@@ -25,6 +25,8 @@ from servers.voiceid.streams import LiveStream, LiveStreams
 from servers.voiceid.telemetry import DecisionMetrics
 from servers.voiceid.vad import SpeechEvent
 
+FrameOf = Callable[[object, int], audio_pb2.AudioFrame]
+"""The frame of a message that is the stream's n-th, from 0; refuses a message that holds none."""
 Event = v1.StreamStarted | v1.SpeechEvent | v1.InterimConfidence | Verdict
 
 
@@ -32,6 +34,7 @@ class Caller(Protocol):
     """The other side of a stream, as the runtime presents it."""
 
     defer_half_close: bool
+    received: int
 
     async def read(self) -> object: ...
 
@@ -93,10 +96,8 @@ class Conversation:
         """What a config asks for: under a new stream id, or under the one that it resumes."""
         return Ask(config.resume_stream_id or self._new_id(), config, claimed_user_id, caller)
 
-    async def events(
-        self, ask: Ask, stage: v1.MigrationStage, call: Caller, frame_of: Callable[[object], audio_pb2.AudioFrame]
-    ) -> AsyncIterator[Event]:
-        """Everything that is said on the stream. `frame_of` unwraps a message, or refuses one that is no frame."""
+    async def events(self, ask: Ask, stage: v1.MigrationStage, call: Caller, frame_of: FrameOf) -> AsyncIterator[Event]:
+        """Everything that is said on the stream."""
         live = self._begin(ask)
         call.defer_half_close = True
         dropped = True
@@ -135,14 +136,12 @@ class Conversation:
         started.resume_window.FromTimedelta(timedelta(seconds=self.live.window_s))
         return started
 
-    async def _heard(
-        self, live: LiveStream, call: Caller, frame_of: Callable[[object], audio_pb2.AudioFrame]
-    ) -> AsyncIterator[Event]:
+    async def _heard(self, live: LiveStream, call: Caller, frame_of: FrameOf) -> AsyncIterator[Event]:
         hearing, order = live.hearing, FrameOrder(live.next_sequence)
         step = _interval(live.ask.config.interim_interval, self._engine.settings.interim_interval_s)
         next_interim = _audio_seconds(live) + step
         while (message := await call.read()) is not EOF:
-            frame = frame_of(message)
+            frame = frame_of(message, call.received - 1)
             order.admit(frame)
             deadline = self._clock.monotonic() + min(call.time_remaining(), self._engine.settings.max_audio_s)
             try:
@@ -180,10 +179,10 @@ class Conversation:
         return live.verdict
 
 
-async def _drain(call: Caller, frame_of: Callable[[object], audio_pb2.AudioFrame]) -> None:
+async def _drain(call: Caller, frame_of: FrameOf) -> None:
     """A decided stream was resumed: what is sent again was heard before."""
     while (message := await call.read()) is not EOF:
-        frame_of(message)
+        frame_of(message, call.received - 1)
     await call.confirm_half_close()
 
 

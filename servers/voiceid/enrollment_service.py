@@ -192,7 +192,7 @@ class EnrollmentV1(v1_grpc.EnrollmentServiceServicer):
         utterance = listening.utterance
         while (message := await call.read()) is not EOF:
             if message.WhichOneof("message") != "frame":
-                raise config_expected(1)
+                raise config_expected(call.received - 1)
             order.admit(message.frame)
             digest.update(message.frame.audio)
             listening.push(message.frame.audio, deadline=deadline)
