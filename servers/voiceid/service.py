@@ -89,9 +89,9 @@ def _refuse_unserved(stage: v1.MigrationStage, generation: str) -> None:
     )
 
 
-def _frame(message: Message) -> audio_pb2.AudioFrame:
+def _frame(message: Message, index: int) -> audio_pb2.AudioFrame:
     if message.WhichOneof("message") != "frame":
-        raise config_expected(1)
+        raise config_expected(index)
     frame: audio_pb2.AudioFrame = message.frame
     return frame
 
@@ -134,6 +134,8 @@ class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
         self, request: v1_service.ConfirmIdentityRequest, context: Message
     ) -> v1_service.ConfirmIdentityResponse:
         caller = require_tenant(request.tenant_id)
+        if request.speaker_user_id:
+            require_subject(request.speaker_user_id)
         with refusing_store_errors():
             try:
                 stream = await self._store.voiceid.streams.get(request.tenant_id, request.stream_id)
