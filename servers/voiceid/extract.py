@@ -76,9 +76,13 @@ class PipelineExtractor:
 
     def extract(self, path: Path, cuts: Sequence[Cut]) -> Sequence[Heard]:
         """One answer a cut, each streamed alone. ClipUnusable when the clip, or one cut of it, cannot be embedded."""
+        return [self.hear(piece) for piece in self.pieces(path, cuts)]
+
+    def pieces(self, path: Path, cuts: Sequence[Cut]) -> Sequence[Recording]:
+        """The sound of every cut, at 16 kHz. ClipUnusable when the clip cannot be read."""
         recording = _read(path)
         voiced = self._voiced(recording)
-        return [self.hear(Recording(_cut(recording.samples, voiced, cut), MODEL_RATE_HZ)) for cut in cuts]
+        return [Recording(_cut(recording.samples, voiced, cut), MODEL_RATE_HZ) for cut in cuts]
 
     def hear(self, recording: Recording) -> Heard:
         """A whole recording, streamed in frames of 20 ms. ClipUnusable when it holds too little speech, or fails."""
