@@ -82,7 +82,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voices:
-    """Where to draw from: `mean` [D], and real deviations of speakers, `between` [n, D], and theirs, `within` [m, D]."""
+    """What to draw from: `mean` [D], and real deviations of speakers, `between` [n, D], and theirs, `within` [m, D]."""
 
     mean: Doubles
     between: Doubles
