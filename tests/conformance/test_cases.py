@@ -1,0 +1,145 @@
+"""Every case, through every client, against a live server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conformance.case import CONSTANTS, FOLDER, Case, Step, cases, disagreements, filled, load, messages, value_at
+from tests.conformance.clients import CLIENTS, Call, Client, Outcome, method_named
+from tests.conformance.contract import ANY_RPC, promised, reasons
+from tests.conformance.serving import Live
+
+CASES = cases()
+KNOWN_FAILING: Mapping[str, Mapping[str, str]] = load(FOLDER / "known_failing.yaml") or {}
+"""Case, then client, then why. A case that passes again fails here until it is taken off the list."""
+
+AT_ONCE = 8
+STUBS = CLIENTS[0]
+Runs = Mapping[tuple[str, str], "Future[list[str]]"]
+
+_NO = SimpleNamespace(params={})
+
+
+def _runs() -> list[Any]:
+    return [
+        pytest.param(
+            case,
+            client,
+            id=f"{case.name}-{client.name}",
+            marks=[pytest.mark.xfail(reason=why, strict=True)]
+            if (why := KNOWN_FAILING.get(case.name, {}).get(client.name))
+            else [],
+        )
+        for case in CASES
+        for client in CLIENTS
+    ]
+
+
+@pytest.fixture(scope="session")
+def runs(request: pytest.FixtureRequest, server: Callable[[str], Live], recording: None) -> Iterator[Runs]:
+    """All cases of this session under way, a few at a time: many only wait for the server to lose its patience."""
+    params = [getattr(item, "callspec", _NO).params for item in request.session.items]
+    wanted = [one for one in params if {"case", "client"} <= one.keys()]
+    servers = {name: server(name) for name in {part for one in wanted for part in _servers(one["case"])}}
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def run(case: Case, client: Client) -> list[str]:
+        async with turn:
+            return await _found(case, client, servers)
+
+    yield {
+        (one["case"].name, one["client"].name): asyncio.run_coroutine_threadsafe(run(one["case"], one["client"]), loop)
+        for one in wanted
+    }
+    asyncio.run_coroutine_threadsafe(_ended(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+async def _ended() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("case", "client"), _runs())
+def test_case(case: Case, client: Client, runs: Runs) -> None:
+    found = runs[case.name, client.name].result()
+    assert not found, "\n".join([case.says, *found])
+
+
+def _servers(case: Case) -> set[str]:
+    return {step.document.get("server", case.server) for step in case.steps}
+
+
+async def _found(case: Case, client: Client, servers: Mapping[str, Live]) -> list[str]:
+    """What was not as the case says, up to the first step that disagreed."""
+    tenant = f"{case.name.replace('/', '-')}-{client.name}"
+    values = {**CONSTANTS, "tenant": tenant}
+    for step in case.steps:
+        expected = filled(step.document, values)
+        live = servers[expected.get("server", case.server)]
+        outcome = await _performed(step, expected, STUBS if step.setup else client, live, tenant)
+        found = disagreements(expected, outcome) + _broken_promises(step.rpc, outcome)
+        if found:
+            return [f"{step.rpc} by {client.name}:", *found]
+        values |= {name: value_at(outcome.replies, path) for name, path in expected.get("keep", {}).items()}
+    return []
+
+
+async def _performed(step: Step, expected: Mapping[str, Any], client: Client, live: Live, tenant: str) -> Outcome:
+    method = method_named(step.rpc)
+    call = Call(
+        live.target_of(method.containing_service.full_name),
+        method,
+        live.token(tenant, expected.get("as", {})),
+        messages(expected["send"]),
+        live.token(tenant, {}),
+        expected.get("take"),
+        expected.get("half_close", True),
+    )
+    outcome = await client.call(call)
+    clock = asyncio.get_running_loop().time
+    patience = clock() + expected.get("until", 0)
+    while clock() < patience and disagreements(expected, outcome):
+        outcome = await client.call(call)
+    return outcome
+
+
+def _broken_promises(rpc: str, outcome: Outcome) -> list[str]:
+    """Whether a refusal is one that the contract announces, with the code and the metadata that it announces."""
+    if outcome.code == "OK":
+        return []
+    travels = reasons().get(outcome.reason)
+    if travels is None:
+        return [f"{outcome.reason!r} is no reason of the contract"]
+    found = []
+    if outcome.reason not in promised()[rpc] | ANY_RPC:
+        found.append(f"the comment of {rpc} does not mention {outcome.reason}")
+    if (outcome.code, set(outcome.metadata)) != (travels.code, travels.keys):
+        found.append(f"{outcome.reason} travels with {outcome.code} {outcome.metadata}, announced is {travels}")
+    return found
+
+
+def test_the_known_failing_list_names_cases_and_clients_that_exist() -> None:
+    names, clients = {case.name for case in CASES}, {client.name for client in CLIENTS}
+    assert set(KNOWN_FAILING) <= names
+    assert all(set(failing) <= clients for failing in KNOWN_FAILING.values())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_case_is_filed_by_what_it_shows(case: Case) -> None:
+    kind = case.path.stem.split("_")[0]
+    assert kind == ("case" if case.step.refused is None else "invalid")
