@@ -99,9 +99,7 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
 def method_named(path: str) -> descriptor.MethodDescriptor:
     """`selene.voiceid.v1.VoiceIdService/Identify`; KeyError where there is none."""
     service, _, name = path.partition("/")
-    found: descriptor.MethodDescriptor = (
-        descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]  # type: ignore[no-untyped-call]
-    )
+    found: descriptor.MethodDescriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
     return found
 
 
