@@ -54,7 +54,13 @@ class _Told(pybreaker.CircuitBreakerListener):
     def __init__(self, metrics: PhaseMetrics) -> None:
         self._metrics = metrics
 
-    def state_change(self, cb: pybreaker.CircuitBreaker, old_state: object, new_state: object) -> None:
-        phase = Phase[cb.current_state.upper().replace("-", "_")]
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,
+        old_state: pybreaker.CircuitBreakerState | None,
+        new_state: pybreaker.CircuitBreakerState,
+    ) -> None:
+        # Not `cb.current_state`: listeners are told before it changes.
+        phase = Phase[new_state.name.upper().replace("-", "_")]
         self._metrics.phase(phase)
         _log.warning("circuit", phase=phase.value)
