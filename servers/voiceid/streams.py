@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from selene.common.v1 import error_reason_pb2 as reasons
+from selene.voiceid.v1 import voiceid_pb2 as v1
 
 from servers.runtime.errors import Refusal
 from servers.voiceid.engine import Ask, Hearing, Verdict
@@ -96,9 +97,14 @@ class LiveStreams:
 
 def _same(first: Ask, again: Ask) -> bool:
     """A resume is by the same caller, for the same claim, with the same config but for the resume and its call's ids."""
-    config = type(again.config)()
-    config.CopyFrom(again.config)
-    config.resume_stream_id = first.config.resume_stream_id
-    # A caller that names no correlation id gets another one for every call.
-    config.turn.CopyFrom(first.config.turn)
-    return (first.caller, first.claimed_user_id, first.config) == (again.caller, again.claimed_user_id, config)
+    asked = (first.caller, first.claimed_user_id, _kept(first.config))
+    return asked == (again.caller, again.claimed_user_id, _kept(again.config))
+
+
+def _kept(config: v1.StreamConfig) -> v1.StreamConfig:
+    """What stays the same across the calls of one stream: a caller without a correlation id gets one for every call."""
+    kept = v1.StreamConfig()
+    kept.CopyFrom(config)
+    kept.ClearField("turn")
+    kept.ClearField("resume_stream_id")
+    return kept
