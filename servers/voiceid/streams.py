@@ -96,7 +96,7 @@ class LiveStreams:
 
 
 def _same(first: Ask, again: Ask) -> bool:
-    """A resume is by the same caller, for the same claim, with the same config but for the resume and its call's ids."""
+    """A resume is by the same caller, for the same claim, with the same config."""
     asked = (first.caller, first.claimed_user_id, _kept(first.config))
     return asked == (again.caller, again.claimed_user_id, _kept(again.config))
 
