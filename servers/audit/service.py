@@ -7,10 +7,8 @@ import base64
 import binascii
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from selene.audit.v1 import service_pb2 as audit
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
 from selene.common.v1 import error_reason_pb2 as reasons
@@ -18,6 +16,7 @@ from selene.common.v1 import paging_pb2
 
 from servers.runtime.auth import ROLE_OPERATOR, require_role, require_tenant
 from servers.runtime.errors import Refusal
+from servers.runtime.instants import instant
 from servers.runtime.server import Runtime, Service
 from servers.runtime.storage import not_found, refusing_store_errors
 from store import AuditFilter, NotFound, Store
@@ -28,6 +27,8 @@ DEFAULT_PAGE = 100
 FEED_PAGE = 200
 FEED_POLL_S = 0.2
 PAGE_PREFIX = b"audit:"
+MAX_DIGITS = 18
+"""As many as surely fit the store's 64-bit integers."""
 
 
 def services(runtime: Runtime) -> Sequence[Service]:
@@ -57,8 +58,8 @@ class AuditV1(audit_grpc.AuditServiceServicer):
             transition=request.transition or None,
             correlation_id=request.correlation_id or None,
             session_id=request.session_id or None,
-            since=_instant(request, "since", request.since),
-            until=_instant(request, "until", request.until),
+            since=instant(request, "since"),
+            until=instant(request, "until"),
         )
         with refusing_store_errors():
             page = await self._store.audit.page(
@@ -157,10 +158,6 @@ def _missing(resource: str, resource_id: str) -> Iterator[None]:
         raise not_found(resource, resource_id) from error
 
 
-def _instant(request: audit.ListEventsRequest, name: str, value: Timestamp) -> datetime | None:
-    return value.ToDatetime(tzinfo=UTC) if request.HasField(name) else None
-
-
 def _page_token(sequence: int) -> str:
     return base64.urlsafe_b64encode(PAGE_PREFIX + str(sequence).encode()).decode()
 
@@ -170,8 +167,9 @@ def _after(page: paging_pb2.PageRequest) -> int:
         return 0
     try:
         token = base64.b64decode(page.page_token.encode(), altchars=b"-_", validate=True)
-        if token.startswith(PAGE_PREFIX):
-            return int(token.removeprefix(PAGE_PREFIX))
     except (binascii.Error, ValueError):
-        pass
+        token = b""
+    sequence = token.removeprefix(PAGE_PREFIX)
+    if token.startswith(PAGE_PREFIX) and sequence.isdigit() and len(sequence) <= MAX_DIGITS:
+        return int(sequence)
     raise Refusal(reasons.ERROR_REASON_PAGE_TOKEN_INVALID, "this list gave out no such page token")

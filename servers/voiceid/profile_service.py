@@ -19,6 +19,7 @@ from selene.voiceid.v1 import voiceid_pb2 as v1
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, require_role, require_subject, require_tenant
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
+from servers.runtime.instants import instant
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
 from servers.voiceid.engine import ENGINE_ID, Engine
 from servers.voiceid.kpi import Cohort, DecidedStream, Kpi, kpis
@@ -140,8 +141,8 @@ class ProfileV1(v1_grpc.ProfileServiceServicer):
 
     async def GetKpis(self, request: v1_service.GetKpisRequest, context: Any) -> v1_service.GetKpisResponse:
         _operator(request.tenant_id)
-        since = request.since.ToDatetime(tzinfo=UTC) if request.HasField("since") else datetime(1970, 1, 2, tzinfo=UTC)
-        until = request.until.ToDatetime(tzinfo=UTC) if request.HasField("until") else self._clock.now()
+        since = instant(request, "since") or datetime(1970, 1, 2, tzinfo=UTC)
+        until = instant(request, "until") or self._clock.now()
         wanted = _cohort_labels(request.cohort)
         with refusing_store_errors():
             streams = [
