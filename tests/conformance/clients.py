@@ -184,7 +184,7 @@ async def _converse(
                 if call.take is not None and len(replies) >= call.take:
                     return Outcome(replies)
     except grpc.aio.AioRpcError as error:
-        return _refused(replies, await ending.unmask(error))
+        return outcome_of(await ending.unmask(error), replies)
     finally:
         ongoing.cancel()
         if feeding is not None:
@@ -210,7 +210,8 @@ def _only(call: Call) -> Json:
     return message
 
 
-def _refused(replies: list[Json], error: grpc.aio.AioRpcError) -> Outcome:
+def outcome_of(error: grpc.aio.AioRpcError, replies: list[Json] | None = None) -> Outcome:
+    """A call that grpc.aio reports as failed, with what its trailers say."""
     raw = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
     status = status_pb2.Status.FromString(raw)
     details: list[Json] = []
@@ -220,7 +221,7 @@ def _refused(replies: list[Json], error: grpc.aio.AioRpcError) -> Outcome:
                 detail = kind()
                 packed.Unpack(detail)
                 details.append({"@type": kind.DESCRIPTOR.name} | json_format.MessageToDict(detail))
-    return _outcome(replies, error.code().name, error.details() or "", details)
+    return _outcome(replies or [], error.code().name, error.details() or "", details)
 
 
 def _outcome(replies: list[Json], code: str, message: str, details: list[Json]) -> Outcome:
