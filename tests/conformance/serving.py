@@ -26,11 +26,11 @@ SETTINGS = {
     "selene": """
         development.anonymous = false
         limits = { idle_s = 4, grace_s = 1 }
-        owners.voiceid = { max_audio_s = 12 }
+        owners.voiceid = { max_audio_s = 5 }
     """,
     # Development as it comes, where a call without a token is the developer's; no model, and hardly any patience.
     "bare": """
-        limits = { stream_s = 1.5, grace_s = 1 }
+        limits = { stream_s = 2.5, grace_s = 1 }
         owners.voiceid = { models = ["absent"] }
     """,
     # Two calls at once are all that it takes.
