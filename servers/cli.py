@@ -348,7 +348,7 @@ def _build_models(settings: Any) -> bool:
     from servers.voiceid.models.faults import ModelError
     from servers.voiceid.silero_graph import prepare_vad
 
-    cache = models_dir(settings)
+    cache = _guarded(lambda: models_dir(settings))
     with _progress() as progress:
         try:
             registry.build_all(cache, progress)

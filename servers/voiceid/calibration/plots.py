@@ -110,7 +110,7 @@ def draw_reliability(shown: Shown, path: Path) -> None:
     upper.legend(loc="upper left", fontsize=9)
     lower.legend(loc="upper center", fontsize=9, ncols=2)
     quality = shown.pack.quality
-    figure.suptitle(f"Reliability of the score · {_subject(shown)}", fontsize=13, fontweight="bold")
+    figure.suptitle(f"Reliability of the score · {_subject(shown)}", fontsize=11, fontweight="bold")
     _caption(
         figure,
         shown,

@@ -286,8 +286,8 @@ class EnrollmentServiceServicer(object):
     def CreateEnrollment(self, request, context):
         """Begin to enrol a person. Needs the reference to their consent.
 
-        Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH,
-        ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH,
+        SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -308,7 +308,7 @@ class EnrollmentServiceServicer(object):
         """Lock the profile from the clips so far. Refused until there are enough.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ENROLLMENT_INCOMPLETE, ENROLLMENT_CLOSED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-        PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+        PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,7 +317,7 @@ class EnrollmentServiceServicer(object):
     def GetEnrollment(self, request, context):
         """Read an enrolment.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -181,8 +181,8 @@ class EnrollmentServiceStub:
     CreateEnrollment: _grpc.UnaryUnaryMultiCallable[_service_pb2.CreateEnrollmentRequest, _service_pb2.CreateEnrollmentResponse]
     """Begin to enrol a person. Needs the reference to their consent.
 
-    Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH,
-    ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH,
+    SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     AddClip: _grpc.StreamUnaryMultiCallable[_service_pb2.AddClipRequest, _service_pb2.AddClipResponse]
     """Stream one clip: config, frames, half-close. The server grades it from the audio; the reply says whether it was accepted and what is missing.
@@ -195,12 +195,12 @@ class EnrollmentServiceStub:
     """Lock the profile from the clips so far. Refused until there are enough.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ENROLLMENT_INCOMPLETE, ENROLLMENT_CLOSED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-    PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+    PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE).
     """
     GetEnrollment: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetEnrollmentRequest, _service_pb2.GetEnrollmentResponse]
     """Read an enrolment.
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 @_typing.type_check_only
@@ -211,8 +211,8 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     CreateEnrollment: _aio.UnaryUnaryMultiCallable[_service_pb2.CreateEnrollmentRequest, _service_pb2.CreateEnrollmentResponse]  # type: ignore[assignment]
     """Begin to enrol a person. Needs the reference to their consent.
 
-    Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH,
-    ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH,
+    SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     AddClip: _aio.StreamUnaryMultiCallable[_service_pb2.AddClipRequest, _service_pb2.AddClipResponse]  # type: ignore[assignment]
     """Stream one clip: config, frames, half-close. The server grades it from the audio; the reply says whether it was accepted and what is missing.
@@ -225,12 +225,12 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """Lock the profile from the clips so far. Refused until there are enough.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ENROLLMENT_INCOMPLETE, ENROLLMENT_CLOSED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-    PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+    PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE).
     """
     GetEnrollment: _aio.UnaryUnaryMultiCallable[_service_pb2.GetEnrollmentRequest, _service_pb2.GetEnrollmentResponse]  # type: ignore[assignment]
     """Read an enrolment.
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -244,8 +244,8 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.CreateEnrollmentResponse, _abc.Awaitable[_service_pb2.CreateEnrollmentResponse]]:
         """Begin to enrol a person. Needs the reference to their consent.
 
-        Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH,
-        ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH,
+        SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -270,7 +270,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lock the profile from the clips so far. Refused until there are enough.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ENROLLMENT_INCOMPLETE, ENROLLMENT_CLOSED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-        PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+        PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -281,7 +281,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.GetEnrollmentResponse, _abc.Awaitable[_service_pb2.GetEnrollmentResponse]]:
         """Read an enrolment.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, DEVICE_MISMATCH, SUBJECT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
