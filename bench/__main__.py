@@ -1,8 +1,6 @@
 """``python -m bench``: every benchmark there is."""
 
-import typer
-
-from bench.voiceid.__main__ import main
+from bench.voiceid.__main__ import command
 
 if __name__ == "__main__":
-    typer.run(main)
+    command()

@@ -106,7 +106,7 @@ def _drawn(table: Table) -> Drawn:
 def number(cell: Cell) -> str:
     """A cell as it is printed: three digits that count, a dash for nothing."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return "–"
+        return "-"
     if isinstance(cell, str):
         return cell
     if isinstance(cell, int) or cell == 0.0 or abs(cell) >= 100:

@@ -144,7 +144,7 @@ class Callers:
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(self._plan.target, options=options) as channel:
             await channel.channel_ready()
-            identify = channel.stream_stream(METHOD)
+            identify: Any = channel.stream_stream(METHOD)
             if self._plan.paced:
                 await asyncio.sleep(self._chance.uniform(0, min(4.0, self._plan.warm_up_s)))
             while self._ends_at and (ready := self._take()) is not None:
@@ -175,10 +175,11 @@ class Callers:
                     self._outcome.late_ms.append((time.perf_counter() - due) * 1000)
             await call.write(frame)
             self._outcome.frames += self._measuring
-        closed_at = time.perf_counter()
+        # Counted when it was half-closed in time, however late the answer: else overload would hide its worst.
+        counted, closed_at = self._measuring, time.perf_counter()
         await call.done_writing()
         raw, at = await last
-        if self._measuring:
+        if counted:
             self._outcome.decided.append(_decided(ready, closed_at, (at - closed_at) * 1000, raw))
 
 
@@ -189,7 +190,9 @@ async def _last(call: Any) -> tuple[bytes, float]:
         raw, at = reply, time.perf_counter()
     code = await call.code()
     if code is not grpc.StatusCode.OK:
-        raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
+        raise grpc.aio.AioRpcError(
+            code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+        )
     return raw, at
 
 

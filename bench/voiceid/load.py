@@ -82,7 +82,7 @@ def copy_of(template: Path, name: str) -> Iterator[Server]:
     data_dir = template.with_name(name)
     shutil.copytree(template, data_dir)
     try:
-        with Server(data_dir) as server:
+        with Server.up(data_dir) as server:
             yield server
     finally:
         shutil.rmtree(data_dir)

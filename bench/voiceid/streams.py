@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.process import Server
 from bench.report import Cell, Report, Table, Target
 from bench.stats import Level, Spread, holds, knee
 from bench.voiceid.caller import Plan
 from bench.voiceid.load import Load, copy_of, drive, enrol, write_pool
 from bench.voiceid.material import gather
-from bench.process import Server
 
-LEVELS = ((1, 40.0), (5, 12.0), (10, 10.0), (20, 10.0), (30, 20.0), (40, 12.0), (50, 10.0), (60, 10.0))
+LEVELS = ((1, 45.0), (5, 8.0), (10, 8.0), (20, 10.0), (30, 20.0), (40, 10.0), (50, 10.0), (60, 10.0))
 """Streams, and for how many seconds they are measured: enough decisions for a p95 where a target is."""
 
 QUICK = ((1, 5.0), (4, 5.0))
@@ -38,7 +38,7 @@ def measure(audio: Path | None, say: Say, *, quick: bool) -> Report:
     loads: dict[int, Load] = {}
     with tempfile.TemporaryDirectory(prefix="selene-bench-") as folder:
         template, pool = Path(folder) / "template", Path(folder) / "pool.npz"
-        with Server(template) as server:
+        with Server.up(template) as server:
             say(f"enrolling {len(material.people)} people")
             enrolled = enrol(server.target, material.people)
         write_pool(pool, [*material.known, *material.strangers], enrolled)
@@ -81,8 +81,8 @@ def _holds(level: Level) -> bool:
 
 
 def _latencies(loads: dict[int, Load]) -> Table:
-    columns = ("streams", "decisions", "p50 ms", "p95 ms", "p99 ms", "max ms", "server p95", "late p99 ms")
-    columns += ("server cores", "client cores", "of audio s/s", "failed")
+    latencies = ("streams", "decisions", "p50 ms", "p95 ms", "p99 ms", "max ms", "server p95", "late p99 ms")
+    columns = (*latencies, "server cores", "client cores", "audio s/s", "failed")
     rows: list[list[Cell]] = []
     for streams, load in loads.items():
         client = Spread.of([one.latency_ms for one in load.decided])
@@ -108,15 +108,15 @@ def _decisions(loads: dict[int, Load]) -> Table:
 
 
 def _targets(loads: dict[int, Load]) -> list[Target]:
-    def spread(streams: int) -> Spread | None:
-        return Spread.of([one.latency_ms for one in loads[streams].decided]) if streams in loads else None
+    def spread(streams: int) -> Spread:
+        return Spread.of([one.latency_ms for one in loads[streams].decided] if streams in loads else [])
 
     many, single = spread(TARGET_STREAMS), spread(1)
     levels = [_level(streams, load) for streams, load in loads.items()]
     carried = knee(levels, p95_limit_ms=P95_MS, late_limit_ms=LATE_MS)
     return [
-        Target(f"p95 with {TARGET_STREAMS} streams", P95_MS, many and many.p95, "ms"),
-        Target(f"p99 with {TARGET_STREAMS} streams", P99_MS, many and many.p99, "ms"),
-        Target("p95 of a single stream", SINGLE_P95_MS, single and single.p95, "ms"),
-        Target("knee: streams carried", TARGET_STREAMS, carried if many else None, "streams", at_least=True),
+        Target(f"p95 with {TARGET_STREAMS} streams", P95_MS, many.p95, "ms"),
+        Target(f"p99 with {TARGET_STREAMS} streams", P99_MS, many.p99, "ms"),
+        Target("p95 of a single stream", SINGLE_P95_MS, single.p95, "ms"),
+        Target("knee: streams carried", TARGET_STREAMS, carried if many.count else None, "streams", at_least=True),
     ]
