@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import av
 import numpy as np
@@ -419,21 +419,24 @@ CONDITIONS: Final[dict[str, Damage]] = {
 
 def recoded(sound: Recording) -> Recording:
     """Through Opus at 24 kbit/s and back."""
-    encoder = av.CodecContext.create("libopus", "w")
-    decoder = av.CodecContext.create("libopus", "r")
-    assert isinstance(encoder, av.AudioCodecContext) and isinstance(decoder, av.AudioCodecContext)
-    for codec in (encoder, decoder):
-        codec.sample_rate, codec.layout, codec.format = OPUS_RATE_HZ, "mono", "flt"
+    encoder, decoder = _opus("w"), _opus("r")
     encoder.bit_rate = OPUS_BPS
-    fine = resample_poly(sound.samples, OPUS_RATE_HZ // sound.rate_hz, 1).astype(np.float32)
-    fine = np.pad(fine, (0, -len(fine) % OPUS_FRAME))
+    fine = resample_poly(_pcm(sound), OPUS_RATE_HZ // sound.rate_hz, 1)
+    fine = np.clip(np.pad(fine, (0, -len(fine) % OPUS_FRAME)), -32767, 32767).astype(np.int16)
     decoded = []
     for start in range(0, len(fine), OPUS_FRAME):
-        frame = av.AudioFrame.from_ndarray(fine[None, start : start + OPUS_FRAME], "flt", "mono")
+        frame = av.AudioFrame.from_ndarray(fine[None, start : start + OPUS_FRAME], "s16", "mono")
         frame.sample_rate = OPUS_RATE_HZ
-        decoded += [one.to_ndarray() for packet in encoder.encode(frame) for one in decoder.decode(packet)]
-    whole = np.concatenate(decoded, axis=1)[0]
+        decoded += [one.to_ndarray()[0] for packet in encoder.encode(frame) for one in decoder.decode(packet)]
+    whole = np.concatenate(decoded) / 32767
     return _fitting(resample_poly(whole, 1, OPUS_RATE_HZ // sound.rate_hz), sound.rate_hz)
+
+
+def _opus(mode: Literal["r", "w"]) -> av.AudioCodecContext:
+    codec = av.CodecContext.create("libopus", mode)
+    assert isinstance(codec, av.AudioCodecContext)
+    codec.sample_rate, codec.layout, codec.format = OPUS_RATE_HZ, "mono", "s16"
+    return codec
 
 
 def mixed(voice: Samples, other: Samples, level_db: float) -> Samples:
@@ -548,9 +551,10 @@ def _deploy(report: Report, ears: Ears, speech: Speech, pack: ThresholdPack, scr
     people = [Person(name, tuple(_pcm(_whole(clip)) for clip in clips[:ENROL_CLIPS])) for name, clips in known.items()]
     asks = [clip for clips in known.values() for clip in clips[ENROL_CLIPS:]]
     genuine = [Utterance(clip.speaker, _pcm(sound)) for clip in asks if (sound := ears.sound(clip, cut))]
-    sounds = _on_all_cores(lambda clip: ears.sound(clip, cut), speech.strangers)
+    everything = Cut(0.0, None)
+    sounds = _on_all_cores(lambda clip: ears.sound(clip, cut) or ears.sound(clip, everything), speech.strangers)
     strangers = [Utterance("", _pcm(sound)) for sound in sounds if sound]
-    left_out = len(speech.strangers) - len(strangers)
+    short = len(speech.strangers) - len(_enough(ears, speech.strangers, cut))
     with Server.up(scratch / "server") as server:
         say(f"enrolling {len(people)} people")
         enrolled = enrol(server.target, people)
@@ -563,8 +567,9 @@ def _deploy(report: Report, ears: Ears, speech: Speech, pack: ThresholdPack, scr
     report.notes += [
         f"Server: `selene up`; {len(enrolled)} of {len(people)} speakers enrolled from three whole recordings each, "
         f"asked with the first {ASK_S:g} s of net speech of each of their others, strangers with {ASK_S:g} s "
-        f"({left_out} of them have said less). Recordings with less neither enrol nor ask. The shipped pack is "
-        "PROVISIONAL: it turns CONFIRMED into PROBABLE; `uncapped` is what the score alone would have been.",
+        f"({short} of them with all they have said, which is less). Shorter recordings neither enrol nor ask. The "
+        "shipped pack is PROVISIONAL: it turns CONFIRMED into PROBABLE; `uncapped` is what the score alone would have "
+        "been; `one model` counts decisions that the first model made alone, as the pack lets it when it is sure.",
         f"Replays: {REPLAY_S:g} s out of the recordings that were enrolled from. Two voices: genuine utterances with "
         f"someone else's over them. Flagged: SPOOF_RISK; more than {gate:.0%} of the voiced time overlapped.",
     ]
@@ -646,7 +651,8 @@ def confirmed_uncapped(one: Decided) -> bool:
 
 
 def _decisions(asked: Mapping[str, _Asked]) -> Table:
-    columns = ("asked with", "right one", "wrong one", "CONFIRMED", "uncapped", "PROBABLE", "UNKNOWN for", "failed")
+    columns = ["asked with", "right one", "wrong one", "CONFIRMED", "uncapped", "PROBABLE", "one model"]
+    columns += ["UNKNOWN for", "failed"]
     cells: list[list[Cell]] = []
     for got in asked.values():
         reasons = Counter(one.reason for one in got.decided if one.tier == "UNKNOWN")
@@ -658,6 +664,7 @@ def _decisions(asked: Mapping[str, _Asked]) -> Table:
                 got.count(lambda one: one.tier == "CONFIRMED"),
                 got.count(confirmed_uncapped),
                 got.count(lambda one: one.tier == "PROBABLE"),
+                got.count(lambda one: one.stage2_skipped),
                 ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or None,
                 got.failures,
             ]
