@@ -269,6 +269,7 @@ class PostgresReader:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._closed = False
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """Every row. StoreUnavailable."""
@@ -276,24 +277,31 @@ class PostgresReader:
             return await uncancelled(self._rows(statement))
 
     async def _rows(self, statement: Executable) -> Sequence[Row[Any]]:
-        async with self._engine.connect() as connection:
+        async with self._connect() as connection:
             return (await connection.execute(statement)).all()
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows of one snapshot, a few at a time. StoreUnavailable."""
-        async with translated(), self._engine.connect() as connection:
+        async with translated(), self._connect() as connection:
             async for row in PostgresSession(connection).stream(statement):
                 yield row
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reads]:
         """Reads that all see the same committed state. StoreUnavailable."""
-        async with translated(), self._engine.connect() as connection:
+        async with translated(), self._connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             yield Snapshot(PostgresSession(connection))
 
+    def _connect(self) -> AsyncConnection:
+        """A disposed engine would just open new connections, so that nothing used after `close` fails."""
+        if self._closed:
+            raise StoreUnavailable(Unavailability.UNAVAILABLE, "the store is closed")
+        return self._engine.connect()
+
     async def close(self) -> None:
-        """The writer closes the engine that both use."""
+        """No more reads; the writer closes the engine that both use."""
+        self._closed = True
 
 
 class PostgresSession:
