@@ -8,6 +8,8 @@ job that is not urgent may wait a bounded time for company, never past its deadl
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -19,6 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+
+LESS_URGENT = 5
+"""Steps of niceness: a third of the weight of a thread beside it, so that models neither stall it nor starve."""
 
 
 class ModelFailed(Exception):
@@ -118,6 +123,7 @@ class Batcher:
             thread.join()
 
     def _work(self) -> None:
+        _give_way()
         while True:
             with self._wake:
                 batch = self._take()
@@ -163,6 +169,16 @@ class Batcher:
             return None
         first = min(min(job.queued_at + job.lane.max_wait_s, job.deadline) for job in self._patient)
         return max(0.0, first - self.monotonic())
+
+
+def _give_way() -> None:
+    """Where threads have a priority of their own, this one's is below the rest of the process.
+
+    On a busy machine models take every core for tens of milliseconds; what receives frames and stores decisions needs
+    a core often and briefly, and would wait that long for each of its many steps.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + LESS_URGENT)
 
 
 def _run(batch: list[_Job], now: float) -> None:

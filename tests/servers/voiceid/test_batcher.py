@@ -1,6 +1,8 @@
 """Micro-batching: who waits for whom, and what a model's misbehaviour turns into."""
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from servers.voiceid.batcher import Batcher, Lane, ModelFailed, ModelSlow
+from servers.voiceid.batcher import LESS_URGENT, Batcher, Lane, ModelFailed, ModelSlow
 
 WINDOW = np.ones((4, 2), np.float32)
 
@@ -131,6 +133,17 @@ async def test_a_cancelled_stream_gives_its_windows_up(batcher: Batcher) -> None
     busy.result(5)
     batcher.submit(lane, window(2), deadline=soon()).result(5)
     assert model.batches == [[0], [2]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own here")
+def test_models_give_way_to_the_rest_of_the_process(batcher: Batcher) -> None:
+    def own_niceness(windows: np.ndarray) -> np.ndarray:
+        return np.full((len(windows), 1), os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), np.float32)
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    row = batcher.submit(Lane("niceness", own_niceness, 1, 0.0), window(1.0), deadline=soon()).result()
+    assert row[0] == min(19, before + LESS_URGENT)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_closing_fails_what_still_waits() -> None:
