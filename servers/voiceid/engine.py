@@ -295,7 +295,8 @@ class Engine:
 
     async def _basis(self, ask: Ask) -> _Basis:
         """The models work on the last windows meanwhile. StoreError."""
-        return _Basis(await self.packs.thresholds(ask.config.tenant_id, ask.subject), await self._roster(ask))
+        thresholds = self.packs.thresholds(ask.config.tenant_id, ask.subject)
+        return _Basis(*await asyncio.gather(thresholds, self._roster(ask)))
 
     async def _roster(self, ask: Ask) -> Roster:
         config = ask.config
