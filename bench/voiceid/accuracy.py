@@ -147,7 +147,7 @@ def measure(audio: Path | None, say: Say, *, quick: bool) -> Report:
         damaged = trial.conditions(dict(list(CONDITIONS.items())[:1]) if quick else CONDITIONS, say)
         report.notes += _notes(speech, pack, trial)
         report.tables += [_errors(rows, "All pairs, clean"), _costs(rows), _errors(damaged, "All pairs, 3 s, degraded")]
-        report.targets += _targets(rows)
+        report.targets += _targets(rows if speech.folder else [])
         report.data |= {"rows": [asdict(one) for one in (*rows, *damaged)], "unusable": trial.unusable}
         _deploy(report, ears, speech, pack, scratch, say)
     return report

@@ -103,6 +103,12 @@ class Voices:
             within * np.sqrt(1 / freedom),
         )
 
+    @classmethod
+    def anywhere(cls) -> Voices:
+        """Where no speech says how people differ: directions without preference, utterances a little off."""
+        axes = np.eye(DIMENSIONS[0]) / np.sqrt(DIMENSIONS[0])
+        return cls(np.zeros(DIMENSIONS[0]), axes, axes / 2)
+
     def speakers(self, count: int, random: np.random.Generator) -> Floats:
         """Unit vectors ``[count, D]`` of people who never were."""
         return _unit(self.mean + random.standard_normal((count, len(self.between))) @ self.between)
@@ -213,7 +219,11 @@ def _voices(audio: Path | None, count: int) -> tuple[str, Voices]:
     finally:
         batcher.close()
     spoken = [np.array(one, np.float64) for one in said]
-    return f"{material.statement}; {sum(map(len, said))} utterances of {len(said)} speakers used", Voices.of(spoken)
+    try:
+        voices = Voices.of(spoken)
+    except ValueError:
+        return f"no: too few speakers in {material.statement}; random directions instead", Voices.anywhere()
+    return f"{material.statement}; {sum(map(len, said))} utterances of {len(said)} speakers used", voices
 
 
 def _embedded(extractor: PipelineExtractor, pcm: npt.NDArray[np.int16]) -> Floats:

@@ -134,3 +134,16 @@ def test_a_provisional_pack_does_not_hide_who_would_have_been_confirmed():
     assert accuracy.confirmed_uncapped(_decided("PROBABLE", "PACK_PROVISIONAL"))
     assert accuracy.confirmed_uncapped(_decided("CONFIRMED", "MATCH_HIGH"))
     assert not accuracy.confirmed_uncapped(_decided("PROBABLE", "MATCH_MID"))
+
+
+def test_an_error_rate_that_was_not_measured_meets_no_target():
+    assert {target.met for target in accuracy._targets([])} == {None}
+
+
+def test_without_speech_galleries_are_unit_vectors_all_the_same():
+    random = np.random.default_rng(0)
+    voices = gallery.Voices.anywhere()
+    people = voices.speakers(50, random)
+    utterances = voices.utterances(people, random)
+    assert people.shape == (50, gallery.DIMENSIONS[0])
+    assert np.argmax(people @ utterances.T, axis=0).tolist() == list(range(50))
