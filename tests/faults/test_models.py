@@ -228,7 +228,7 @@ async def test_a_model_that_hangs_costs_the_budget_and_no_more(home: Path, mira:
         put_back = swap_lane(house, 0, hang)
         decision = (await ask(house, mira.ask, session_id="hanging")).v2
         assert decision.reason_code == v1.VOICE_ID_REASON_MODEL_SLOW
-        assert decision.telemetry.decision_latency.ToTimedelta().total_seconds() < 0.6
+        assert decision.telemetry.decision_latency.ToTimedelta().total_seconds() < 3.0
         put_back()
         release.set()
         await house.idle()

@@ -41,7 +41,7 @@ async def test_a_locked_store_decides_unknown_in_bounded_time_and_recovers(home:
         with locked(home):
             began = time.monotonic()
             decision = (await ask(house, mira.ask, session_id="locked")).v2
-            assert time.monotonic() - began < 3.0
+            assert time.monotonic() - began < 5.0
             with pytest.raises(SeleneError) as caught:
                 await house.client().revoke_profile("mira")
         assert (decision.identity_tier, decision.reason_code) == (
