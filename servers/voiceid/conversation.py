@@ -104,11 +104,12 @@ class Conversation:
         self._metrics.streams(1)
         try:
             yield self._started(live, stage)
-            if live.verdict is None:
+            if live.hearing.finished or live.verdict is not None:
+                await _drain(call, frame_of)
+                live.half_closed_at = self._clock.monotonic()
+            else:
                 async for event in self._heard(live, call, frame_of):
                     yield event
-            else:
-                await _drain(call, frame_of)
             yield await self._decided(live)
             dropped = False
         except Refusal:
@@ -180,7 +181,7 @@ class Conversation:
 
 
 async def _drain(call: Caller, frame_of: FrameOf) -> None:
-    """A decided stream was resumed: what is sent again was heard before."""
+    """A stream that was half-closed is resumed: its utterance is over, whatever is sent."""
     while (message := await call.read()) is not EOF:
         frame_of(message, call.received - 1)
     await call.confirm_half_close()

@@ -73,7 +73,7 @@ class Hearing:
         self.listening = listening
         self.failure: v1.VoiceIdReason | None = None if listening else v1.VOICE_ID_REASON_MODEL_UNAVAILABLE
         self.interim_basis: _Basis | None = None
-        self._finished = False
+        self.finished = False
 
     def push(self, audio: bytes, offset_s: float | None, *, deadline: float) -> Heard:
         """Take one frame. A model that fails is remembered, not raised; AudioError passes through."""
@@ -91,9 +91,9 @@ class Hearing:
 
     def finish(self, *, deadline: float) -> Heard:
         """The stream was half-closed; once more changes nothing. AudioError passes through."""
-        if self.listening is None or self.failure is not None or self._finished:
+        if self.listening is None or self.failure is not None or self.finished:
             return Heard()
-        self._finished = True
+        self.finished = True
         try:
             return self.listening.finish(deadline=deadline)
         except ModelFailed as error:
