@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,17 @@ from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.runtime.auth import ROLE_SERVICE
 from tests.support.identity import Issuer
-from tests.support.servers import DEVICE, TENANT, House, Line, SteppedClock, copy_home, serving, stream_config
+from tests.support.servers import (
+    DEVICE,
+    TENANT,
+    House,
+    Line,
+    SteppedClock,
+    copy_home,
+    serving,
+    stream_config,
+    swap_lane,
+)
 from tests.support.speech import Person
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -68,6 +79,15 @@ async def resumed(house: House, config: v1.StreamConfig, token: str = "") -> tup
     assert started.stream_id == config.resume_stream_id
     line.sent = started.next_sequence
     return line, started.next_sequence
+
+
+async def ended(line: Line, seconds: float) -> bool:
+    """Whether the server said that speech ended with the audio, which it can say only after the half-close."""
+    while (event := await line.event()) is not None:
+        is_end = event.WhichOneof("event") == "speech" and event.speech.kind == v1.SpeechEvent.KIND_SPEECH_END
+        if is_end and event.speech.offset.ToTimedelta().total_seconds() > seconds - 0.2:
+            return True
+    return False
 
 
 async def decisions(house: House, stream_id: str) -> list[str]:
@@ -152,6 +172,38 @@ async def test_a_stream_cut_while_it_was_half_closed_decides_on_resume(house: Ho
     decision = (await again.finish()).v2
     assert decision.candidate_set[0].user_id == "mira"
     assert len(await decisions(house, config.resume_stream_id)) == 1
+
+
+async def test_what_comes_after_the_half_close_is_no_part_of_the_utterance(
+    house: House, mira: Person, otto: Person
+) -> None:
+    """Half-closed and cut while its models still work: the resume only fetches the decision on what was said."""
+    release = threading.Event()
+    real = house.models.speakers[0].lane.run
+
+    def held(windows: Any) -> Any:
+        release.wait(5.0)
+        return real(windows)
+
+    put_back = swap_lane(house, 0, held)
+    line = house.line()
+    config = stream_config()
+    await line.config(config)
+    config.resume_stream_id = (await line.started()).stream_id
+    await line.frames(mira.ask.frames())
+    await line.half_close()
+    assert await ended(line, mira.ask.seconds)
+    line.cancel()
+    put_back()
+    release.set()
+    await house.idle()
+    again, following = await resumed(house, config)
+    assert following == len(list(mira.ask.frames()))
+    await again.frames(otto.ask.frames())
+    decision = (await again.finish()).v2
+    assert decision.candidate_set[0].user_id == "mira"
+    assert decision.telemetry.audio.ToTimedelta().total_seconds() == pytest.approx(mira.ask.seconds, abs=0.01)
+    assert decision.telemetry.decision_latency.ToTimedelta().total_seconds() < 1.0
 
 
 @pytest.mark.parametrize("change", ["session_id", "device_id", "device_owner_user_id", "locale", "step_up_pending"])
