@@ -48,7 +48,7 @@ class Lane:
     max_wait_s: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     lane: Lane
     window: Floats

@@ -35,12 +35,11 @@ VAD_POLICY = VadPolicy(begin_probability=0.5, end_probability=0.35, min_speech=1
 
 # Recurrent layers gain from company (half the time a window at 4), convolutions are bound by arithmetic already.
 MAX_BATCH = {registry.GE2E_ID: 4}
-MAX_WAIT_S = 0.015
+# A window of a stream that still speaks is in no hurry; at half-close it no longer waits (`Listening.hurry`).
+MAX_WAIT_S = 0.1
 
-# The segmentation model hears 5 s at a time while audio arrives; at the end what is left, with what was before it where
-# that alone is too short to tell voices apart.
-SEGMENT_SAMPLES = 80_000
-GOOD_SEGMENT_SAMPLES = 48_000
+# The segmentation model hears 3 s at a time while audio arrives, at the end what is left: less waits for the decision.
+SEGMENT_SAMPLES = 48_000
 LEAST_SEGMENT_SAMPLES = 8_000
 
 
@@ -186,8 +185,7 @@ class Listening:
         self._submit(heard.windows, deadline=deadline, urgent=True)
         total = self.utterance.processed_samples
         if total - self._segmented_to >= LEAST_SEGMENT_SAMPLES:
-            start = max(0, min(self._segmented_to, total - GOOD_SEGMENT_SAMPLES))
-            self._segment(start, total, deadline=deadline, urgent=True)
+            self._segment(self._segmented_to, total, deadline=deadline, urgent=True)
         self._counter(deadline=deadline)
         return heard
 
@@ -209,17 +207,18 @@ class Listening:
     def first_so_far(self, *, deadline: float) -> Floats | None:
         """Unit vector of the first model; before its first window, of a glimpse of the speech. None when there is none.
 
-        A glimpse is asked for here and answered the next time. Raises ModelFailed or ModelSlow as `so_far` does.
+        There is one glimpse, asked for here and answered the next time. Raises ModelFailed or ModelSlow as `so_far`.
         """
         heard = self.so_far().of(0)
         if heard is not None:
             return heard
-        seen = self._glimpse.result() if self._glimpse is not None and self._glimpse.done() else None
-        window = self.utterance.glimpse() if self._glimpse is None or seen is not None else None
-        if window is not None:
-            lane = self._models.speakers[0].lane
-            self._glimpse = self._batcher.submit(lane, window.features, deadline=deadline)
-        return None if seen is None else unit(seen)
+        if self._glimpse is None:
+            window = self.utterance.glimpse()
+            if window is not None:
+                lane = self._models.speakers[0].lane
+                self._glimpse = self._batcher.submit(lane, window.features, deadline=deadline)
+            return None
+        return unit(self._glimpse.result()) if self._glimpse.done() else None
 
     async def ended(self, model: int, *, deadline: float) -> Voiceprint:
         """After `finish`: the voiceprint once every window of one model is in it. Raises ModelFailed, ModelSlow."""
