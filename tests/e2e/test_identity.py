@@ -136,7 +136,7 @@ async def test_confidence_is_told_while_the_person_speaks(house: House, mira: Pe
     await line.config(stream_config())
     started = await line.started()
     assert started.next_sequence == 0
-    await line.frames(mira.ask.frames())
+    await line.speak(mira.ask)
     await line.half_close()
     events = await line.rest()
     kinds = [event.WhichOneof("event") for event in events]

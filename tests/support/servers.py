@@ -21,7 +21,7 @@ from selene.voiceid.v1 import voiceid_pb2 as v1
 from selene.voiceid.v2 import service_pb2 as v2_service
 from selene.voiceid.v2 import service_pb2_grpc as v2_grpc
 
-from clients.audio import Recording
+from clients.audio import Recording, paced
 from clients.audit import Audit
 from clients.channel import Connection, Tls, connect
 from clients.duplex import Duplex
@@ -176,6 +176,11 @@ class Line:
         for piece in audio:
             if not await self.frame(piece):
                 return
+
+    async def speak(self, recording: Recording) -> None:
+        """Send a recording at the pace of speech, as a microphone does."""
+        async for piece in paced(recording.frames()):
+            await self.frame(piece)
 
     async def half_close(self) -> None:
         await self._duplex.half_close()
