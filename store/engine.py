@@ -9,12 +9,13 @@ SQLite runs in threads of our own, one statement a hop: an async driver hops fou
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -57,6 +58,12 @@ class Writer(Protocol):
 
     def begin(self) -> AbstractAsyncContextManager[Session]:
         """A transaction. StoreUnavailable, also from the block's end where it could not be made durable."""
+
+    async def perform(self, work: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """A transaction that is all of `work`, durable when this returns. StoreUnavailable, and what `work` raises.
+
+        `work` awaits nothing but its session: on SQLite it runs in the writer's thread, one hop for all it does.
+        """
 
     async def exclusively(self, work: Callable[[Connection], None]) -> None:
         """Run synchronous work, such as a migration, in one transaction that no other process runs beside."""
@@ -338,6 +345,11 @@ class PostgresWriter:
             yield PostgresSession(connection)
             await uncancelled(connection.commit())
 
+    async def perform(self, work: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """A transaction that is all of `work`. StoreUnavailable."""
+        async with self.begin() as session:
+            return await work(session)
+
     async def exclusively(self, work: Callable[[Connection], None]) -> None:
         """Run synchronous work under an advisory lock. StoreUnavailable."""
         async with translated(), self._engine.connect() as connection:
@@ -415,6 +427,33 @@ class SqliteSession:
         return _stream(self._thread, self._connection, statement)
 
 
+class InThread:
+    """A transaction's turn on the writing connection, for work that runs in the writer's thread itself."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Parameters = None) -> Written:
+        """Run a statement to its end."""
+        return _written(self._connection.execute(statement, parameters))
+
+    async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+        """Rows."""
+        with self._connection.execute(statement) as result:
+            for row in result:
+                yield row
+
+
+def _to_end(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits. RuntimeError for one that does."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return cast(T, end.value)
+    work.close()
+    raise RuntimeError("a transaction's work awaited something that is not the store's")
+
+
 async def _in(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
     """Run `work` in a thread; a cancelled caller waits for it to end. StoreUnavailable after `close`."""
     try:
@@ -470,6 +509,49 @@ class SqliteWriter:
                 self._queue_flush()
                 self._turn.release()
             await asyncio.shield(batch)
+
+    async def perform(self, work: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """A transaction that is all of `work`, in the writer's thread. StoreUnavailable."""
+        async with translated():
+            await self._take_turn()
+            try:
+                batch, result, error = await uncancelled(self._perform(work))
+            finally:
+                self._queue_flush()
+                self._turn.release()
+            if error is not None:
+                raise error
+            await asyncio.shield(batch)
+            return cast(T, result)
+
+    async def _perform(
+        self, work: Callable[[Session], Coroutine[Any, Any, T]]
+    ) -> tuple[asyncio.Future[None], T | None, BaseException | None]:
+        starting = ("SAVEPOINT one",) if self._batch is not None else ("BEGIN IMMEDIATE", "SAVEPOINT one")
+        context = contextvars.copy_context()
+
+        def run(connection: Connection) -> tuple[T | None, BaseException | None]:
+            for statement in starting:
+                connection.exec_driver_sql(statement)
+            result, failed = None, None
+            try:
+                result = context.run(_to_end, work(InThread(connection)))
+            except BaseException as error:  # handed to the caller, once what was done is undone
+                failed = error
+                connection.exec_driver_sql("ROLLBACK TO one")
+            connection.exec_driver_sql("RELEASE one")
+            return result, failed
+
+        try:
+            if self._connection is None:
+                self._connection = await _in(self._thread, self._engine.connect)
+            result, failed = await _in(self._thread, run, self._connection)
+        except BaseException as error:
+            await self._fail(error)
+            raise
+        if self._batch is None:
+            self._batch = asyncio.get_running_loop().create_future()
+        return self._batch, result, failed
 
     async def exclusively(self, work: Callable[[Connection], None]) -> None:
         """Run synchronous work under the write lock. StoreUnavailable."""

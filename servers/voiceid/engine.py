@@ -37,7 +37,7 @@ from servers.voiceid.roster import EMPTY, Roster, Rosters
 from servers.voiceid.scorer import Listening, Models
 from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.telemetry import DecisionMetrics
-from store import Store, StoreError
+from store import Store, StoreError, Transaction
 from store.voiceid import DecidedStream
 
 ENGINE_ID = "PH1.VOICE.ID"
@@ -378,53 +378,60 @@ class Engine:
 
     async def _keep(self, hearing: Hearing, situation: Situation) -> v2_service.FinalDecision:
         """Decide, spend what the decision spends, and store it with its audit row, all in one transaction."""
+
+        async def keep(tx: Transaction) -> v2_service.FinalDecision:
+            return await self._kept(tx, hearing, situation)
+
+        return await self._store.perform(keep)
+
+    async def _kept(self, tx: Transaction, hearing: Hearing, situation: Situation) -> v2_service.FinalDecision:
+        """Awaits nothing but the transaction."""
         ask, config, now = hearing.ask, hearing.ask.config, self._clock.now()
-        async with self._store.transaction() as tx:
-            spent = await tx.voiceid.prompts.retries(config.tenant_id, config.session_id)
-            earlier = {row.state: spent.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
-            decision = decide(replace(situation, earlier_conflicts=earlier))
-            keys = _prompt_keys(ask, decision)
-            may_prompt = ask_once.eligible(decision.tier, step_up_pending=config.step_up_pending)
-            if may_prompt:
-                policy = ask_once.AskOncePolicy()
-                may_prompt = await tx.voiceid.prompts.claim(
-                    config.tenant_id,
-                    *keys,
-                    max_per_session=policy.max_prompts_per_session,
-                    cooldown=policy.cooldown,
-                    now=now,
-                )
-            if decision.conflict_state:
-                name = v1.ConflictState.Name(decision.conflict_state)
-                await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, name)
-            final = _final(decision, may_prompt=may_prompt)
-            kept = await tx.voiceid.streams.decide(_row(ask, decision, final, keys[1], now))
-            if not kept.first:
-                # Another server decided this stream first: nothing that this one spent may stay spent.
-                raise _AlreadyDecided(kept.decision)
-            if decision.named_user_id and hearing.listening is not None:
-                await tx.voiceid.fingerprints.add(
-                    config.tenant_id,
-                    decision.named_user_id,
-                    hearing.listening.fingerprint().to_bytes(),
-                    keep=self.settings.kept_fingerprints,
-                )
-            hashes = {"decision": sha256(final.SerializeToString(deterministic=True)).digest()}
-            if decision.named_user_id:
-                hashes["candidate"] = await tx.vault.commitment(config.tenant_id, decision.named_user_id, b"user")
-            tx.audit(
-                tenant_id=config.tenant_id,
-                owner=ENGINE_ID,
-                actor=await actor(tx, ask.caller),
-                transition="voiceid.decided",
-                reason_code=v1.VoiceIdReason.Name(decision.reason).removeprefix("VOICE_ID_REASON_"),
-                scope=Scope(scope_type=SCOPE_TYPE_DEVICE, scope_id=config.device_id),
-                turn=config.turn,
-                session_id=config.session_id,
-                device_id=config.device_id,
-                hashes=hashes,
-                facts=_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
+        spent = await tx.voiceid.prompts.retries(config.tenant_id, config.session_id)
+        earlier = {row.state: spent.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
+        decision = decide(replace(situation, earlier_conflicts=earlier))
+        keys = _prompt_keys(ask, decision)
+        may_prompt = ask_once.eligible(decision.tier, step_up_pending=config.step_up_pending)
+        if may_prompt:
+            policy = ask_once.AskOncePolicy()
+            may_prompt = await tx.voiceid.prompts.claim(
+                config.tenant_id,
+                *keys,
+                max_per_session=policy.max_prompts_per_session,
+                cooldown=policy.cooldown,
+                now=now,
             )
+        if decision.conflict_state:
+            name = v1.ConflictState.Name(decision.conflict_state)
+            await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, name)
+        final = _final(decision, may_prompt=may_prompt)
+        kept = await tx.voiceid.streams.decide(_row(ask, decision, final, keys[1], now))
+        if not kept.first:
+            # Another server decided this stream first: nothing that this one spent may stay spent.
+            raise _AlreadyDecided(kept.decision)
+        if decision.named_user_id and hearing.listening is not None:
+            await tx.voiceid.fingerprints.add(
+                config.tenant_id,
+                decision.named_user_id,
+                hearing.listening.fingerprint().to_bytes(),
+                keep=self.settings.kept_fingerprints,
+            )
+        hashes = {"decision": sha256(final.SerializeToString(deterministic=True)).digest()}
+        if decision.named_user_id:
+            hashes["candidate"] = await tx.vault.commitment(config.tenant_id, decision.named_user_id, b"user")
+        tx.audit(
+            tenant_id=config.tenant_id,
+            owner=ENGINE_ID,
+            actor=await actor(tx, ask.caller),
+            transition="voiceid.decided",
+            reason_code=v1.VoiceIdReason.Name(decision.reason).removeprefix("VOICE_ID_REASON_"),
+            scope=Scope(scope_type=SCOPE_TYPE_DEVICE, scope_id=config.device_id),
+            turn=config.turn,
+            session_id=config.session_id,
+            device_id=config.device_id,
+            hashes=hashes,
+            facts=_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
+        )
         return final
 
 
