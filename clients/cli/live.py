@@ -1,5 +1,6 @@
 """The live view of decision streams: a row each, confidence rising, then the decision; plain lines off a terminal."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -15,6 +16,10 @@ from clients.errors import SeleneError
 from clients.stream import Event, Outcome
 
 _STYLES = {"CONFIRMED": "bold green", "OK": "bold green", "PROBABLE": "yellow", "UNKNOWN": "bold magenta"}
+_PROGRESS = ("stream", "confidence", "", "voiced")
+_FIGURES = frozenset(("", "voiced", "margin"))
+_ROOM = 1000
+"""Columns, more than any table asks for: what it would take if it could."""
 
 
 @dataclass(slots=True)
@@ -90,23 +95,28 @@ class LiveView:
             self._console.print(plain(lane), soft_wrap=True)
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("stream", "confidence", "", "voiced", "decision", "margin", "reason", "next", "after speech"):
-            table.add_column(heading, no_wrap=True, justify="right" if heading in ("", "voiced", "margin") else "left")
-        for lane in self._lanes:
-            table.add_row(*row(lane))
-        return table
+        everything = (*_PROGRESS, "decision", "margin", "reason", "next", "after speech")
+        unbounded = self._console.options.update(width=_ROOM)
+        for bar in (20, 8):
+            wide = _table(everything, [row(lane, bar=bar) for lane in self._lanes])
+            if self._console.measure(wide, options=unbounded).maximum <= self._console.width:
+                return wide
+        return _table((*_PROGRESS, "decision"), map(narrow_row, self._lanes))
 
 
-def row(lane: Lane) -> list[RenderableType]:
+def _table(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        # Only the last may wrap: a figure that is cut off says something else.
+        table.add_column(heading, no_wrap=heading != headings[-1], justify="right" if heading in _FIGURES else "left")
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
+def row(lane: Lane, *, bar: int) -> list[RenderableType]:
     """The cells of a lane in the table."""
-    name = f"{lane.name} ({lane.expected})" if lane.expected else lane.name
-    cells: list[RenderableType] = [
-        Text(name),
-        ProgressBar(total=10_000, completed=lane.score_bp, width=20),
-        Text(percent(lane.score_bp)),
-        Text(f"{lane.voiced.total_seconds():.1f} s"),
-    ]
+    cells = _progress(lane, bar=bar)
     if lane.error is not None:
         return [*cells, Text(lane.error.reason or lane.error.code.name, style="red"), "", "", "", ""]
     if lane.outcome is None:
@@ -115,12 +125,42 @@ def row(lane: Lane) -> list[RenderableType]:
     decision = outcome.decision
     return [
         *cells,
-        Text(f"{outcome.tier} {outcome.user_id}".rstrip(), style=_STYLES.get(outcome.tier, "")),
+        _decision(outcome),
         Text(percent(decision.margin_to_next_bp)),
         Text(decision.reason_code.name or "?"),
         Text(next_action(outcome)),
         Text(latency(outcome)),
     ]
+
+
+def narrow_row(lane: Lane) -> list[RenderableType]:
+    """The same where there is little room: what is said of the decision stands below it."""
+    if lane.outcome is None:
+        return row(lane, bar=8)[: len(_PROGRESS) + 1]
+    decision = lane.outcome.decision
+    about = (
+        decision.reason_code.name or "?",
+        f"margin {percent(decision.margin_to_next_bp)}",
+        f"next: {next_action(lane.outcome)}",
+        latency(lane.outcome),
+    )
+    return [
+        *_progress(lane, bar=8),
+        Text("\n").join((_decision(lane.outcome), *(Text(line, style="dim") for line in about))),
+    ]
+
+
+def _progress(lane: Lane, *, bar: int) -> list[RenderableType]:
+    return [
+        Text(f"{lane.name} ({lane.expected})" if lane.expected else lane.name),
+        ProgressBar(total=10_000, completed=lane.score_bp, width=bar),
+        Text(percent(lane.score_bp)),
+        Text(f"{lane.voiced.total_seconds():.1f} s"),
+    ]
+
+
+def _decision(outcome: Outcome) -> Text:
+    return Text(f"{outcome.tier} {outcome.user_id}".rstrip(), style=_STYLES.get(outcome.tier, ""))
 
 
 def plain(lane: Lane) -> Text:

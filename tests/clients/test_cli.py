@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from selene.voiceid.v2 import voiceid_pb2
 from selene_messages.selene.voiceid import v1, v2
@@ -282,6 +283,29 @@ def test_the_live_view_shows_streams_rise_and_be_decided(terminal):
     assert ("\x1b[" in text) is terminal
     if not terminal:
         assert "one.wav: speech, 62.10 % after 0.9 s of speech" in text.splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 110, 150])
+def test_nothing_of_the_live_view_is_cut_off_where_there_is_little_room(width):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system=None, width=width)
+    with LiveView(console) as view:
+        lane = view.lane("speaker91", "enrolled")
+        for event in EVENTS:
+            view.take(lane, event)
+    shown = out.getvalue()
+    assert "…" not in shown
+    for words in (
+        "speaker91 (enrolled)",
+        "PROBABLE mira",
+        "91.00 %",
+        "40.00 %",
+        "MATCH_MID",
+        "proceed generic",
+        "31 ms",
+    ):
+        assert words in shown
+    assert max(map(cell_len, shown.splitlines())) <= width
 
 
 def test_the_client_imports_nothing_of_the_server():
