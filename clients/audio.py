@@ -62,7 +62,7 @@ def read(path: Path, *, channel: int = 0) -> Recording:
     import soundfile
 
     if not path.is_file():
-        raise AudioUnusable(f"{path}: no such file")
+        raise AudioUnusable(f"{path}: {'a folder, wanted a file' if path.is_dir() else 'no such file'}")
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
@@ -71,7 +71,7 @@ def read(path: Path, *, channel: int = 0) -> Recording:
         wanted = ", ".join(map(str, RATES))
         raise AudioUnusable(f"{path}: {rate} Hz; wanted one of {wanted}. Try: ffmpeg -i {path} -ar 16000 -ac 1 out.wav")
     if not 0 <= channel < samples.shape[1]:
-        raise AudioUnusable(f"{path}: no channel {channel}; it has {samples.shape[1]}")
+        raise AudioUnusable(f"{path}: no channel {channel}; it has {samples.shape[1]}, counted from 0")
     mono = samples[:, channel]
     if not len(mono):
         raise AudioUnusable(f"{path}: holds no audio")

@@ -35,7 +35,7 @@ def test_one_channel_is_taken_and_none_is_mixed(tmp_path):
     path = written(tmp_path / "a.wav", np.array([[1, 100], [2, 200]], dtype=np.int16))
     assert audio.read(path).samples.tolist() == [1, 2]
     assert audio.read(path, channel=1).samples.tolist() == [100, 200]
-    with pytest.raises(AudioUnusable, match="no channel 2"):
+    with pytest.raises(AudioUnusable, match="no channel 2; it has 2, counted from 0"):
         audio.read(path, channel=2)
 
 
@@ -50,9 +50,11 @@ def test_what_is_no_audio_is_refused(tmp_path):
     text.write_bytes(b"RIFF nonsense")
     hollow = written(tmp_path / "b.wav", np.zeros(0, dtype=np.int16))
     broken = written(tmp_path / "c.wav", np.array([0.1, np.nan], dtype=np.float32), subtype="FLOAT")
-    for path in (text, hollow, broken, tmp_path / "absent.wav", tmp_path):
+    for path in (text, hollow, broken, tmp_path / "absent.wav"):
         with pytest.raises(AudioUnusable):
             audio.read(path)
+    with pytest.raises(AudioUnusable, match="a folder, wanted a file"):
+        audio.read(tmp_path)
 
 
 @given(st.sampled_from(audio.RATES), st.integers(1, 5_000))
