@@ -96,7 +96,7 @@ async def demo(
         asks = [_ask(view, voice, person, ask, names[person.name], pace) for person in known for ask in person.asks]
         asks += [_ask(view, voice, stranger, ask, "", pace) for ask in stranger.asks]
         asked = list(await asyncio.gather(*asks))
-        if len(voices) == 2 and await _enrol(session, voice, stranger, names[stranger.name]):
+        if len(voices) == 2 and await _enrol(session, voice, stranger, names[stranger.name], needed=False):
             # The same words again: a stranger's before, a known person's now.
             again = [_ask(view, voice, stranger, ask, names[stranger.name], pace) for ask in stranger.asks]
             asked += await asyncio.gather(*again)
@@ -149,7 +149,7 @@ async def _reachable(session: Session, seconds: float) -> bool:
     return True
 
 
-async def _enrol(session: Session, voice: VoiceId, person: Voice, user_id: str) -> bool:
+async def _enrol(session: Session, voice: VoiceId, person: Voice, user_id: str, *, needed: bool = True) -> bool:
     enrolled = await voice.enroll(user_id, person.clips, consent_ref=CONSENT, stop_when_enough=True)
     accepted = enrolled.enrollment.accepted_clips
     document = {"event": "enrolled", "user_id": user_id, "enrollment": to_document(enrolled.enrollment)}
@@ -157,7 +157,8 @@ async def _enrol(session: Session, voice: VoiceId, person: Voice, user_id: str) 
         session.output.line(document, Text(f"enrolled {person.name} from {accepted} clips"))
         return True
     hints = " ".join(dict.fromkeys(reply.hint for reply in enrolled.graded if reply.hint and not reply.accepted))
-    session.output.line(document, Text(f"{person.name} has too little usable speech to be enrolled. {hints}".rstrip()))
+    why = Text(f"{person.name} has too little usable speech to be enrolled. {hints}".rstrip())
+    session.output.line(document, why if needed else None)
     return False
 
 
