@@ -19,6 +19,9 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 
+_EXTRAS: Final = {"postgres": "asyncpg", "otlp": "opentelemetry.exporter"}
+"""What a setting may ask for beyond `selene-platform[server]`: the extra, and the module that it brings."""
+
 _err = Console(stderr=True)
 
 _Config = Annotated[
@@ -82,7 +85,7 @@ def up(
 
 
 def serve_owner(
-    owner: Annotated[str, typer.Argument(help="voiceid or audit")],
+    owner: Annotated[str, typer.Argument(help="Which, such as voiceid or audit")],
     config: _Config = None,
     data_dir: _DataDir = None,
     store: _StoreUrl = None,
@@ -107,9 +110,9 @@ def serve_owner(
     _guarded(lambda: run_process((owner,), settings, _announce(as_json)))
 
 
-def migrate(config: _Config = None, data_dir: _DataDir = None, store: _StoreUrl = None) -> None:
+def migrate(config: _Config = None, data_dir: _DataDir = None, store: _StoreUrl = None, as_json: _Json = False) -> None:
     """Bring the store's schema up to this version; servers do so themselves when they start."""
-    settings = _settings(config, data_dir=data_dir, store=store)
+    settings = _settings_of_store(config, data_dir=data_dir, store=store)
 
     async def run() -> None:
         from servers.runtime.clock import SystemClock
@@ -120,11 +123,15 @@ def migrate(config: _Config = None, data_dir: _DataDir = None, store: _StoreUrl 
         await (await open_store(settings, clock, UuidV7Ids(clock))).close()
 
     _guarded(lambda: asyncio.run(run()))
-    _err.print("The schema is up to date.")
+    if as_json:
+        print(json.dumps({"schema": "up to date"}))
+    else:
+        _err.print("The schema is up to date.")
 
 
-def config(config: _Config = None, data_dir: _DataDir = None) -> None:
+def config(config: _Config = None, data_dir: _DataDir = None, as_json: _Json = False) -> None:
     """Print the effective settings as JSON, from flags over environment over file over defaults; secrets say (set)."""
+    del as_json  # there is nothing else that it could speak
     print(json.dumps(_settings(config, data_dir=data_dir).effective(), indent=2, default=str))
 
 
@@ -137,7 +144,7 @@ def models_build(config: _Config = None, as_json: _Json = False) -> None:
 
 
 def models_list(config: _Config = None, as_json: _Json = False) -> None:
-    """Show the models of the cache, and whether each passes its golden vectors."""
+    """Show the models of the cache, whether each passes its golden vectors, and where they are."""
     from servers.process import models_dir
     from servers.voiceid.models import registry
     from servers.voiceid.models.faults import ModelError
@@ -169,14 +176,17 @@ def models_list(config: _Config = None, as_json: _Json = False) -> None:
                 }
             )
     _show(rows, as_json)
+    if not as_json:
+        _err.print(f"in {cache}", soft_wrap=True)
 
 
 def models_add(
     onnx: Annotated[Path, typer.Argument(help="The model", exists=True, dir_okay=False)],
     manifest: Annotated[Path, typer.Argument(help="Its manifest (JSON)", exists=True, dir_okay=False)],
     config: _Config = None,
+    as_json: _Json = False,
 ) -> None:
-    """Admit any other ONNX speaker model. The manifest says what it is fed; README.md, "Add a model", shows one.
+    """Admit any other ONNX speaker model. The manifest says what it is fed; README.md, "A speaker model", tells how.
 
     \b
     To use it, name it in the settings and calibrate:
@@ -187,11 +197,16 @@ def models_add(
     from servers.voiceid.models import registry
 
     added = _guarded(lambda: registry.add(models_dir(_settings(config)), onnx, manifest))
-    _err.print(f"{added.model_id}@{added.version} is in the cache, sha256 {added.sha256}.")
+    if as_json:
+        print(json.dumps({"model": f"{added.model_id}@{added.version}", "sha256": added.sha256}))
+    else:
+        _err.print(f"{added.model_id}@{added.version} is in the cache, sha256 {added.sha256}.", soft_wrap=True)
 
 
 def calibrate(
-    source: Annotated[Path, typer.Argument(help="folder/<speaker>/*.wav|flac, or a score list (CSV, TSV, JSONL)")],
+    source: Annotated[
+        Path, typer.Argument(help="folder/<speaker>/*.wav|flac, or a score list (CSV, TSV, JSONL)", exists=True)
+    ],
     name: Annotated[str, typer.Option("--cohort", help="What this speech is: the pack claims nothing beyond it")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the pack and the plots")] = Path("calibration"),
     note: Annotated[str, typer.Option("--note", help="Where the data is from, for whoever reads the pack")] = "",
@@ -210,12 +225,19 @@ def calibrate(
       selene calibrate recordings/ --cohort kitchen-german --language de --out pack/ --activate
     """
     from servers.calibrating import Wish, run
+    from servers.runtime.storage import master_key
 
-    settings = _settings(config, data_dir=data_dir, store=store, development=activate and config is None)
+    settings = _settings_of_store(config, data_dir=data_dir, store=store, development=activate and config is None)
+    if activate and not settings.development.enabled:
+        _guarded(lambda: master_key(settings))  # or an hour of listening ends in a store that will not open
     wish = Wish(source=source, cohort=name, out=out, note=note, language=language, tenant=tenant, activate=activate)
     with _progress() as progress:
         result = _guarded(lambda: run(wish, settings, progress))
-    _show([result], as_json)
+    if as_json:
+        _show([result], as_json)
+        return
+    for name, value in result.items():
+        print(f"{name:<13} {value}")
 
 
 def token_issue(
@@ -227,6 +249,7 @@ def token_issue(
     key: Annotated[Path | None, typer.Option("--key", help="Signing key (PEM); unset: the development key")] = None,
     config: _Config = None,
     data_dir: _DataDir = None,
+    as_json: _Json = False,
 ) -> None:
     """Sign a token and print it.
 
@@ -240,20 +263,20 @@ def token_issue(
     signing = _guarded(lambda: load_signing_key(key) if key else development_key(settings.data_dir))
     principal = Principal(tenant, subject, device, frozenset(role or ["user"]))
     auth = settings.auth
-    print(
-        issue_token(
-            signing,
-            principal,
-            now=datetime.now(UTC),
-            lifetime=timedelta(minutes=minutes),
-            issuer=auth.issuer,
-            audience=auth.audience,
-        )
+    token = issue_token(
+        signing,
+        principal,
+        now=datetime.now(UTC),
+        lifetime=timedelta(minutes=minutes),
+        issuer=auth.issuer,
+        audience=auth.audience,
     )
+    print(json.dumps({"token": token}) if as_json else token)
 
 
 def token_key(
     path: Annotated[Path, typer.Argument(help="Where the private key goes (PEM, readable by you only)")],
+    as_json: _Json = False,
 ) -> None:
     """Make a signing key and print its public half as JWKS, for the servers' `auth.keys_file`.
 
@@ -263,6 +286,7 @@ def token_key(
     """
     from servers.runtime.auth import generate_signing_key, write_signing_key
 
+    del as_json  # a key set is JSON
     signing = generate_signing_key()
     try:
         write_signing_key(path, signing)
@@ -320,6 +344,7 @@ def _settings(
     metrics_port: int | None = None,
     development: bool = False,
 ) -> Any:
+    from servers.process import OWNERS
     from servers.runtime.config import ConfigError, load_settings
 
     flags: dict[str, Any] = {
@@ -334,11 +359,24 @@ def _settings(
         owner, _, number = pair.partition("=")
         if not number.isdigit():
             _fail(USAGE, f"--port wants OWNER=PORT, such as voiceid=7401, not {pair!r}")
+        if owner not in OWNERS:
+            _fail(USAGE, f"--port: there is no owner {owner!r}; there are: {', '.join(OWNERS)}")
         flags[f"listen.ports.{owner}"] = int(number)
     try:
         return load_settings(config, flags)
     except ConfigError as error:
         _fail(USAGE, str(error))
+
+
+def _settings_of_store(config: Path | None, *, development: bool = False, **given: Any) -> Any:
+    """The settings, for a command that opens the store itself: one that `selene up` made is opened as it does."""
+    from servers.runtime.storage import MASTER_KEY
+
+    settings = _settings(config, development=development, **given)
+    configured = settings.master_key.file is not None or settings.master_key.value is not None
+    if not configured and (settings.data_dir / MASTER_KEY).is_file():
+        return _settings(config, development=True, **given)
+    return settings
 
 
 def _build_models(settings: Any) -> bool:
@@ -405,6 +443,11 @@ def _guarded(work: Callable[[], Any]) -> Any:
         raise typer.Exit(130) from None
     except (ConfigError, KeyFileError, ListenError) as error:
         _fail(USAGE, str(error))
+    except ModuleNotFoundError as missing:
+        extra = next((extra for extra, module in _EXTRAS.items() if (missing.name or "").startswith(module)), None)
+        if extra is None:
+            raise
+        _fail(USAGE, f"{missing.name} is not installed: pip install 'selene-platform[{extra}]'")
     except (ModelError, StoreError, ValueError, OSError) as error:
         _fail(FAILED, str(error))
 
