@@ -272,7 +272,10 @@ def _stage1_high(trials: Trials, scores: Floats, high_bp: int, prior: float, tar
     margin = math.nextafter(float(telling), math.inf)
     claimed = (margins >= margin) & (np.maximum(found.right, found.wrong) >= high.value)
     counted = (int((found.lost & claimed).sum()), found.lost.size)
-    return (high, _derived("stage1_margin_llr", Basis.SEARCHES, margin, far, counted, targets))
+    # A stranger who is near one person and far from all others passes the score and the margin at once, so neither may
+    # rest on too few trials: then stage 2 always runs.
+    apart = _derived("stage1_margin_llr", Basis.SEARCHES, margin, far, counted, targets)
+    return (high, apart) if apart.proven else ()
 
 
 def _stage1_low(trials: Trials, scores: Floats, targets: Targets) -> Sequence[Derivation]:

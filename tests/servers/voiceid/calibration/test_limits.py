@@ -74,15 +74,19 @@ def test_too_few_impostors_let_none_pass_and_prove_nothing(make_normal_trials):
     assert not (points(scores, PRIOR) >= policy.conf_high_bp)[~few.genuine].any()
 
 
-def test_stage_one_decides_alone_only_where_the_trials_prove_it(make_normal_trials, by_trials, good):
-    policy, derivations, _, fast = by_trials
+def test_stage_one_decides_alone_only_where_the_trials_prove_it(make_normal_trials, by_trials):
+    many = make_normal_trials(speakers=30, utterances=70, distances=(0.6, 0.6))
+    policy, derivations, _, fast = _derive(many, BY_TRIALS_ALONE)
     assert policy.stage1_high_llr is not None
     assert derivations["stage1_high_llr"].upper <= 0.001
-    passed = (fast >= policy.stage1_high_llr) & ~good.genuine
+    assert derivations["stage1_margin_llr"].upper <= 0.001
+    passed = (fast >= policy.stage1_high_llr) & ~many.genuine
     assert all(
-        clopper_pearson(int(passed[one].sum()), int((~good.genuine[one]).sum())).upper <= 0.001
-        for one in (good.condition == 0, good.condition == 1)
+        clopper_pearson(int(passed[one].sum()), int((~many.genuine[one]).sum())).upper <= 0.001
+        for one in (many.condition == 0, many.condition == 1)
     )
+    # Enough impostor trials for the score, too few searches for the margin: a stranger near one person passes both.
+    assert by_trials[0].stage1_high_llr is by_trials[0].stage1_margin_llr is None
     few, _, _, _ = _derive(make_normal_trials(speakers=12, distances=(0.6, 0.6)), BY_TRIALS_ALONE)
     assert few.stage1_high_llr is few.stage1_margin_llr is few.stage1_low_llr is None
 
