@@ -5,6 +5,7 @@ The same for Identify and Verify of both generations; only how messages are wrap
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Protocol
@@ -121,6 +122,7 @@ class Conversation:
             # A decided stream stays resumable too: the reply may have been lost on its way.
             if live.attached and (dropped or live.verdict is not None):
                 self.live.detach(live)
+                asyncio.get_running_loop().call_later(self.live.window_s, self.live.expire)
 
     def _begin(self, ask: Ask) -> LiveStream:
         if ask.config.resume_stream_id:

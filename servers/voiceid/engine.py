@@ -258,8 +258,8 @@ class Engine:
             return Verdict(await self._keep(hearing, situation), stored=True)
         except _AlreadyDecided as earlier:
             return Verdict(earlier.final, stored=True)
-        except StoreError as error:
-            _log.error("decision not stored", stream_id=hearing.ask.stream_id, cause=str(error))
+        except Exception as error:  # whatever kept it from being stored, the caller gets an answer, and no name
+            _log.error("decision not stored", stream_id=hearing.ask.stream_id, cause=f"{type(error).__name__}: {error}")
             lost = decide(replace(situation, failure=v1.VOICE_ID_REASON_STORE_UNAVAILABLE))
             return Verdict(_final(lost, may_prompt=False), stored=False)
 
@@ -277,6 +277,9 @@ class Engine:
         except StoreError as error:
             _log.error("store failed", stream_id=ask.stream_id, cause=str(error))
             failure = failure or v1.VOICE_ID_REASON_STORE_UNAVAILABLE
+        except Exception:  # a defect must not cost the caller the decision that the contract promises
+            _log.exception("comparison failed", stream_id=ask.stream_id)
+            failure = failure or v1.VOICE_ID_REASON_MODEL_FAILED
         return Situation(
             evidence=_evidence(hearing.listening, comparison, spoof),
             thresholds=basis.thresholds,

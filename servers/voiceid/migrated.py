@@ -19,9 +19,10 @@ class Stages:
         self._store = store
         self._default = default
 
-    async def of(self, tenant_id: str) -> v1.MigrationStage:
-        """The tenant's stage. StoreUnavailable."""
-        rows = await self._store.settings.candidates(SETTING_KEY, tenant_id)
+    async def of(self, tenant_id: str, tx: Transaction | None = None) -> v1.MigrationStage:
+        """The tenant's stage; within a transaction, as it sees it. StoreUnavailable."""
+        settings = self._store.settings if tx is None else tx.settings
+        rows = await settings.candidates(SETTING_KEY, tenant_id)
         values = [row.value for row in rows if row.layer == SCOPE_TYPE_TENANT]
         if not values:
             return _stage(self._default)

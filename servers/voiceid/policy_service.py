@@ -61,7 +61,7 @@ class PolicyV1(v1_grpc.PolicyServiceServicer):
         caller = require_role(ROLE_OPERATOR)
 
         async def move(tx: Transaction) -> v1_service.SetMigrationStageResponse:
-            present = await self._stages.of(request.tenant_id)
+            present = await self._stages.of(request.tenant_id, tx)
             if not migration.may_move(present, request.stage):
                 raise Refusal(
                     reasons.ERROR_REASON_STAGE_TRANSITION_INVALID,

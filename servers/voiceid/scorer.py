@@ -111,9 +111,7 @@ def _countermeasure(cache_dir: Path, model_id: str | None) -> Countermeasure | N
     loaded = registry.load(cache_dir, model_id)
     described = loaded.manifest
     if (described.kind, described.front_end.id, described.dimension) != (ModelKind.COUNTERMEASURE, "waveform", 1):
-        message = (
-            f"{model_id} is none: kind `countermeasure`, front end `waveform` and dimension 1 are wanted"
-        )
+        message = f"{model_id} is none: kind `countermeasure`, front end `waveform` and dimension 1 are wanted"
         raise ModelError(ModelFault.MANIFEST_INVALID, message)
     return Countermeasure(_lane(loaded), round(described.window_seconds * described.sample_rate_hz))
 

@@ -12,6 +12,8 @@ from servers.runtime.errors import Refusal
 from servers.voiceid.engine import Ask, Hearing, Verdict
 
 MAX_WAITING = 1024
+MAX_HELD_SECONDS = 900.0
+"""Audio of all waiting streams together; a second holds about 90 KB."""
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class LiveStreams:
         live.expires_at = self._monotonic() + self.window_s
         self._waiting[live.ask.stream_id] = live
         self.expire()
-        while len(self._waiting) > MAX_WAITING:
+        while len(self._waiting) > MAX_WAITING or self._held_seconds() > MAX_HELD_SECONDS:
             self._drop(next(iter(self._waiting)))
 
     def end(self, live: LiveStream) -> None:
@@ -90,6 +92,10 @@ class LiveStreams:
     def waiting(self) -> int:
         """Streams that wait for their caller."""
         return len(self._waiting)
+
+    def _held_seconds(self) -> float:
+        heard = (live.hearing.listening for live in self._waiting.values())
+        return sum(listening.utterance.audio_seconds for listening in heard if listening is not None)
 
     def _drop(self, stream_id: str) -> None:
         self._waiting.pop(stream_id).hearing.release()

@@ -1860,7 +1860,7 @@ class StreamConfig(betterproto2.Message):
 
     resume_stream_id: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
     """
-    Resume a dropped stream: the `stream_id` that the first response gave. Frames continue after `StreamStarted.next_sequence`.
+    Resume a dropped stream: the `stream_id` that the first response gave. Frames continue at `StreamStarted.next_sequence`.
     """
 
 
