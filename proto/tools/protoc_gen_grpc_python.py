@@ -28,7 +28,7 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
         descriptors.write_bytes(descriptor_pb2.FileDescriptorSet(file=request.proto_file).SerializeToString())
         options = [f"--grpc_python_opt={request.parameter}"] if request.parameter else []
         status = protoc.main(
-            ["protoc", f"--descriptor_set_in={descriptors}", f"--grpc_python_out={out}"] + options + wanted
+            ["protoc", f"--descriptor_set_in={descriptors}", f"--grpc_python_out={out}", *options, *wanted]
         )
         if status:
             response.error = f"grpc_tools.protoc ended with status {status}"

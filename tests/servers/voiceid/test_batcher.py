@@ -76,7 +76,8 @@ def test_a_window_that_need_not_wait_passes_one_that_does(batcher: Batcher) -> N
     patient, prompt = Recorder(), Recorder()
     waiting = batcher.submit(Lane("patient", patient, max_batch=4, max_wait_s=60.0), window(1), deadline=soon())
     futures = [
-        batcher.submit(Lane("prompt", prompt, max_batch=1, max_wait_s=0.0), window(tag), deadline=soon()) for tag in (2, 3)
+        batcher.submit(Lane("prompt", prompt, max_batch=1, max_wait_s=0.0), window(tag), deadline=soon())
+        for tag in (2, 3)
     ]
     assert [future.result(5)[0] for future in futures] == [2, 3]
     assert not waiting.done()
