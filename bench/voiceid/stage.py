@@ -38,7 +38,6 @@ from servers.voiceid.frontend import FbankStream, MelStream
 from servers.voiceid.models import registry
 from servers.voiceid.pipeline import BLOCK_SAMPLES, PCM_SCALE, Utterance, Window
 from servers.voiceid.scorer import (
-    GOOD_SEGMENT_SAMPLES,
     LEAST_SEGMENT_SAMPLES,
     SEGMENT_SAMPLES,
     VAD_POLICY,
@@ -120,18 +119,19 @@ def cuts(speech: Speech, models: Models) -> list[Cut]:
         utterance = _utterance(models)
         windows: list[Window] = []
         segments: list[Floats] = []
-        segmented_to = 0
+        segmented_to, glimpse = 0, None
         for index, frame in enumerate(frames, start=1):
             windows += utterance.push(frame).windows
-            glimpse = utterance.glimpse() if index % INTERIM_FRAMES == 0 else None
-            windows += [glimpse] if glimpse is not None else []
+            if glimpse is None and index % INTERIM_FRAMES == 0:
+                glimpse = utterance.glimpse()
             while utterance.processed_samples >= segmented_to + SEGMENT_SAMPLES:
                 segments.append(utterance.audio(segmented_to, segmented_to + SEGMENT_SAMPLES))
                 segmented_to += SEGMENT_SAMPLES
         windows += utterance.finish().windows
+        windows += [glimpse] if glimpse is not None else []
         total = utterance.processed_samples
         if total - segmented_to >= LEAST_SEGMENT_SAMPLES:
-            segments.append(utterance.audio(max(0, min(segmented_to, total - GOOD_SEGMENT_SAMPLES)), total))
+            segments.append(utterance.audio(segmented_to, total))
         found.append(Cut(tuple(windows), tuple(segments)))
     return found
 
