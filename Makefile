@@ -5,6 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PATHS := servers clients store bench tests proto/tools conftest.py
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help demo test lint format gen breaking bench clean
 
 help: ## What can be made
@@ -47,7 +48,7 @@ clean: ## Remove what was set up and generated outside git
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Selene needs Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "installing python3-venv"; apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv .venv; }
-	@$(PIP) install -q --upgrade 'pip>=25.1'
+	@$(PIP) install -q --upgrade 'pip>=25.1' || { rm -rf .venv; exit 1; }
 
 .venv/server: .venv/bin/python pyproject.toml constraints.txt
 	@echo "setting up .venv"

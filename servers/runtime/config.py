@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from servers.runtime.redaction import REDACTED, clean_text, is_secret_name
 
@@ -170,7 +176,10 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     named = os.environ.get(CONFIG_VARIABLE)
     path = config or (Path(named) if named else None)
     _check_environment(os.environ)
-    from_environment = EnvSettingsSource(Settings, env_prefix=ENV_PREFIX, env_nested_delimiter=_NESTED)()
+    try:
+        from_environment = EnvSettingsSource(Settings, env_prefix=ENV_PREFIX, env_nested_delimiter=_NESTED)()
+    except SettingsError as defect:
+        raise ConfigError(f"{defect}; a setting inside a section is named {ENV_PREFIX}SECTION__NAME") from None
     merged: dict[str, Any] = _read_toml(path) if path else {}
     merged = _over(merged, from_environment)
     for name, value in (flags or {}).items():

@@ -228,8 +228,13 @@ class Engine:
             stage, ranking = 2, rank(roster.compare(list(pruned.indices), everything), seconds, thresholds.fused)
         if isinstance(ranking, ScoringFailure):
             return None
+        wanted = hearing.ask.claimed_user_id or ranking.best.user_id
+        subject = next((one for one in ranking.candidates if one.user_id == wanted), None)
+        if subject is None:
+            return None
+        next_best = max((one.score_bp for one in ranking.candidates if one is not subject), default=0)
         interim = v1.InterimConfidence(
-            score_bp=ranking.best.score_bp, margin_to_next_bp=ranking.margin_to_next_bp, stage=stage
+            score_bp=subject.score_bp, margin_to_next_bp=subject.score_bp - next_best, stage=stage
         )
         interim.voiced.FromTimedelta(timedelta(seconds=seconds))
         interim.audio.FromTimedelta(timedelta(seconds=listening.utterance.audio_seconds))

@@ -146,3 +146,14 @@ async def test_confidence_is_told_while_the_person_speaks(house: House, mira: Pe
     assert kinds.index("speech") < kinds.index("interim")
     assert 0 < interims[0].score_bp < events[-1].final.v2.score_bp
     assert [one.voiced.ToTimedelta() for one in interims] == sorted(one.voiced.ToTimedelta() for one in interims)
+
+
+async def test_the_confidence_of_a_claim_is_that_of_the_claimed_person(house: House, mira: Person) -> None:
+    line = house.line(claim="nobody-enrolled")
+    await line.config(stream_config())
+    await line.started()
+    await line.speak(mira.ask)
+    await line.half_close()
+    events = await line.rest()
+    assert not any(event.WhichOneof("event") == "interim" for event in events)
+    assert events[-1].final.v2.reason_code == v1.VOICE_ID_REASON_NOT_ENROLLED

@@ -138,3 +138,11 @@ def test_an_unknown_name_in_an_owners_part_is_refused_with_the_nearest() -> None
     settings = load_settings(flags={"owners": {"delivery": {"regoin": "us"}}})
     with pytest.raises(ConfigError, match=r"owners\.delivery\.regoin; the nearest known one is region"):
         settings.owner_settings("delivery", Delivery)
+
+
+def test_a_section_given_as_one_variable_is_refused_with_how_to_name_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SELENE_MASTER_KEY", "x")
+    with pytest.raises(ConfigError, match="SELENE_SECTION__NAME"):
+        load_settings()

@@ -1506,7 +1506,7 @@ class InterimConfidence(betterproto2.Message):
 
     score_bp: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    Score of the best candidate so far × 10 000.
+    Score of the best candidate so far, or of the claimed user, × 10 000.
     """
 
     margin_to_next_bp: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
