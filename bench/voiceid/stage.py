@@ -38,6 +38,7 @@ from servers.voiceid.frontend import FbankStream, MelStream
 from servers.voiceid.models import registry
 from servers.voiceid.pipeline import BLOCK_SAMPLES, PCM_SCALE, Utterance, Window
 from servers.voiceid.scorer import (
+    GOOD_SEGMENT_SAMPLES,
     LEAST_SEGMENT_SAMPLES,
     SEGMENT_SAMPLES,
     VAD_POLICY,
@@ -131,7 +132,7 @@ def cuts(speech: Speech, models: Models) -> list[Cut]:
         windows += [glimpse] if glimpse is not None else []
         total = utterance.processed_samples
         if total - segmented_to >= LEAST_SEGMENT_SAMPLES:
-            segments.append(utterance.audio(segmented_to, total))
+            segments.append(utterance.audio(max(0, min(segmented_to, total - GOOD_SEGMENT_SAMPLES)), total))
         found.append(Cut(tuple(windows), tuple(segments)))
     return found
 
