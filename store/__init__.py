@@ -11,8 +11,8 @@
     await store.voiceid.profiles.gallery_version(tenant)                   # reading needs no transaction
 
 Rooms of `tx`: `artifacts`, `settings`, `vault`, `voiceid.{enrollments, profiles, devices, prompts, streams,
-fingerprints}`; `store` has the reading half of each, and `audit`. Errors are in `store.errors`: on `StoreUnavailable`
-nothing was kept and the caller fails closed.
+fingerprints}`; `store` has the reading half of each, and `audit`; `store.together` reads from several in one hop.
+Errors are in `store.errors`: on `StoreUnavailable` nothing was kept and the caller fails closed.
 """
 
 from store.errors import (
@@ -31,7 +31,7 @@ from store.errors import (
 )
 from store.idempotency import request_hash
 from store.ledger import AuditFilter
-from store.store import Store
+from store.store import Rooms, Store
 from store.transaction import Transaction
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "IdempotencyConflict",
     "KeyDestroyed",
     "NotFound",
+    "Rooms",
     "SealBroken",
     "Store",
     "StoreError",

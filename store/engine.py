@@ -81,6 +81,12 @@ class Reader(Reads, Protocol):
     def snapshot(self) -> AbstractAsyncContextManager[Reads]:
         """Reads that all see the same committed state. StoreUnavailable."""
 
+    async def together(self, work: Callable[[Reads], Coroutine[Any, Any, T]]) -> T:
+        """All that `work` reads, over one connection; each read sees what is committed by then. StoreUnavailable.
+
+        `work` awaits nothing but its reads: on SQLite it runs in a reader's thread, one hop for all it does.
+        """
+
     async def close(self) -> None:
         """Close every connection."""
 
@@ -254,7 +260,7 @@ def _written(result: CursorResult[Any]) -> Written:
 
 
 class Snapshot:
-    """Reads of one committed state, over a connection that does nothing else."""
+    """Reads over a connection that does nothing else."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -299,6 +305,11 @@ class PostgresReader:
         async with translated(), self._connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             yield Snapshot(PostgresSession(connection))
+
+    async def together(self, work: Callable[[Reads], Coroutine[Any, Any, T]]) -> T:
+        """All that `work` reads, over one connection. StoreUnavailable."""
+        async with translated(), self._connect() as connection:
+            return await work(Snapshot(PostgresSession(connection)))
 
     def _connect(self) -> AsyncConnection:
         """A disposed engine would just open new connections, so that nothing used after `close` fails."""
@@ -402,6 +413,15 @@ class SqliteReader:
             finally:
                 await _in(self._threads, _discard, connection)
 
+    async def together(self, work: Callable[[Reads], Coroutine[Any, Any, T]]) -> T:
+        """All that `work` reads, in one hop. StoreUnavailable."""
+        async with translated():
+            return await _in(self._threads, self._together, work)
+
+    def _together(self, work: Callable[[Reads], Coroutine[Any, Any, T]]) -> T:
+        with self._engine.connect() as connection:
+            return _to_end(work(Snapshot(InThread(connection))))
+
     async def close(self) -> None:
         """Close every connection."""
         await asyncio.to_thread(self._threads.shutdown)
@@ -428,7 +448,7 @@ class SqliteSession:
 
 
 class InThread:
-    """A transaction's turn on the writing connection, for work that runs in the writer's thread itself."""
+    """A connection for work that runs in its thread itself."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -451,7 +471,7 @@ def _to_end(work: Coroutine[Any, Any, T]) -> T:
     except StopIteration as end:
         return cast(T, end.value)
     work.close()
-    raise RuntimeError("a transaction's work awaited something that is not the store's")
+    raise RuntimeError("work inside the store awaited something that is not the store's")
 
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
@@ -487,6 +507,7 @@ class SqliteWriter:
         self._lock_timeout_s = lock_timeout_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._turn = asyncio.Lock()
+        self._queued = 0
         self._connection: Connection | None = None
         self._batch: asyncio.Future[None] | None = None
         self._flush: asyncio.Task[None] | None = None
@@ -514,15 +535,43 @@ class SqliteWriter:
         """A transaction that is all of `work`, in the writer's thread. StoreUnavailable."""
         async with translated():
             await self._take_turn()
+            batch: asyncio.Future[None] | None = None
             try:
-                batch, result, error = await uncancelled(self._perform(work))
+                if self._batch is None and not self._queued:
+                    result, error = await uncancelled(self._perform_alone(work))
+                else:
+                    batch, result, error = await uncancelled(self._perform(work))
             finally:
                 self._queue_flush()
                 self._turn.release()
             if error is not None:
                 raise error
-            await asyncio.shield(batch)
+            if batch is not None:
+                await asyncio.shield(batch)
             return cast(T, result)
+
+    async def _perform_alone(
+        self, work: Callable[[Session], Coroutine[Any, Any, T]]
+    ) -> tuple[T | None, BaseException | None]:
+        """Nobody waits to share the commit: it is made in the same hop."""
+        context = contextvars.copy_context()
+
+        def run(connection: Connection) -> tuple[T | None, BaseException | None]:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                result = context.run(_to_end, work(InThread(connection)))
+            except BaseException as failed:  # handed to the caller, once what was done is undone
+                try:
+                    connection.exec_driver_sql("ROLLBACK")
+                except SQLAlchemyError:
+                    raise failed from None  # SQLite undid it by itself: the connection is not to be trusted
+                return None, failed
+            connection.exec_driver_sql("COMMIT")
+            return result, None
+
+        outcome = await self._run(run)
+        await self._scrub_if_due()
+        return outcome
 
     async def _perform(
         self, work: Callable[[Session], Coroutine[Any, Any, T]]
@@ -542,16 +591,20 @@ class SqliteWriter:
             connection.exec_driver_sql("RELEASE one")
             return result, failed
 
-        try:
-            if self._connection is None:
-                self._connection = await _in(self._thread, self._engine.connect)
-            result, failed = await _in(self._thread, run, self._connection)
-        except BaseException as error:
-            await self._fail(error)
-            raise
+        result, failed = await self._run(run)
         if self._batch is None:
             self._batch = asyncio.get_running_loop().create_future()
         return self._batch, result, failed
+
+    async def _run(self, work: Callable[[Connection], T]) -> T:
+        """In the writer's thread. Whatever it raises ends the connection, and the batch with it."""
+        try:
+            if self._connection is None:
+                self._connection = await _in(self._thread, self._engine.connect)
+            return await _in(self._thread, work, self._connection)
+        except BaseException as error:
+            await self._fail(error)
+            raise
 
     async def exclusively(self, work: Callable[[Connection], None]) -> None:
         """Run synchronous work under the write lock. StoreUnavailable."""
@@ -579,11 +632,14 @@ class SqliteWriter:
         self._engine.dispose()
 
     async def _take_turn(self) -> None:
+        self._queued += 1
         try:
             async with asyncio.timeout(self._lock_timeout_s):
                 await self._turn.acquire()
         except TimeoutError:
             raise StoreUnavailable(Unavailability.LOCKED, "the writer is held by another transaction") from None
+        finally:
+            self._queued -= 1
 
     def _connected(self) -> Connection:
         if self._connection is None:

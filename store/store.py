@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from selene.audit.v1.audit_pb2 import Checkpoint
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from store.access import Clock, Ids
+from store.access import Clock, Ids, Reads
 from store.artifacts import ArtifactsReader
 from store.checkpoint import Checkpoints
 from store.engine import Database, Session, insert_into, open_database, sqlite_file
@@ -33,28 +34,59 @@ LOCK_TIMEOUT_S = 5.0
 CONNECTIONS = 8
 
 
-class Store:
+class Rooms:
+    """What can be read, over one way of reading: `audit`, `artifacts`, `proofs`, `settings`, `vault`, `voiceid`."""
+
+    def __init__(self, reads: Reads, master_keys: MasterKeys) -> None:
+        self._reads = reads
+        self._master_keys = master_keys
+
+    @cached_property
+    def audit(self) -> AuditTrail:
+        """Audit events."""
+        return AuditTrail(self._reads)
+
+    @cached_property
+    def artifacts(self) -> ArtifactsReader:
+        """The artifacts ledger and its pointers."""
+        return ArtifactsReader(self._reads)
+
+    @cached_property
+    def proofs(self) -> Proofs:
+        """Merkle proofs."""
+        return Proofs(self._reads)
+
+    @cached_property
+    def settings(self) -> SettingsReader:
+        """Layered settings."""
+        return SettingsReader(self._reads)
+
+    @cached_property
+    def vault(self) -> VaultReader:
+        """Per-subject keys."""
+        return VaultReader(self._reads, self._master_keys)
+
+    @cached_property
+    def voiceid(self) -> VoiceIdReader:
+        """What voice identity keeps."""
+        return VoiceIdReader(self._reads, self.vault)
+
+
+class Store(Rooms):
     """One database, SQLite or PostgreSQL.
 
-    Reading rooms: `audit`, `artifacts`, `proofs`, `settings`, `vault`, `voiceid`; they never see uncommitted rows.
-    Changes go through `transaction`. Several processes may open the same database.
+    Its rooms never see uncommitted rows. Changes go through `transaction`. Several processes may open one database.
     """
 
     def __init__(
         self, database: Database, *, clock: Clock, ids: Ids, signing_key: SigningKey, master_keys: MasterKeys
     ) -> None:
+        super().__init__(database.reader, master_keys)
         self._database = database
         self._clock = clock
         self._ids = ids
         self._signing_key = signing_key
-        self._master_keys = master_keys
         self._closed = False
-        self.audit = AuditTrail(database.reader)
-        self.artifacts = ArtifactsReader(database.reader)
-        self.settings = SettingsReader(database.reader)
-        self.vault = VaultReader(database.reader, master_keys)
-        self.voiceid = VoiceIdReader(database.reader, self.vault)
-        self.proofs = Proofs(database.reader)
         self._checkpoints = Checkpoints(database, clock, signing_key)
 
     @staticmethod
@@ -132,6 +164,13 @@ class Store:
         if erased:
             await self._database.writer.scrub()
         return result
+
+    async def together(self, work: Callable[[Rooms], Coroutine[Any, Any, T]]) -> T:
+        """Several reads that await nothing but each other: on SQLite all of them cost one thread hop.
+
+        Each sees what is committed when it runs. StoreUnavailable.
+        """
+        return await self._database.reader.together(lambda reads: work(Rooms(reads, self._master_keys)))
 
     async def healthy(self) -> bool:
         """Whether a write becomes durable right now: it writes one."""

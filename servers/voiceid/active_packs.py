@@ -6,7 +6,7 @@ CONF_MID_BP and the smallest margin, field by field, by the same precedence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactPointer, ArtifactRow
@@ -16,7 +16,7 @@ from selene.voiceid.v1 import voiceid_pb2 as v1
 from servers.voiceid.calibration.pack import ARTIFACT_TYPE, PackError, ThresholdPack, parse
 from servers.voiceid.policy import DecisionPolicy, Thresholds
 from servers.voiceid.precedence import Ambiguous, Layer, SettingRow, Subject, resolve
-from store import NotFound, Store
+from store import NotFound, Rooms, Store
 from store.keys import signature_holds
 from store.settings import Setting
 
@@ -43,6 +43,14 @@ class ActivePack:
     layer: Layer
 
 
+@dataclass(frozen=True, slots=True)
+class PackRows:
+    """What the choice of a pack depends on: all that may apply to a tenant."""
+
+    pointers: Sequence[ArtifactPointer]
+    settings: Sequence[Setting]
+
+
 class Packs:
     """Reads active packs; verified payloads are kept by hash, because a hash never means something else later."""
 
@@ -50,11 +58,18 @@ class Packs:
         self._store = store
         self._trusted_keys = trusted_keys
         self._model_set_hash = model_set_hash
-        self._verified: dict[bytes, tuple[ThresholdPack, bytes]] = {}
+        self._verified: dict[_Version, _Verified] = {}
 
-    async def thresholds(self, tenant_id: str, subject: Subject) -> Thresholds | v1.VoiceIdReason:
+    async def rows(self, rooms: Rooms, tenant_id: str) -> PackRows:
+        """Awaits nothing but `rooms`. StoreUnavailable."""
+        return PackRows(
+            await rooms.artifacts.pointers(ARTIFACT_TYPE, tenant_id),
+            await rooms.settings.candidates(SETTING_KEY, tenant_id),
+        )
+
+    async def thresholds(self, rows: PackRows, subject: Subject) -> Thresholds | v1.VoiceIdReason:
         """What a decision may rest on, or the reason why there is nothing. StoreUnavailable."""
-        found = await self.active(tenant_id, subject)
+        found = await self.choose(rows, subject)
         if not isinstance(found, ActivePack):
             return found
         if found.pack.model_set_hash != self._model_set_hash:
@@ -62,35 +77,68 @@ class Packs:
         return found.thresholds
 
     async def active(self, tenant_id: str, subject: Subject) -> ActivePack | v1.VoiceIdReason:
+        """What `choose` finds among the rows as of now. StoreUnavailable."""
+        return await self.choose(await self.read(tenant_id), subject)
+
+    async def read(self, tenant_id: str) -> PackRows:
+        """The rows as of now. StoreUnavailable."""
+        return await self._store.together(lambda rooms: self.rows(rooms, tenant_id))
+
+    async def choose(self, rows: PackRows, subject: Subject) -> ActivePack | v1.VoiceIdReason:
         """The pack at the most specific layer: NO_THRESHOLD_PACK, SETTING_AMBIGUOUS. StoreUnavailable."""
-        pointers = await self._store.artifacts.pointers(ARTIFACT_TYPE, tenant_id)
-        chosen = resolve(_pointer_rows(pointers), subject)
-        settings = resolve(_setting_rows(await self._store.settings.candidates(SETTING_KEY, tenant_id)), subject)
+        chosen = resolve(_pointer_rows(rows.pointers), subject)
+        settings = resolve(_setting_rows(rows.settings), subject)
         if isinstance(chosen, Ambiguous) or isinstance(settings, Ambiguous):
             return v1.VOICE_ID_REASON_SETTING_AMBIGUOUS
         if "pointer" not in chosen.values:
             return v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
-        pointer = chosen.values["pointer"]
         try:
-            row = await self._store.artifacts.version(
-                ARTIFACT_TYPE, pointer.tenant_id, pointer.scope, pointer.active_version
-            )
-            pack, canonical = await self._verify(row)
-            thresholds = pack.thresholds()
-            policy = DecisionPolicy.from_mapping({**thresholds.policy.to_mapping(), **settings.values})
+            verified = await self._verify(chosen.values["pointer"])
+            policy = DecisionPolicy.from_mapping({**verified.thresholds.policy.to_mapping(), **settings.values})
         except (NotFound, PackError, ValueError):
             return v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
-        thresholds = replace(thresholds, pack_ref=f"{ARTIFACT_TYPE}@{row.artifact_version}", policy=policy)
-        return ActivePack(pack, row, canonical, thresholds, chosen.layers["pointer"])
+        thresholds = replace(verified.thresholds, policy=policy)
+        return ActivePack(verified.pack, verified.row, verified.canonical_json, thresholds, chosen.layers["pointer"])
 
-    async def _verify(self, row: ArtifactRow) -> tuple[ThresholdPack, bytes]:
-        known = self._verified.get(row.package_hash)
+    async def _verify(self, pointer: ArtifactPointer) -> _Verified:
+        version = (
+            pointer.tenant_id,
+            pointer.scope.scope_type,
+            pointer.scope.scope_id,
+            pointer.active_version,
+            pointer.active_package_hash,
+        )
+        known = self._verified.get(version)
         if known is None:
-            if not signature_holds(self._trusted_keys, row.signing_key_id, row.package_hash, row.signature):
-                raise NotFound("a signature by a key that is trusted here")
-            canonical = await self._store.artifacts.payload(row.package_hash)
-            known = self._verified[row.package_hash] = (parse(canonical), canonical)
+            known = self._verified[version] = await self._read(pointer)
         return known
+
+    async def _read(self, pointer: ArtifactPointer) -> _Verified:
+        row = await self._store.artifacts.version(
+            ARTIFACT_TYPE, pointer.tenant_id, pointer.scope, pointer.active_version
+        )
+        if row.package_hash != pointer.active_package_hash:
+            raise NotFound("the content that the pointer names")
+        if not signature_holds(self._trusted_keys, row.signing_key_id, row.package_hash, row.signature):
+            raise NotFound("a signature by a key that is trusted here")
+        canonical = await self._store.artifacts.payload(row.package_hash)
+        pack = parse(canonical)
+        thresholds = replace(pack.thresholds(), pack_ref=f"{ARTIFACT_TYPE}@{row.artifact_version}")
+        return _Verified(pack, row, canonical, thresholds)
+
+
+_Version = tuple[str, int, str, int, bytes]
+"""Tenant, scope, version and content of a ledger row: what a pointer points at, and what never changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A pack whose signature holds, before settings move its limits."""
+
+    pack: ThresholdPack
+    row: ArtifactRow
+    canonical_json: bytes
+    thresholds: Thresholds
 
 
 def _pointer_rows(pointers: Iterable[ArtifactPointer]) -> list[SettingRow[ArtifactPointer]]:

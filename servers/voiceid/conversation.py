@@ -21,6 +21,7 @@ from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
 from servers.voiceid.decode import AudioError
 from servers.voiceid.engine import Ask, Engine, Verdict
+from servers.voiceid.pipeline import Heard
 from servers.voiceid.resample import MODEL_RATE_HZ
 from servers.voiceid.streams import LiveStream, LiveStreams
 from servers.voiceid.telemetry import DecisionMetrics
@@ -104,6 +105,7 @@ class Conversation:
         dropped = True
         self._metrics.streams(1)
         try:
+            await live.hearing.hear_again(deadline=self._audio_deadline(call))
             yield self._started(live, stage)
             if live.hearing.finished or live.verdict is not None:
                 await _drain(call, frame_of)
@@ -146,10 +148,9 @@ class Conversation:
         while (message := await call.read()) is not EOF:
             frame = frame_of(message, call.received - 1)
             order.admit(frame)
-            deadline = self._clock.monotonic() + min(call.time_remaining(), self._engine.settings.max_audio_s)
             try:
                 offset_s = frame.offset.seconds + frame.offset.nanos / 1e9 if frame.HasField("offset") else None
-                heard = hearing.push(frame.audio, offset_s, deadline=deadline)
+                heard = hearing.push(frame.audio, offset_s, deadline=self._audio_deadline(call))
             except AudioError as error:
                 raise undecodable(error, frame.sequence) from error
             live.next_sequence = order.following
@@ -164,16 +165,27 @@ class Conversation:
                 if interim is not None:
                     yield interim
         # grpc reports an end of stream a moment before it reports that the caller vanished, and a vanished caller may
-        # come back with more audio: the utterance is ended only once the half-close is certain.
+        # come back with more audio: the last windows are embedded meanwhile, and not trusted before it is certain.
         live.half_closed_at = self._clock.monotonic()
         hearing.hurry()
-        await call.confirm_half_close()
+        self._engine.prepare(hearing)
         try:
-            heard = hearing.finish(deadline=self._clock.monotonic() + self._engine.settings.decision_budget_s)
+            budget = self._clock.monotonic() + self._engine.settings.decision_budget_s
+            heard, failed = hearing.finish(deadline=budget), None
         except AudioError as error:
-            raise undecodable(error, order.following - 1) from error
+            heard, failed = Heard(), error
+        try:
+            await call.confirm_half_close()
+        except BaseException:
+            hearing.unfinish()
+            raise
+        if failed is not None:
+            raise undecodable(failed, order.following - 1) from failed
         for event in heard.events:
             yield _speech(event)
+
+    def _audio_deadline(self, call: Caller) -> float:
+        return self._clock.monotonic() + min(call.time_remaining(), self._engine.settings.max_audio_s)
 
     async def _decided(self, live: LiveStream) -> Verdict:
         if live.verdict is None:

@@ -7,7 +7,7 @@ never a name (VID-9).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from servers.runtime.auth import Principal
 from servers.runtime.clock import Clock
 from servers.runtime.storage import actor
 from servers.voiceid import ask_once, breaker, conflict
-from servers.voiceid.active_packs import Packs
+from servers.voiceid.active_packs import PackRows, Packs
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
 from servers.voiceid.decision import Evidence, Situation, VoiceDecision, decide, to_v1, to_v2
@@ -37,10 +37,12 @@ from servers.voiceid.roster import EMPTY, Roster, Rosters
 from servers.voiceid.scorer import Listening, Models
 from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.telemetry import DecisionMetrics
-from store import Store, StoreError, Transaction
+from store import Rooms, Store, StoreError, Transaction
 from store.voiceid import DecidedStream
 
 ENGINE_ID = "PH1.VOICE.ID"
+FRAMES_A_TURN = 50
+"""When audio is heard again: others get their turn on the event loop after that many frames."""
 
 _log = structlog.get_logger("selene.voiceid")
 
@@ -66,23 +68,29 @@ class Ask:
 
 
 class Hearing:
-    """One stream being heard. `listening` is None while no model is loaded: audio is then taken and not looked at."""
+    """One stream being heard. Without `listen`, no model is loaded: audio is then taken and not looked at."""
 
-    def __init__(self, ask: Ask, listening: Listening | None) -> None:
+    def __init__(self, ask: Ask, listen: Callable[[], Listening] | None) -> None:
         self.ask = ask
-        self.listening = listening
-        self.failure: v1.VoiceIdReason | None = None if listening else v1.VOICE_ID_REASON_MODEL_UNAVAILABLE
+        self.listening = listen() if listen else None
+        self.failure: v1.VoiceIdReason | None = None if listen else v1.VOICE_ID_REASON_MODEL_UNAVAILABLE
         self.interim_basis: _Basis | None = None
+        self.basis: asyncio.Task[_Basis | Exception] | None = None
         self.finished = False
+        self._listen = listen
+        self._frames: list[tuple[bytes, float | None]] = []
+        self._spoiled = False
 
     def push(self, audio: bytes, offset_s: float | None, *, deadline: float) -> Heard:
         """Take one frame. A model that fails is remembered, not raised; AudioError passes through."""
         if self.listening is None or self.failure is not None:
             return Heard()
         try:
-            return self.listening.push(audio, offset_s, deadline=deadline)
+            heard = self.listening.push(audio, offset_s, deadline=deadline)
         except ModelFailed as error:
             return self._failed(error)
+        self._frames.append((audio, offset_s))
+        return heard
 
     def hurry(self) -> None:
         """The stream is ending."""
@@ -99,12 +107,36 @@ class Hearing:
         except ModelFailed as error:
             return self._failed(error)
 
+    def unfinish(self) -> None:
+        """It was no half-close: the caller may come back with more, see `hear_again`."""
+        self._stop()
+        if self.finished:
+            self.finished, self._spoiled = False, True
+
+    async def hear_again(self, *, deadline: float) -> None:
+        """Before more is pushed: make good what `finish` did, from the frames that were kept."""
+        if not self._spoiled or self._listen is None:
+            return
+        listening = self._listen()
+        for index, (audio, offset_s) in enumerate(self._frames, start=1):
+            listening.push(audio, offset_s, deadline=deadline)
+            if index % FRAMES_A_TURN == 0:
+                await asyncio.sleep(0)
+        self.listening, self._spoiled = listening, False
+
     def release(self) -> None:
         """The stream is decided, or gone for good: nothing of its audio is kept."""
-        if self.listening is not None:
-            self.listening.abandon()
+        self._stop()
         self.listening = None
         self.interim_basis = None
+        self._frames.clear()
+
+    def _stop(self) -> None:
+        if self.listening is not None:
+            self.listening.abandon()
+        if self.basis is not None:
+            self.basis.cancel()
+            self.basis = None
 
     def _failed(self, error: ModelFailed) -> Heard:
         _log.error("model failed", stream_id=self.ask.stream_id, detail=str(error))
@@ -193,9 +225,15 @@ class Engine:
 
     def hear(self, ask: Ask) -> Hearing:
         """Begin to hear a stream. AudioError when its format cannot be decoded."""
-        if self.models is None:
+        models = self.models
+        if models is None:
             return Hearing(ask, None)
-        return Hearing(ask, Listening(self.models, self._batcher, ask.config.audio_format))
+        return Hearing(ask, lambda: Listening(models, self._batcher, ask.config.audio_format))
+
+    def prepare(self, hearing: Hearing) -> None:
+        """The stream seems to be ending: read meanwhile what `decide` rests on."""
+        if hearing.basis is None:
+            hearing.basis = asyncio.create_task(self._basis_or_error(hearing.ask))
 
     async def interim(self, hearing: Hearing) -> v1.InterimConfidence | None:
         """How sure we are so far, or None when nothing can be said yet. Nothing is named and nothing is stored."""
@@ -274,7 +312,7 @@ class Engine:
         basis = _Basis(v1.VOICE_ID_REASON_NO_THRESHOLD_PACK, EMPTY)
         comparison, spoof = _Comparison(), _NOT_CHECKED
         try:
-            basis = await self._basis(ask)
+            basis = await self._prepared(hearing)
             comparison = _Comparison(enrolled=len(basis.roster))
             if failure is None and not breaker_open:
                 comparison = await self._compare(hearing, basis)
@@ -301,18 +339,37 @@ class Engine:
             decision_latency_seconds=self._clock.monotonic() - half_closed_at,
         )
 
-    async def _basis(self, ask: Ask) -> _Basis:
-        """The models work on the last windows meanwhile. StoreError."""
-        thresholds = self.packs.thresholds(ask.config.tenant_id, ask.subject)
-        return _Basis(*await asyncio.gather(thresholds, self._roster(ask)))
+    async def _prepared(self, hearing: Hearing) -> _Basis:
+        """What was read since the half-close; asked again, what holds now. StoreError."""
+        reading, hearing.basis = hearing.basis, None
+        read = await (reading or self._basis_or_error(hearing.ask))
+        if isinstance(read, Exception):
+            raise read
+        return read
 
-    async def _roster(self, ask: Ask) -> Roster:
+    async def _basis_or_error(self, ask: Ask) -> _Basis | Exception:
+        try:
+            return await self._basis(ask)
+        except Exception as error:  # raised where it is asked for: a stream that is dropped never asks
+            return error
+
+    async def _basis(self, ask: Ask) -> _Basis:
+        """One read of everything that the decision rests on. StoreError."""
         config = ask.config
-        roster = await self.rosters.of(config.tenant_id, self._clock.now())
-        if not config.device_members_only:
-            return roster
-        members = set(await self._store.voiceid.devices.members(config.tenant_id, config.device_id))
-        return roster.only(members | {ask.claimed_user_id, config.device_owner_user_id})
+
+        async def read(rooms: Rooms) -> tuple[PackRows, int, list[str]]:
+            packs = await self.packs.rows(rooms, config.tenant_id)
+            version = await rooms.voiceid.profiles.gallery_version(config.tenant_id)
+            limited = config.device_members_only
+            members = await rooms.voiceid.devices.members(config.tenant_id, config.device_id) if limited else []
+            return packs, version, members
+
+        packs, version, members = await self._store.together(read)
+        thresholds = await self.packs.thresholds(packs, ask.subject)
+        roster = await self.rosters.at(config.tenant_id, version, self._clock.now())
+        if config.device_members_only:
+            roster = roster.only({*members, ask.claimed_user_id, config.device_owner_user_id})
+        return _Basis(thresholds, roster)
 
     async def _compare(self, hearing: Hearing, basis: _Basis) -> _Comparison:
         """Stage 1, then stage 2 unless stage 1 was decisive: then its last windows are not waited for (VID-5).

@@ -260,7 +260,8 @@ class EnrollmentV1(v1_grpc.EnrollmentServiceServicer):
         return reply
 
     async def _grade(self, enrollment: Enrollment, clip: HeardClip, earlier: Sequence[Clip]) -> Grade:
-        found = await self._packs.thresholds(enrollment.tenant_id, Subject(user_id=enrollment.user_id))
+        packs = await self._packs.read(enrollment.tenant_id)
+        found = await self._packs.thresholds(packs, Subject(user_id=enrollment.user_id))
         thresholds = found if isinstance(found, Thresholds) else None
         evidence = ClipEvidence(
             voiced_seconds=clip.voiced_seconds if clip.embeddings else 0.0,

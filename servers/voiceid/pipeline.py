@@ -7,6 +7,7 @@ is left to the caller; only the last window of each model waits for the end of t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -128,7 +129,8 @@ class Utterance:
         self._pending: list[Samples] = []
         self._pending_samples = 0
         self._mask: Mask = np.zeros(0, np.bool_)
-        self._audio: list[npt.NDArray[np.int16]] = []
+        self._audio: deque[npt.NDArray[np.int16]] = deque()
+        self._forgotten = 0
         self._processed = 0
         self._front_ends = {plan.front_end: _FrontEnd(FRONT_ENDS[plan.front_end]) for plan in plans}
         self._cutters = [_Cutter(index, plan) for index, plan in enumerate(plans)]
@@ -154,11 +156,16 @@ class Utterance:
         return self._processed
 
     def audio(self, start: int, end: int) -> Samples:
-        """Processed samples at 16 kHz from ``start`` to ``end``."""
-        if len(self._audio) > 1:
-            self._audio = [np.concatenate(self._audio)]
-        kept = self._audio[0][start:end] if self._audio else np.zeros(0, np.int16)
-        return kept.astype(np.float32) * np.float32(1 / PCM_SCALE)
+        """Processed samples at 16 kHz from ``start`` to ``end``. ValueError for samples that were forgotten."""
+        if start < self._forgotten:
+            raise ValueError(f"audio is kept from sample {self._forgotten}, not from {start}")
+        kept = np.concatenate(self._audio) if self._audio else np.zeros(0, np.int16)
+        return kept[start - self._forgotten : end - self._forgotten].astype(np.float32) * np.float32(1 / PCM_SCALE)
+
+    def forget(self, before: int) -> None:
+        """Nobody will ask for `audio` before that sample any more."""
+        while self._audio and self._forgotten + len(self._audio[0]) <= before:
+            self._forgotten += len(self._audio.popleft())
 
     def fingerprint(self) -> Fingerprint:
         """Of the whole utterance; call it once, after `finish`."""

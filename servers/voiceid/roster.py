@@ -89,9 +89,12 @@ class Rosters:
 
     async def of(self, tenant_id: str, now: datetime) -> Roster:
         """The tenant's roster, up to date as of this call. StoreUnavailable, WrongMasterKey."""
+        return await self.at(tenant_id, await self._store.voiceid.profiles.gallery_version(tenant_id), now)
+
+    async def at(self, tenant_id: str, version: int, now: datetime) -> Roster:
+        """The tenant's roster, no older than this version of its gallery. StoreUnavailable, WrongMasterKey."""
         tenant = self._tenants.setdefault(tenant_id, _Tenant())
-        version = await self._store.voiceid.profiles.gallery_version(tenant_id)
-        if version != tenant.version:
+        if version > tenant.version:
             async with tenant.lock:
                 if version > tenant.version:
                     await self._refresh(tenant_id, tenant, version)

@@ -154,6 +154,7 @@ class Listening:
         self._running: list[tuple[Window, Future[Floats]]] = []
         self._segmented: list[Future[Floats]] = []
         self._segmented_to = 0
+        self._looked_back = max(GOOD_SEGMENT_SAMPLES, models.countermeasure.samples if models.countermeasure else 0)
         self._countered: Future[Floats] | None = None
         self._glimpse: Future[Floats] | None = None
         self._fingerprint: Fingerprint | None = None
@@ -171,6 +172,7 @@ class Listening:
         while self.utterance.processed_samples >= self._segmented_to + SEGMENT_SAMPLES:
             end = self._segmented_to + SEGMENT_SAMPLES
             self._segment(self._segmented_to, end, deadline=deadline, urgent=False)
+        self.utterance.forget(before=min(self._segmented_to, self.utterance.processed_samples - self._looked_back))
         return heard
 
     def finish(self, *, deadline: float) -> Heard:

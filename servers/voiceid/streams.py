@@ -13,7 +13,7 @@ from servers.voiceid.engine import Ask, Hearing, Verdict
 
 MAX_WAITING = 1024
 MAX_HELD_SECONDS = 900.0
-"""Audio of all waiting streams together; a second holds about 90 KB."""
+"""Audio of all waiting streams together; a second holds about 120 KB."""
 
 
 @dataclass(slots=True)

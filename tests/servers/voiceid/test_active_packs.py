@@ -54,13 +54,15 @@ async def set_thresholds(
 
 
 async def policy(store: Store, subject: Subject = NOBODY, tenant: str = TENANT) -> tuple[int, int, int]:
-    found = await packs(store).thresholds(tenant, subject)
+    opened = packs(store)
+    found = await opened.thresholds(await opened.read(tenant), subject)
     assert isinstance(found, Thresholds), found
     return found.policy.conf_high_bp, found.policy.conf_mid_bp, found.policy.min_margin_bp
 
 
 async def reason(store: Store, subject: Subject = NOBODY) -> v1.VoiceIdReason:
-    found = await packs(store).thresholds(TENANT, subject)
+    opened = packs(store)
+    found = await opened.thresholds(await opened.read(TENANT), subject)
     assert not isinstance(found, Thresholds)
     return found
 

@@ -94,6 +94,16 @@ def test_every_voiced_frame_is_fresh_once(vad_model: VadModel, speech_bytes: byt
         assert opened.voiced_seconds * 100 - plan.hop / 2 - 2 <= fresh <= opened.voiced_seconds * 100 + 2
 
 
+def test_audio_is_kept_until_it_is_forgotten(vad_model: VadModel, speech_bytes: bytes) -> None:
+    opened = utterance(vad_model)
+    heard(opened, cut(speech_bytes, range(640, len(speech_bytes), 640)))
+    sent = np.frombuffer(speech_bytes, "<i2") / 32768
+    opened.forget(before=20_000)
+    assert np.allclose(opened.audio(20_000, 50_000), sent[20_000:50_000], atol=1e-4)
+    with pytest.raises(ValueError, match="audio is kept from sample 18432"):
+        opened.audio(18_431, 50_000)
+
+
 def test_silence_is_no_window(vad_model: VadModel) -> None:
     opened = utterance(vad_model)
     assert heard(opened, [bytes(64_000)]) == ([], [])
