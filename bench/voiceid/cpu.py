@@ -26,7 +26,7 @@ PACED_S = 12.0
 STAGES = {
     "bare": "speaker models and segmentation, one window a call",
     "bare-batched": "the same, the prune model four windows a call",
-    "bare-vad": "voice activity windows, four chunks a call",
+    "bare-vad": "voice activity windows, eight chunks a call",
     "vad": "voice activity, with framing and hysteresis",
     "front-ends": "both front ends",
     "fingerprints": "fingerprints against replay",

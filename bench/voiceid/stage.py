@@ -49,11 +49,12 @@ from servers.voiceid.scorer import (
 from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.silero import Vad, vad_path
 from servers.voiceid.telemetry import DecisionMetrics
-from servers.voiceid.vad import ChunkFramer
+from servers.voiceid.vad import CHUNK_SAMPLES, ChunkFramer
 
 Floats = npt.NDArray[np.float32]
 
 FRAME_SAMPLES = 320
+BLOCK_CHUNKS = BLOCK_SAMPLES // CHUNK_SAMPLES
 INTERIM_FRAMES = 25
 """An interim every 0.5 s, as a client gets it that asks for nothing else."""
 
@@ -169,15 +170,15 @@ def _stacked(features: Sequence[Floats], batch: int) -> list[Floats]:
 
 
 def bare_vad(speech: Speech, models: Models) -> Spent:
-    """The voice activity model on blocks of four chunks, its state carried along."""
+    """The voice activity model on the chunks of a block, its state carried along."""
     windows = [_chunks(one) for one in speech.utterances]
 
     def work() -> int:
         calls = 0
         for rows in windows:
             state = models.vad.initial_state()
-            for start in range(0, len(rows), 4):
-                _, state = models.vad.run(rows[None, start : start + 4], state)
+            for start in range(0, len(rows), BLOCK_CHUNKS):
+                _, state = models.vad.run(rows[None, start : start + BLOCK_CHUNKS], state)
                 calls += 1
         return calls
 

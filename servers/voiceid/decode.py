@@ -33,6 +33,8 @@ class Decoder(Protocol):
 
     rate_hz: int
     """Rate of the samples returned: the stream's own, except Opus, which always decodes at 48 kHz."""
+    seconds_a_byte: float
+    """Where no frame can be refused, so that several may be decoded joined: how long a byte is; else 0."""
     clamped: int
     """Samples found outside [-1, 1] so far; they were clamped."""
 
@@ -50,6 +52,7 @@ class Linear16Decoder:
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
+        self.seconds_a_byte = 1 / (2 * rate_hz)
         self._rest = b""
 
     def push(self, frame: bytes) -> Samples:
@@ -62,6 +65,8 @@ class Linear16Decoder:
 
 class Float32Decoder:
     """Little-endian IEEE 754 32-bit PCM. NaN and infinity are refused, values beyond [-1, 1] clamped and counted."""
+
+    seconds_a_byte = 0.0
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
@@ -84,6 +89,7 @@ class OpusDecoder:
     """Bare Opus packets (RFC 6716), one a frame. ``pre_skip`` samples at 48 kHz are dropped from the start."""
 
     rate_hz = OPUS_RATE_HZ
+    seconds_a_byte = 0.0
 
     def __init__(self, pre_skip: int = OPUS_PRE_SKIP) -> None:
         codec = av.CodecContext.create("libopus", "r")

@@ -24,7 +24,7 @@ HOP_SAMPLES = 256
 HOP_S = HOP_SAMPLES / RATE_HZ
 _BANDS = 33
 _LOW_HZ, _HIGH_HZ = 250.0, 3600.0  # what a telephone lets through
-_BLOCK_FRAMES = 8
+_BLOCK_FRAMES = 16
 _EDGES = np.rint(np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1) * FRAME_SAMPLES / RATE_HZ).astype(np.intp)
 _WINDOW = np.hanning(FRAME_SAMPLES).astype(np.float32)
 

@@ -1,7 +1,7 @@
 """One utterance from frames to model windows, while it arrives (VID-2).
 
 bytes → samples → 16 kHz → voice activity → features → the voiced features of every model, cut into windows. Work is
-done in blocks of 128 ms, so what comes out does not depend on how the stream was cut into frames. Embedding the windows
+done in blocks of 256 ms, so what comes out does not depend on how the stream was cut into frames. Embedding the windows
 is left to the caller; only the last window of each model waits for the end of the utterance.
 """
 
@@ -35,7 +35,7 @@ from servers.voiceid.vad import CHUNK_SAMPLES, SpeechEvent, VadStep
 Samples = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-BLOCK_SAMPLES = 4 * CHUNK_SAMPLES
+BLOCK_SAMPLES = 8 * CHUNK_SAMPLES
 FRAMES_PER_SECOND = MODEL_RATE_HZ // HOP_SAMPLES
 # The largest magnitude that 16-bit PCM has on both sides of zero: a sample that reaches it was clipped.
 PCM_SCALE = 32767
@@ -126,6 +126,8 @@ class Utterance:
         self._activity = activity
         self._meter = QualityMeter(self._decoder.rate_hz, FULL_SCALE)
         self._fingerprints = FingerprintStream()
+        self._undecoded: list[bytes] = []
+        self._undecoded_s = 0.0
         self._pending: list[Samples] = []
         self._pending_samples = 0
         self._mask: Mask = np.zeros(0, np.bool_)
@@ -142,8 +144,8 @@ class Utterance:
 
     @property
     def audio_seconds(self) -> float:
-        """All audio decoded so far."""
-        return self._meter.duration_s
+        """All audio taken so far."""
+        return self._meter.duration_s + self._undecoded_s
 
     @property
     def quality(self) -> Quality:
@@ -178,9 +180,13 @@ class Utterance:
 
     def push(self, frame: bytes, offset_s: float | None = None) -> Heard:
         """Take the bytes of one frame and, if the sender gave it, the frame's offset in seconds."""
-        native = self._decoder.push(frame)
-        self._meter.hear(native, offset_s)
-        self._queue(self._resampler.push(native))
+        if offset_s is not None:
+            self._meter.sent(offset_s, self.audio_seconds)
+        self._undecoded.append(frame)
+        self._undecoded_s += len(frame) * self._decoder.seconds_a_byte
+        if self._decoder.seconds_a_byte and self._pending_samples < BLOCK_SAMPLES - self._undecoded_s * MODEL_RATE_HZ:
+            return Heard()
+        self._decode()
         if self._pending_samples < BLOCK_SAMPLES:
             return Heard()
         joined = np.concatenate(self._pending)
@@ -197,6 +203,7 @@ class Utterance:
 
     def finish(self) -> Heard:
         """The utterance has ended: the rest of the audio and the last window of every model."""
+        self._decode()
         self._decoder.finish()
         self._queue(self._resampler.flush())
         rest = np.concatenate(self._pending) if self._pending else _NOTHING
@@ -208,6 +215,16 @@ class Utterance:
             front_end.finish(rest, self._mask)
         windows = [window for cutter in self._cutters for window in cutter.finish(self._frames_of(cutter))]
         return Heard(step.events, tuple(windows))
+
+    def _decode(self) -> None:
+        if not self._undecoded:
+            return
+        joined = b"".join(self._undecoded)
+        self._undecoded.clear()
+        self._undecoded_s = 0.0
+        native = self._decoder.push(joined)
+        self._meter.hear(native)
+        self._queue(self._resampler.push(native))
 
     def _queue(self, samples: Samples) -> None:
         if len(samples):

@@ -40,7 +40,7 @@ class Quality:
 
 
 class QualityMeter:
-    """Fed from two places: decoded samples before resampling, and the VAD's chunks with its verdicts."""
+    """Fed from three places: offsets of frames, decoded samples before resampling, the VAD's chunks and verdicts."""
 
     def __init__(self, rate_hz: int, full_scale: float) -> None:
         """``rate_hz`` of the decoded samples; a sample whose magnitude reaches ``full_scale`` counts as clipped."""
@@ -55,16 +55,18 @@ class QualityMeter:
         self._voiced_chunks = 0
         self._levels = np.zeros(_BINS, np.int64)
 
-    def hear(self, samples: Samples, offset_s: float | None = None) -> None:
-        """Take one frame's samples, ``[n]``, and the sender's offset of its start, if it gave one.
+    def sent(self, offset_s: float, after_s: float) -> None:
+        """Take the sender's offset of a frame that comes after ``after_s`` of its audio.
 
         Lost audio is how much further the sender's clock went than the samples that came; the latest frame decides,
         because what an early frame lacked may only have been late.
         """
-        if offset_s is not None:
-            if self._first_offset_s is None:
-                self._first_offset_s = offset_s - self._heard / self._rate_hz
-            self._lost_s = max(0.0, offset_s - self._first_offset_s - self._heard / self._rate_hz)
+        if self._first_offset_s is None:
+            self._first_offset_s = offset_s - after_s
+        self._lost_s = max(0.0, offset_s - self._first_offset_s - after_s)
+
+    def hear(self, samples: Samples) -> None:
+        """Take decoded samples, ``[n]``."""
         self._heard += len(samples)
         if not len(samples):
             return

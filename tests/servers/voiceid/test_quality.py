@@ -92,7 +92,8 @@ def test_audio_that_never_came_is_counted_as_lost():
     heard = meter(8_000)
     frame = np.zeros(160, np.float32)  # 20 ms
     for index in (0, 1, 2, 7, 8, 9):  # 80 ms between the third and the fourth frame are missing
-        heard.hear(frame, offset_s=3.0 + index * 0.02)
+        heard.sent(3.0 + index * 0.02, heard.duration_s)
+        heard.hear(frame)
     report = heard.report()
     assert report.duration_s == pytest.approx(0.12)
     assert report.lost_s == pytest.approx(0.08)
@@ -103,7 +104,8 @@ def test_a_late_frame_is_not_lost_audio():
     heard = meter()
     frame = np.zeros(320, np.float32)
     for index, delay in enumerate((0, 0, 0.015, 0, 0)):
-        heard.hear(frame, offset_s=index * 0.02 + delay)
+        heard.sent(index * 0.02 + delay, heard.duration_s)
+        heard.hear(frame)
     assert heard.report().lost_s == pytest.approx(0, abs=1e-9)
 
 
