@@ -31,7 +31,6 @@ from selene.voiceid.v1 import voiceid_pb2
 from servers.runtime.auth import KeyFileError, Principal, current_principal, issue_token
 from servers.runtime.server import DEVELOPMENT_KEY, Owner, Parts, Runtime, banner, serve
 from servers.runtime.tls import ListenError
-from servers.runtime.workers import reserved
 
 Reason = Callable[[grpc.aio.AioRpcError], error_details_pb2.ErrorInfo]
 Frame = Callable[[int], voiceid.IdentifyRequest]
@@ -400,7 +399,7 @@ PROGRAM = """
 import asyncio, sys
 from servers.runtime.config import load_settings
 from servers.runtime.logging import configure_logging
-from servers.runtime.server import Owner, Parts, run, Service
+from servers.runtime.server import Owner, Service, serve, stop_on_signals
 from selene.voiceid.v1 import service_pb2_grpc
 
 class Servicer(service_pb2_grpc.VoiceIdServiceServicer):
@@ -420,8 +419,14 @@ async def build(runtime):
 
 configure_logging("info")
 settings = load_settings(flags={"data_dir": sys.argv[1], "development.enabled": True, "limits.grace_s": 30,
-    "listen.ports": {"voiceid": int(sys.argv[2])}})
-asyncio.run(run([Owner("voiceid", "TEST", build)], settings))
+    "listen.ports": {"voiceid": 0}})
+
+async def run():
+    async with await serve([Owner("voiceid", "TEST", build)], settings) as running:
+        print(running.target("voiceid"), flush=True)
+        await stop_on_signals(running)
+
+asyncio.run(run())
 print("ended", flush=True)
 """
 
@@ -429,8 +434,8 @@ print("ended", flush=True)
 class Program:
     """The server as a process of its own."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        command = [sys.executable, "-c", PROGRAM, str(folder), str(port)]
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-c", PROGRAM, str(folder)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     async def line(self) -> str:
@@ -444,17 +449,15 @@ class Program:
 @pytest.fixture
 async def program(tmp_path: Path, house: Any) -> AsyncIterator[tuple[Program, grpc.aio.StreamStreamCall[Any, Any]]]:
     """A running program with one open stream."""
-    with reserved("127.0.0.1", 0) as port:
-        pass
-    started = Program(tmp_path, port)
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    house.channels.append(channel)
-    stream = voiceid_grpc.VoiceIdServiceStub(channel).Identify(wait_for_ready=True)
+    started = Program(tmp_path)
     try:
+        channel = grpc.aio.insecure_channel(await started.line())
+        house.channels.append(channel)
+        stream = voiceid_grpc.VoiceIdServiceStub(channel).Identify()
         assert await started.line() == "entered"
         yield started, stream
-    finally:
         stream.cancel()
+    finally:
         started.process.kill()
         started.process.communicate()
 
