@@ -313,6 +313,27 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "SESSION_NOT_CONFIRMABLE", "domain": "selene", "metadata": {}}
     """
 
+    SECRET_NOT_SEALED_HERE = 100
+    """
+    INVALID_ARGUMENT. The secret was sealed to another key, or for another handle. Ask for the sealing key again.
+
+        {"reason": "SECRET_NOT_SEALED_HERE", "domain": "selene", "metadata": {"sealing_key_id": "5b1f0c9a"}}
+    """
+
+    SECRET_BACKEND_UNAVAILABLE = 101
+    """
+    UNAVAILABLE. The backend that holds the secrets does not answer; nothing was changed.
+
+        {"reason": "SECRET_BACKEND_UNAVAILABLE", "domain": "selene", "metadata": {"backend": "vault"}}
+    """
+
+    SECRET_ACCESS_DENIED = 102
+    """
+    PERMISSION_DENIED. No lease for this owner and this handle. `cause`: an AccessReason.
+
+        {"reason": "SECRET_ACCESS_DENIED", "domain": "selene", "metadata": {"handle": "kms://providers/openai/stt", "owner": "PH1.C", "cause": "NO_GRANT"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -350,6 +371,9 @@ class ErrorReason(betterproto2.Enum):
             85: "ERROR_REASON_STAGE_TRANSITION_INVALID",
             86: "ERROR_REASON_SETTING_AMBIGUOUS",
             87: "ERROR_REASON_SESSION_NOT_CONFIRMABLE",
+            100: "ERROR_REASON_SECRET_NOT_SEALED_HERE",
+            101: "ERROR_REASON_SECRET_BACKEND_UNAVAILABLE",
+            102: "ERROR_REASON_SECRET_ACCESS_DENIED",
         }
 
     @classmethod
@@ -389,6 +413,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_STAGE_TRANSITION_INVALID": 85,
             "ERROR_REASON_SETTING_AMBIGUOUS": 86,
             "ERROR_REASON_SESSION_NOT_CONFIRMABLE": 87,
+            "ERROR_REASON_SECRET_NOT_SEALED_HERE": 100,
+            "ERROR_REASON_SECRET_BACKEND_UNAVAILABLE": 101,
+            "ERROR_REASON_SECRET_ACCESS_DENIED": 102,
         }
 
 
