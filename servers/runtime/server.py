@@ -199,11 +199,6 @@ class RunningServer:
         await self.stop()
 
 
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter from another that waits for it: the store's threads need it briefly, many
-times for one transaction, while the event loop would keep it for Python's default of ten times that."""
-
-
 async def serve(owners: Sequence[Owner], settings: Settings, parts: Parts | None = None) -> RunningServer:
     """Starts every owner and returns when all accept calls. Raises ListenError or KeyFileError."""
     given = parts or Parts()
@@ -359,7 +354,6 @@ def development_key(data_dir: Path) -> SigningKey:
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Runs the program's coroutine on uvloop, where there is one."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     if sys.platform == "win32":
         asyncio.run(main)
     else:
