@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,16 +15,16 @@ from selene.common.v1 import paging_pb2
 from servers.runtime.auth import ROLE_OPERATOR, require_role, require_tenant
 from servers.runtime.errors import Refusal
 from servers.runtime.instants import instant
+from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.server import Runtime, Service
 from servers.runtime.storage import not_found, refusing_store_errors
 from store import AuditFilter, NotFound, Store
 from store.ledger import AUDIT
 
 ROLE_AUDITOR = "auditor"
-DEFAULT_PAGE = 100
 FEED_PAGE = 200
 FEED_POLL_S = 0.2
-PAGE_PREFIX = b"audit:"
+_TOKENS = PageTokens("audit")
 MAX_DIGITS = 18
 """As many as surely fit the store's 64-bit integers."""
 
@@ -52,7 +50,7 @@ class AuditV1(audit_grpc.AuditServiceServicer):
 
     async def ListEvents(self, request: audit.ListEventsRequest, context: Any) -> audit.ListEventsResponse:
         _permitted(request.tenant_id)
-        size = request.page.page_size or DEFAULT_PAGE
+        size = page_size(request.page)
         wanted = AuditFilter(
             owner=request.owner or None,
             transition=request.transition or None,
@@ -65,7 +63,7 @@ class AuditV1(audit_grpc.AuditServiceServicer):
             page = await self._store.audit.page(
                 request.tenant_id, after=_after(request.page), limit=size + 1, only=wanted
             )
-        following = _page_token(page[size - 1].event.sequence) if len(page) > size else ""
+        following = _TOKENS.token(str(page[size - 1].event.sequence)) if len(page) > size else ""
         return audit.ListEventsResponse(events=page[:size], page=paging_pb2.PageInfo(next_page_token=following))
 
     async def WatchEvents(
@@ -158,18 +156,10 @@ def _missing(resource: str, resource_id: str) -> Iterator[None]:
         raise not_found(resource, resource_id) from error
 
 
-def _page_token(sequence: int) -> str:
-    return base64.urlsafe_b64encode(PAGE_PREFIX + str(sequence).encode()).decode()
-
-
 def _after(page: paging_pb2.PageRequest) -> int:
-    if not page.page_token:
+    place = _TOKENS.after(page)
+    if not place:
         return 0
-    try:
-        token = base64.b64decode(page.page_token.encode(), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        token = b""
-    sequence = token.removeprefix(PAGE_PREFIX)
-    if token.startswith(PAGE_PREFIX) and sequence.isdigit() and len(sequence) <= MAX_DIGITS:
-        return int(sequence)
-    raise Refusal(reasons.ERROR_REASON_PAGE_TOKEN_INVALID, "this list gave out no such page token")
+    if not (place.isascii() and place.isdigit() and len(place) <= MAX_DIGITS):
+        raise page_token_invalid()
+    return int(place)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1 import paging_pb2
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_USER, Scope
 from selene.voiceid.v1 import service_pb2 as v1_service
@@ -18,8 +15,8 @@ from selene.voiceid.v1 import voiceid_pb2 as v1
 
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, require_role, require_subject, require_tenant
 from servers.runtime.clock import Clock
-from servers.runtime.errors import Refusal
 from servers.runtime.instants import instant
+from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
 from servers.voiceid.engine import ENGINE_ID, Engine
 from servers.voiceid.kpi import Cohort, DecidedStream, Kpi, kpis
@@ -31,8 +28,7 @@ STATES = {
     "SUPERSEDED": v1.PROFILE_STATE_SUPERSEDED,
     "REVOKED": v1.PROFILE_STATE_REVOKED,
 }
-DEFAULT_PAGE = 100
-PAGE_PREFIX = b"profiles:"
+_TOKENS = PageTokens("profiles")
 
 
 def profile_message(profile: Profile) -> v1.Profile:
@@ -73,12 +69,12 @@ class ProfileV1(v1_grpc.ProfileServiceServicer):
         self, request: v1_service.ListProfilesRequest, context: Any
     ) -> v1_service.ListProfilesResponse:
         _operator(request.tenant_id)
-        size = request.page.page_size or DEFAULT_PAGE
+        size = page_size(request.page)
         with refusing_store_errors():
             page = await self._store.voiceid.profiles.page(
-                request.tenant_id, after_user_id=_after(request.page), limit=size + 1
+                request.tenant_id, after_user_id=_TOKENS.after(request.page), limit=size + 1
             )
-        following = _page_token(page[size - 1].user_id) if len(page) > size else ""
+        following = _TOKENS.token(page[size - 1].user_id) if len(page) > size else ""
         return v1_service.ListProfilesResponse(
             profiles=[profile_message(profile) for profile in page[:size]],
             page=paging_pb2.PageInfo(next_page_token=following),
@@ -158,22 +154,6 @@ class ProfileV1(v1_grpc.ProfileServiceServicer):
 def _operator(tenant_id: str) -> None:
     require_tenant(tenant_id)
     require_role(ROLE_OPERATOR, ROLE_SERVICE)
-
-
-def _page_token(user_id: str) -> str:
-    return base64.urlsafe_b64encode(PAGE_PREFIX + user_id.encode()).decode()
-
-
-def _after(page: paging_pb2.PageRequest) -> str:
-    if not page.page_token:
-        return ""
-    try:
-        token = base64.b64decode(page.page_token.encode(), altchars=b"-_", validate=True)
-        if token.startswith(PAGE_PREFIX):
-            return token.removeprefix(PAGE_PREFIX).decode()
-    except (binascii.Error, UnicodeError):
-        pass
-    raise Refusal(reasons.ERROR_REASON_PAGE_TOKEN_INVALID, "this list gave out no such page token")
 
 
 def _cohort_labels(cohort: v1.CohortLabels) -> dict[str, str]:
