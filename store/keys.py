@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from store.errors import WrongMasterKey
 
@@ -62,6 +64,18 @@ class MasterKeys:
         if key_id not in self._by_id:
             raise WrongMasterKey(f"subject keys are wrapped by master key {key_id}, which was not given")
         return self._by_id[key_id]
+
+    def derived(self, purpose: str) -> tuple[bytes, ...]:
+        """32 bytes of HKDF-SHA256 for one purpose from every master key, the active one first."""
+        newest_first = (
+            self._by_id[self.active_id],
+            *(key for name, key in self._by_id.items() if name != self.active_id),
+        )
+        return tuple(_hkdf(key, f"selene.{purpose}") for key in newest_first)
+
+
+def _hkdf(key: bytes, info: str) -> bytes:
+    return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=info.encode()).derive(key)
 
 
 def master_key_id(key: bytes) -> str:

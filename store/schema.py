@@ -1,7 +1,8 @@
 """Every table of the store, as SQLAlchemy Core. Migrations create them; a test holds both to the same shape.
 
 Times are microseconds since the epoch, UTC, so that both dialects keep the same instant exactly. Enums of the
-contracts are stored by number. `tenant_id` is part of every key; the empty tenant is the deployment itself.
+contracts are stored by number. `tenant_id` is part of every key; the empty tenant is the deployment itself. Secrets
+belong to the deployment and have none.
 """
 
 from __future__ import annotations
@@ -333,6 +334,42 @@ fingerprints = Table(
     _text("fingerprint_id", key=True),
     _blob("sealed"),
     _instant("created_at"),
+)
+
+kms_secrets = Table(
+    "kms_secrets",
+    metadata,
+    _text("handle", key=True),
+    Column("environment", Integer, nullable=False),
+    _count("version"),
+    Column("granted_owners", JSON, nullable=False),
+)
+
+kms_versions = Table(
+    "kms_versions",
+    metadata,
+    _text("handle", key=True),
+    _count("version", key=True),
+    Column("state", Integer, nullable=False),
+    _instant("put_at"),
+    _instant("rotate_by"),
+    _instant("overlap_until", nullable=True),
+    # Empty once the version was retired or revoked.
+    _blob("sealed"),
+    Index("ix_kms_versions_overlap", "state", "overlap_until"),
+)
+
+kms_leases = Table(
+    "kms_leases",
+    metadata,
+    _text("lease_id", key=True),
+    _text("handle"),
+    _count("version"),
+    _text("owner"),
+    _instant("issued_at"),
+    _instant("expires_at"),
+    _instant("ended_at", nullable=True),
+    Index("ix_kms_leases_version", "handle", "version"),
 )
 
 APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)

@@ -18,6 +18,7 @@ from store.checkpoint import Checkpoints
 from store.engine import Database, Session, insert_into, open_database, sqlite_file
 from store.errors import StoreUnavailable, Unavailability
 from store.keys import MasterKeys, SigningKey
+from store.kms import KmsReader
 from store.ledger import AuditTrail
 from store.migrations import upgrade
 from store.proof import Proofs
@@ -35,7 +36,8 @@ CONNECTIONS = 8
 
 
 class Rooms:
-    """What can be read, over one way of reading: `audit`, `artifacts`, `proofs`, `settings`, `vault`, `voiceid`."""
+    """What can be read, over one way of reading: `audit`, `artifacts`, `kms`, `proofs`, `settings`, `vault`,
+    `voiceid`."""
 
     def __init__(self, reads: Reads, master_keys: MasterKeys) -> None:
         self._reads = reads
@@ -65,6 +67,11 @@ class Rooms:
     def vault(self) -> VaultReader:
         """Per-subject keys."""
         return VaultReader(self._reads, self._master_keys)
+
+    @cached_property
+    def kms(self) -> KmsReader:
+        """Secrets and leases."""
+        return KmsReader(self._reads, self.vault, self._master_keys)
 
     @cached_property
     def voiceid(self) -> VoiceIdReader:

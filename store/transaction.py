@@ -19,6 +19,7 @@ from store.engine import Session, insert_into, translated
 from store.errors import Conflict, StoreError, UnansweredClaim, UnauditedChange
 from store.idempotency import Claims
 from store.keys import MasterKeys, SigningKey
+from store.kms import Kms
 from store.ledger import append_audit, audit_event
 from store.settings import Settings
 from store.vault import Vault
@@ -30,8 +31,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Transaction:
     """State changes and their audit rows. Made by `Store.transaction`; usable inside that block only.
 
-    Rooms: `artifacts`, `settings`, `vault`, `voiceid`. Keep the block short and free of other I/O: on SQLite it holds
-    the only writer. After any database error the transaction is over, whatever the block does with the exception.
+    Rooms: `artifacts`, `kms`, `settings`, `vault`, `voiceid`. Keep the block short and free of other I/O: on SQLite
+    it holds the only writer. After any database error the transaction is over, whatever the block does with the
+    exception.
     """
 
     def __init__(
@@ -70,6 +72,11 @@ class Transaction:
     def vault(self) -> Vault:
         """Per-subject keys."""
         return Vault(self, self._master_keys)
+
+    @cached_property
+    def kms(self) -> Kms:
+        """Secrets and leases."""
+        return Kms(self, self.vault, self._master_keys)
 
     @cached_property
     def voiceid(self) -> VoiceId:
