@@ -41,6 +41,10 @@ FRAMES_PER_SECOND = MODEL_RATE_HZ // HOP_SAMPLES
 PCM_SCALE = 32767
 FULL_SCALE = PCM_SCALE / 32768
 
+LEAST_ADDED = 1 / 3
+"""A last window is embedded if it adds at least that share of what was heard before: at the end of speech it is waited
+for, and less hardly moves a voiceprint that weighs windows by their length."""
+
 _NOTHING: Samples = np.zeros(0, np.float32)
 
 
@@ -311,14 +315,12 @@ class _Cutter:
         return Window(self._model, frames.cut(0, frames.voiced), frames.voiced)
 
     def finish(self, frames: _FrontEnd) -> list[Window]:
-        """What is left: a whole window that ends with the speech, or all there is when it is less than one."""
+        """What is left, unless it is too short to say much, or little beside what was embedded before."""
         windows = self.push(frames)
         fresh = frames.voiced - self._covered
-        if self._covered == 0:
-            return windows if fresh < self.plan.least else [Window(self._model, frames.cut(0, frames.voiced), fresh)]
-        if 2 * fresh >= self.plan.hop:
-            start = frames.voiced - self.plan.window
-            windows.append(Window(self._model, frames.cut(start, frames.voiced), fresh))
+        least = self.plan.least if self._covered == 0 else max(self.plan.hop / 2, self._covered * LEAST_ADDED)
+        if fresh >= least:
+            windows.append(Window(self._model, frames.cut(self._covered, frames.voiced), fresh))
         return windows
 
 

@@ -18,6 +18,7 @@ from servers.voiceid.decode import AudioError
 from servers.voiceid.pipeline import Utterance, Voiceprint, Window, WindowPlan
 from servers.voiceid.scorer import VAD_POLICY
 from servers.voiceid.silero import Vad, VadModel
+from servers.voiceid.vad import CHUNK_SAMPLES, Samples, VadStep
 from tests.support.speech import Person
 
 PLANS = (WindowPlan("mel40", 160, 160, 50), WindowPlan("fbank80", 150, 150, 50))
@@ -102,6 +103,44 @@ def test_audio_is_kept_until_it_is_forgotten(vad_model: VadModel, speech_bytes: 
     assert np.allclose(opened.audio(20_000, 50_000), sent[20_000:50_000], atol=1e-4)
     with pytest.raises(ValueError, match="audio is kept from sample 16384"):
         opened.audio(16_383, 50_000)
+
+
+class AllVoiced:
+    """Voice activity of somebody who never pauses."""
+
+    def __init__(self) -> None:
+        self.voiced_samples = 0
+        self._rest = 0
+
+    def push(self, samples: Samples) -> VadStep:
+        chunks, self._rest = divmod(self._rest + len(samples), CHUNK_SAMPLES)
+        self.voiced_samples += chunks * CHUNK_SAMPLES
+        return VadStep((), np.ones(chunks, np.bool_))
+
+    def flush(self) -> VadStep:
+        return VadStep((), np.ones(int(self._rest > 0), np.bool_))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "last"),
+    [
+        (0.4, None),
+        (0.9, 90),
+        (1.6, None),
+        (2.2, None),  # 0.6 s left: less than half a window
+        (2.6, 100),  # 1 s left of it, of which 1 s is fresh
+        (4.1, None),  # 0.9 s left: little beside the 3.2 s before
+        (4.5, 130),
+    ],
+)
+def test_the_last_window_is_what_is_left_if_it_adds_enough(seconds: float, last: int | None) -> None:
+    noise = np.random.default_rng(3).integers(-9000, 9000, round(seconds * 16_000)).astype("<i2").tobytes()
+    audio_format = audio_pb2.AudioFormat(encoding=LINEAR16, sample_rate_hz=16_000, channel_count=1)
+    opened = Utterance(audio_format, AllVoiced(), PLANS[:1])
+    opened.push(noise)
+    left = [window for window in opened.finish().windows if len(window.features) < PLANS[0].window]
+    assert [round(len(window.features), -1) for window in left] == ([] if last is None else [last])
+    assert all(window.fresh == len(window.features) for window in left)
 
 
 def test_silence_is_no_window(vad_model: VadModel) -> None:
