@@ -1,0 +1,187 @@
+"""Selene Local STT: pocketsphinx with the US English model of its wheel, offline (RTE-6, RTE-7).
+
+It understands short commands and clear speech, and about half of the words of read books. Its confidence is the mean
+posterior of its words (`servers.stt.confidence`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from selene.provider.v1.provider_pb2 import (
+    CAPABILITY_STT,
+    PROVIDER_STATUS_OK,
+    PROVIDER_STATUS_RETRYABLE_FAIL,
+    PROVIDER_STATUS_TERMINAL_FAIL,
+    ProviderResultV1,
+    ProviderStatus,
+)
+
+from servers.stt.adapter import (
+    BYTES_A_SAMPLE,
+    CALLER_FAULTS,
+    RATE_HZ,
+    Interim,
+    SttEvent,
+    SttReason,
+    Transcript,
+    Transcription,
+)
+from servers.stt.confidence import quality_bp
+from servers.stt.workers import Heard, Pool, Worker, WorkerDied
+
+LOCALES = frozenset({"en", "en-us"})
+"""Lower case. Another region's English is not this one's: falling back across locales is not an adapter's choice."""
+
+MIN_VOICED_S = 0.15
+"""Less than this of voice is no speech, whatever the decoder made of it: it finds words in hum and clicks."""
+
+_T = TypeVar("_T")
+
+_BLOCK_BYTES = RATE_HZ * BYTES_A_SAMPLE // 10
+
+
+class _Refused(Exception):
+    def __init__(self, reason: SttReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class _Utterance:
+    heard_bytes: int = 0
+    ended_at: float | None = None
+
+    @property
+    def audio_s(self) -> float:
+        return self.heard_bytes / (RATE_HZ * BYTES_A_SAMPLE)
+
+
+class LocalStt:
+    """Transcribes on the pool's processes, one a stream; ``max_audio_s`` bounds a stream.
+
+    ``monotonic`` gives seconds and is the clock of every deadline.
+    """
+
+    provider_ref = "selene-local/stt"
+
+    def __init__(
+        self, pool: Pool, *, max_audio_s: float = 60.0, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pool = pool
+        self._max_bytes = round(max_audio_s * RATE_HZ) * BYTES_A_SAMPLE
+        self._monotonic = monotonic
+
+    async def transcribe(
+        self, request: Transcription, audio: AsyncIterator[bytes], *, deadline: float
+    ) -> AsyncGenerator[SttEvent, None]:
+        """See `servers.stt.adapter.SttAdapter`."""
+        utterance = _Utterance()
+        worker: Worker | None = None
+        try:
+            if request.locale.lower() not in LOCALES:
+                raise _Refused(SttReason.LOCALE_UNSUPPORTED)
+            worker = await self._lent(deadline)
+            async for interim in self._interims(worker, utterance, audio, deadline):
+                yield interim
+            utterance.ended_at = self._monotonic()
+            heard = await self._in_time(worker.end(), deadline)
+            reason = SttReason.TRANSCRIBED if _spoken(heard) else SttReason.NO_SPEECH
+        except _Refused as refused:
+            reason = refused.reason
+        except WorkerDied:
+            reason = SttReason.PROVIDER_CRASHED
+        finally:
+            if worker is not None:
+                self._pool.release(worker)
+        if reason is not SttReason.TRANSCRIBED:
+            yield self._result(request, reason, utterance, 0)
+            return
+        yield Transcript(" ".join(word.text for word in heard.words), heard.words, utterance.audio_s)
+        yield self._result(request, reason, utterance, quality_bp(heard.words))
+
+    async def _interims(
+        self, worker: Worker, utterance: _Utterance, audio: AsyncIterator[bytes], deadline: float
+    ) -> AsyncGenerator[Interim, None]:
+        text = ""
+        async for block in self._blocks(audio, deadline):
+            utterance.heard_bytes += len(block)
+            found = await self._in_time(worker.hear(block), deadline)
+            if found != text:
+                text = found
+                yield Interim(text, utterance.audio_s)
+
+    async def _blocks(self, audio: AsyncIterator[bytes], deadline: float) -> AsyncGenerator[bytes, None]:
+        """The frames in blocks of 100 ms and a rest: fewer hops for small frames, no long ones for large."""
+        taken, waiting = 0, b""
+        while (frame := await self._in_time(anext(audio, None), deadline)) is not None:
+            taken += len(frame)
+            if taken > self._max_bytes:
+                raise _Refused(SttReason.AUDIO_TOO_LONG)
+            if len(frame) % BYTES_A_SAMPLE:
+                raise _Refused(SttReason.AUDIO_MALFORMED)
+            waiting += frame
+            whole = len(waiting) - len(waiting) % _BLOCK_BYTES
+            for at in range(0, whole, _BLOCK_BYTES):
+                yield waiting[at : at + _BLOCK_BYTES]
+            waiting = waiting[whole:]
+        if waiting:
+            yield waiting
+
+    async def _lent(self, deadline: float) -> Worker:
+        try:
+            async with asyncio.timeout(self._left(deadline)):
+                worker = await self._pool.acquire()
+        except TimeoutError:
+            raise _Refused(SttReason.PROVIDER_BUSY) from None
+        try:
+            await self._in_time(worker.begin(), deadline)
+        except BaseException:
+            self._pool.release(worker)
+            raise
+        return worker
+
+    async def _in_time(self, answer: Awaitable[_T], deadline: float) -> _T:
+        try:
+            async with asyncio.timeout(self._left(deadline)):
+                return await answer
+        except TimeoutError:
+            raise _Refused(SttReason.DEADLINE_EXCEEDED) from None
+
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._monotonic())
+
+    def _result(
+        self, request: Transcription, reason: SttReason, utterance: _Utterance, quality: int
+    ) -> ProviderResultV1:
+        latency = Duration()
+        if utterance.ended_at is not None:
+            latency.FromNanoseconds(max(0, round((self._monotonic() - utterance.ended_at) * 1e9)))
+        done = reason is SttReason.TRANSCRIBED
+        return ProviderResultV1(
+            provider_ref=self.provider_ref,
+            capability=CAPABILITY_STT,
+            request_id=request.request_id,
+            idempotency_key=request.idempotency_key,
+            simulation_context_ref=request.simulation_context_ref,
+            status=_status(reason),
+            reason_code=reason,
+            latency=latency,
+            quality_score_bp=quality,
+            normalized_payload_ref=f"stream/{request.request_id}" if done else "",
+        )
+
+
+def _spoken(heard: Heard) -> bool:
+    return bool(heard.words) and heard.voiced_s >= MIN_VOICED_S
+
+
+def _status(reason: SttReason) -> ProviderStatus:
+    if reason is SttReason.TRANSCRIBED:
+        return PROVIDER_STATUS_OK
+    return PROVIDER_STATUS_TERMINAL_FAIL if reason in CALLER_FAULTS else PROVIDER_STATUS_RETRYABLE_FAIL

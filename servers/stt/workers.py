@@ -1,0 +1,202 @@
+"""Decoder processes and the pool that lends them: one utterance has one process for itself.
+
+A process takes 0.5 to 1 s to start and about 120 MB, so it is kept. What was given up in the middle is tidied up in the
+background; what has died or does not answer is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from servers.runtime.workers import Backoff
+from servers.stt.adapter import Word
+from servers.stt.confidence import to_bp
+
+_log = structlog.get_logger("selene.stt.local")
+
+_MAX_REPLY = 1 << 20
+_SETTLE_S = 5.0
+
+
+class WorkerDied(Exception):
+    """The process has ended, or said what it should not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a whole utterance was decoded to, and how many seconds of it sounded like a voice."""
+
+    words: tuple[Word, ...]
+    voiced_s: float
+
+
+class Worker:
+    """One decoder process. Calls do not overlap; after one was cancelled, `discard` makes the worker usable again."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._process = process
+        self._requests = process.stdin
+        self._replies = process.stdout
+        self._owed = 1  # the line that says that the decoder is open
+        self.clean = False
+
+    @classmethod
+    async def start(cls) -> Worker:
+        """A process with an open decoder; raises WorkerDied if it cannot be had."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "servers.stt.sphinx",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_MAX_REPLY,
+        )
+        worker = cls(process)
+        try:
+            await worker._reply()
+        except BaseException:
+            worker.kill()
+            raise
+        worker.clean = True
+        return worker
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def begin(self) -> None:
+        """Start an utterance that owes nothing to those before."""
+        self.clean = False
+        await self._ask(b"B")
+
+    async def hear(self, pcm: bytes) -> str:
+        """Add PCM16 of 16 kHz; the words so far."""
+        answer = await self._ask(b"A", pcm)
+        return str(answer["text"])
+
+    async def end(self) -> Heard:
+        """The whole utterance; takes up to a fifth of a second for ten seconds of speech."""
+        answer = await self._ask(b"E")
+        words = tuple(Word(text, start, end, to_bp(posterior)) for text, start, end, posterior in answer["words"])
+        self.clean = True
+        return Heard(words, float(answer["voiced_s"]))
+
+    async def discard(self) -> None:
+        """Throw away the utterance, and the answers nobody waited for."""
+        while self._owed:
+            await self._reply()
+        await self._ask(b"D")
+        self.clean = True
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def ended(self) -> None:
+        """Waits until the process is no more."""
+        await self._process.wait()
+
+    async def _ask(self, kind: bytes, payload: bytes = b"") -> dict[str, Any]:
+        try:
+            self._requests.write(kind + len(payload).to_bytes(4, "big") + payload)
+            self._owed += 1
+            await self._requests.drain()
+        except OSError:
+            raise WorkerDied("it reads no more") from None
+        return await self._reply()
+
+    async def _reply(self) -> dict[str, Any]:
+        try:
+            line = await self._replies.readline()
+            answer = json.loads(line)
+        except ValueError:
+            raise WorkerDied("it ended, or said what it should not") from None
+        self._owed -= 1
+        if not isinstance(answer, dict):
+            raise WorkerDied("it said what it should not")
+        return answer
+
+
+class Pool:
+    """A fixed number of workers, lent one at a time; made by `open_pool`, and closed when done."""
+
+    def __init__(self, workers: list[Worker], backoff: Backoff) -> None:
+        self._all = set(workers)
+        self._backoff = backoff
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._settling: set[asyncio.Task[None]] = set()
+        for worker in workers:
+            self._idle.put_nowait(worker)
+
+    @property
+    def idle(self) -> int:
+        """Workers that could be lent now."""
+        return self._idle.qsize()
+
+    @property
+    def pids(self) -> set[int]:
+        return {worker.pid for worker in self._all}
+
+    async def acquire(self) -> Worker:
+        """A worker for one utterance; waits until one is free."""
+        return await self._idle.get()
+
+    def release(self, worker: Worker) -> None:
+        """Take a worker back, in whatever state; never waits."""
+        if worker.clean:
+            self._idle.put_nowait(worker)
+            return
+        task = asyncio.create_task(self._settle(worker))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def close(self) -> None:
+        """End every process."""
+        for task in self._settling:
+            task.cancel()
+        await asyncio.gather(*self._settling, return_exceptions=True)
+        for worker in self._all:
+            worker.kill()
+        await asyncio.gather(*(worker.ended() for worker in self._all))
+
+    async def _settle(self, worker: Worker) -> None:
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                await worker.discard()
+        except (WorkerDied, TimeoutError):
+            worker.kill()
+            await worker.ended()
+            self._all.discard(worker)
+            worker = await self._successor()
+        self._idle.put_nowait(worker)
+
+    async def _successor(self) -> Worker:
+        wait_s = 0.0
+        while True:
+            try:
+                worker = await Worker.start()
+            except (WorkerDied, OSError):
+                wait_s = self._backoff.after(wait_s, 0.0)
+                _log.error("no decoder process", retry_in_s=wait_s)
+                await asyncio.sleep(wait_s)
+                continue
+            self._all.add(worker)
+            return worker
+
+
+async def open_pool(size: int, backoff: Backoff | None = None) -> Pool:
+    """A pool of ``size`` decoder processes, all of them open; raises WorkerDied if one cannot be had."""
+    started = await asyncio.gather(*(Worker.start() for _ in range(size)), return_exceptions=True)
+    workers = [worker for worker in started if isinstance(worker, Worker)]
+    if len(workers) < size:
+        for worker in workers:
+            worker.kill()
+        raise WorkerDied("a decoder process could not be started")
+    return Pool(workers, backoff or Backoff())
