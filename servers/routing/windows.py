@@ -1,0 +1,350 @@
+"""What one provider's calls say about its health (§24): sliding statistics in bounded memory, O(1) a call.
+
+One bad caller must not take a provider from everybody. Callers are told apart in 64 slots, by CRC-32 of their name, and
+of the flaws that count towards a rate at most half are one caller's: the surplus of the caller with the most flaws is
+left out, flaws and calls alike, wherever the others made at least ten calls in the same window. Where they made fewer,
+nobody can say that the provider is well, and everything counts. The run of failures is capped the same way. p95 is the
+lower of all calls' and of all but those of the caller with the most calls at or beyond it. Broken schemas, policy
+conflicts, authentication failures and hard-blocks are the provider's own doing and always count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil, log
+from zlib import crc32
+
+from selene.routing.v1.routing_pb2 import (
+    MEASURE_AUTH_FAIL_EVENTS,
+    MEASURE_COMPLAINT_RATE_500,
+    MEASURE_ERROR_RATE_60S,
+    MEASURE_HARD_BLOCK_EVENTS,
+    MEASURE_P95_LATENCY_5M,
+    MEASURE_POLICY_CONFLICT_COUNT_200,
+    MEASURE_SCHEMA_INVALID_RATE_200,
+    MEASURE_SEND_FAIL_RATE_100,
+    MEASURE_TIMEOUT_RATE_60S,
+    MEASURE_TRANSCRIPT_ACCEPT_RATE_200,
+    Measure,
+)
+
+from servers.routing.thresholds import Reading
+
+BASIS_POINTS = 10_000
+CALLER_SLOTS = 64
+MIN_WITNESS_CALLS = 10
+# A time that lies further back than this is a clock that was set back; less is calls that end out of order.
+CLOCK_JUMP_S = 5.0
+
+_SECONDS = 60
+_SLICES, _SLICE_S = 20, 15
+_FINE_MS, _FINE_UP_TO_MS = 25, 5_000
+_COARSE_GROWTH = 1.05
+_LONGEST_MS = 120_000
+_FINE_BINS = _FINE_UP_TO_MS // _FINE_MS
+_BINS = _FINE_BINS + ceil(log(_LONGEST_MS / _FINE_UP_TO_MS, _COARSE_GROWTH)) + 1
+
+
+class Outcome(StrEnum):
+    """How a call ended, as far as the provider's health goes. What the caller did itself (cancelled, asked for what
+    cannot be) is no outcome and is not recorded.
+    """
+
+    OK = "OK"
+    TIMEOUT = "TIMEOUT"
+    ERROR = "ERROR"
+    SCHEMA_INVALID = "SCHEMA_INVALID"
+    POLICY_CONFLICT = "POLICY_CONFLICT"
+    AUTH_FAIL = "AUTH_FAIL"
+    HARD_BLOCK = "HARD_BLOCK"
+
+
+# A refusal says nothing about how fast the provider answers; a time-out says that it took at least that long.
+_TIMED = frozenset({Outcome.OK, Outcome.TIMEOUT, Outcome.SCHEMA_INVALID, Outcome.POLICY_CONFLICT})
+_REPLIES = frozenset({Outcome.OK, Outcome.SCHEMA_INVALID, Outcome.POLICY_CONFLICT})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that ended. `caller` is whoever the owner tells apart, such as the tenant."""
+
+    caller: str
+    outcome: Outcome
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Everything that is measured at one instant; `consecutive_failures` is the run since the last success."""
+
+    readings: Mapping[Measure, Reading]
+    consecutive_failures: int = 0
+
+
+class Windows:
+    """Statistics of one provider. At most 60 s of counts by 64 callers, 5 min of a latency histogram in slices of 15 s,
+    and the last 100, 200 or 500 calls. "The last 60 s" are between 59 and 60, "5 min" between 285 and 300 s.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: a circuit that becomes half-open is judged by its probes alone."""
+        self._latest: float | None = None
+        self._shift = 0.0
+        self._calls = 0
+        self._errors = _Minute()
+        self._timeouts = _Minute()
+        self._latencies = _Latencies()
+        self._transcripts = _Ring(200)
+        self._syntheses = _Ring(500)
+        self._schemas = _Ring(200)
+        self._conflicts = _Ring(200)
+        self._sends = _Ring(100)
+        self._run = _Tally()
+        self._auth_fails = 0
+        self._hard_blocks = 0
+
+    def record(self, call: Call, now: float) -> None:
+        """A call has ended."""
+        at, slot, failed = self._instant(now), _slot(call.caller), call.outcome is not Outcome.OK
+        self._calls += 1
+        self._errors.add(at, slot, flawed=failed)
+        self._timeouts.add(at, slot, flawed=call.outcome is Outcome.TIMEOUT)
+        if call.outcome in _TIMED:
+            self._latencies.add(at, slot, call.latency_ms)
+        if call.outcome in _REPLIES:
+            self._schemas.push(slot, flawed=call.outcome is Outcome.SCHEMA_INVALID)
+            self._conflicts.push(slot, flawed=call.outcome is Outcome.POLICY_CONFLICT)
+        self._sends.push(slot, flawed=failed)
+        self._auth_fails += call.outcome is Outcome.AUTH_FAIL
+        self._hard_blocks += call.outcome is Outcome.HARD_BLOCK
+        if failed:
+            self._run.add(slot, 1, 1)
+        else:
+            self._syntheses.push(slot, flawed=False)
+            self._run = _Tally()
+
+    def judge_transcript(self, caller: str, *, accepted: bool) -> None:
+        """The owner's gate has accepted or refused a transcript."""
+        self._transcripts.push(_slot(caller), flawed=not accepted)
+
+    def complain(self, caller: str) -> bool:
+        """A caller complains of its last synthesis that has no complaint yet; False where the last 500 hold none."""
+        return self._syntheses.flaw_last(_slot(caller))
+
+    def measures(self, now: float) -> Measures:
+        """What the windows say now."""
+        at = self._instant(now)
+        self._errors.advance(at)
+        self._timeouts.advance(at)
+        self._latencies.advance(at)
+        accepted = _capped_rate(self._transcripts.tally)
+        conflicts = self._conflicts.tally
+        readings = {
+            MEASURE_TIMEOUT_RATE_60S: _capped_rate(self._timeouts.tally),
+            MEASURE_ERROR_RATE_60S: _capped_rate(self._errors.tally),
+            MEASURE_P95_LATENCY_5M: self._latencies.p95(),
+            MEASURE_TRANSCRIPT_ACCEPT_RATE_200: Reading(BASIS_POINTS - accepted.value, accepted.samples),
+            MEASURE_COMPLAINT_RATE_500: _capped_rate(self._syntheses.tally),
+            MEASURE_SCHEMA_INVALID_RATE_200: _rate(self._schemas.tally.flaws, self._schemas.tally.calls),
+            MEASURE_POLICY_CONFLICT_COUNT_200: Reading(conflicts.flaws, conflicts.calls),
+            MEASURE_SEND_FAIL_RATE_100: _capped_rate(self._sends.tally),
+            MEASURE_AUTH_FAIL_EVENTS: Reading(self._auth_fails, self._calls),
+            MEASURE_HARD_BLOCK_EVENTS: Reading(self._hard_blocks, self._calls),
+        }
+        return Measures(readings, self._consecutive())
+
+    def _consecutive(self) -> int:
+        slot = self._run.worst()
+        witnesses = self._errors.tally.calls - self._errors.tally.slot_calls[slot]
+        return _counted_flaws(self._run.flaws, self._run.slot_flaws[slot], witnesses)
+
+    def _instant(self, now: float) -> float:
+        """Time that never goes back: a clock that was set back goes on from where it stood."""
+        if self._latest is None:
+            self._latest = now
+        elif now < self._latest - CLOCK_JUMP_S:
+            self._shift += self._latest - now
+            self._latest = now
+        self._latest = max(self._latest, now)
+        return self._latest + self._shift
+
+
+class _Tally:
+    """Calls and flaws, in all and by caller."""
+
+    def __init__(self) -> None:
+        self.calls = self.flaws = 0
+        self.slot_calls = [0] * CALLER_SLOTS
+        self.slot_flaws = [0] * CALLER_SLOTS
+
+    def add(self, slot: int, calls: int, flaws: int) -> None:
+        self.calls += calls
+        self.flaws += flaws
+        self.slot_calls[slot] += calls
+        self.slot_flaws[slot] += flaws
+
+    def worst(self) -> int:
+        """The slot with the most flaws."""
+        return max(range(CALLER_SLOTS), key=self.slot_flaws.__getitem__)
+
+
+class _Minute:
+    """The tally of the last 60 s, in buckets of a second."""
+
+    def __init__(self) -> None:
+        self.tally = _Tally()
+        self._second: int | None = None
+        self._buckets: list[dict[int, list[int]]] = [{} for _ in range(_SECONDS)]
+
+    def add(self, at: float, slot: int, *, flawed: bool) -> None:
+        self.advance(at)
+        counts = self._buckets[int(at) % _SECONDS].setdefault(slot, [0, 0])
+        counts[0] += 1
+        counts[1] += flawed
+        self.tally.add(slot, 1, int(flawed))
+
+    def advance(self, at: float) -> None:
+        second = int(at)
+        for passed in _passed(self._second, second, _SECONDS):
+            bucket = self._buckets[passed % _SECONDS]
+            for slot, (calls, flaws) in bucket.items():
+                self.tally.add(slot, -calls, -flaws)
+            bucket.clear()
+        self._second = second
+
+
+class _Latencies:
+    """A histogram of 5 min. A latency is told as the upper end of its bin: never less than it was, less than 25 ms more
+    up to 5 s, at most 5 % more up to 120 s, and 120 s beyond. Bins end at multiples of 25 ms, so that the limits of
+    §24 are decided exactly.
+    """
+
+    def __init__(self) -> None:
+        self._slice: int | None = None
+        self._slices: list[dict[tuple[int, int], int]] = [{} for _ in range(_SLICES)]
+        self._bins = [0] * _BINS
+        self._count = 0
+        self._by_slot: dict[int, list[int]] = {}
+
+    def add(self, at: float, slot: int, latency_ms: float) -> None:
+        self.advance(at)
+        key = (slot, _bin(latency_ms))
+        current = self._slices[int(at) // _SLICE_S % _SLICES]
+        current[key] = current.get(key, 0) + 1
+        self._change(key, 1)
+
+    def advance(self, at: float) -> None:
+        now = int(at) // _SLICE_S
+        for passed in _passed(self._slice, now, _SLICES):
+            gone = self._slices[passed % _SLICES]
+            for key, count in gone.items():
+                self._change(key, -count)
+            gone.clear()
+        self._slice = now
+
+    def p95(self) -> Reading:
+        whole = _p95(self._bins)
+        if whole is None:
+            return Reading(0.0, 0)
+        slowest = max(self._by_slot.values(), key=lambda bins: sum(bins[whole:]))
+        others = [count - own for count, own in zip(self._bins, slowest, strict=True)]
+        witnesses = sum(others)
+        rest = _p95(others)
+        if rest is None or witnesses < MIN_WITNESS_CALLS or rest >= whole:
+            return Reading(_upper_end_ms(whole), self._count)
+        return Reading(_upper_end_ms(rest), witnesses)
+
+    def _change(self, key: tuple[int, int], count: int) -> None:
+        slot, place = key
+        self._bins[place] += count
+        self._count += count
+        self._by_slot.setdefault(slot, [0] * _BINS)[place] += count
+
+
+class _Ring:
+    """The last calls, a fixed number of them."""
+
+    def __init__(self, length: int) -> None:
+        self.tally = _Tally()
+        self._length = length
+        self._entries: list[tuple[int, bool]] = []
+        self._next = 0
+
+    def push(self, slot: int, *, flawed: bool) -> None:
+        if len(self._entries) < self._length:
+            self._entries.append((slot, flawed))
+        else:
+            old_slot, old_flawed = self._entries[self._next]
+            self.tally.add(old_slot, -1, -int(old_flawed))
+            self._entries[self._next] = (slot, flawed)
+        self._next = (self._next + 1) % self._length
+        self.tally.add(slot, 1, int(flawed))
+
+    def flaw_last(self, slot: int) -> bool:
+        count = len(self._entries)
+        for back in range(1, count + 1):
+            place = (self._next - back) % count if count == self._length else count - back
+            if self._entries[place] == (slot, False):
+                self._entries[place] = (slot, True)
+                self.tally.add(slot, 0, 1)
+                return True
+        return False
+
+
+def _slot(caller: str) -> int:
+    return crc32(caller.encode("utf-8", "surrogatepass")) % CALLER_SLOTS
+
+
+def _passed(before: int | None, now: int, length: int) -> range:
+    """The places of a wheel that time has gone over and that hold what is too old."""
+    return range(0) if before is None else range(max(before + 1, now - length + 1), now + 1)
+
+
+def _rate(flaws: int, calls: int) -> Reading:
+    return Reading(BASIS_POINTS * flaws / calls if calls else 0.0, calls)
+
+
+def _capped_rate(tally: _Tally) -> Reading:
+    worst = tally.worst()
+    witnesses = tally.calls - tally.slot_calls[worst]
+    flaws = _counted_flaws(tally.flaws, tally.slot_flaws[worst], witnesses)
+    return _rate(flaws, tally.calls - (tally.flaws - flaws))
+
+
+def _counted_flaws(flaws: int, worst: int, witnesses: int) -> int:
+    if witnesses < MIN_WITNESS_CALLS:
+        return flaws
+    others = flaws - worst
+    return others + min(worst, others)
+
+
+def _bin(latency_ms: float) -> int:
+    if latency_ms <= _FINE_UP_TO_MS:
+        return max(0, ceil(latency_ms / _FINE_MS) - 1)
+    if not latency_ms < _LONGEST_MS:
+        return _BINS - 1
+    return min(_BINS - 1, _FINE_BINS + ceil(log(latency_ms / _FINE_UP_TO_MS, _COARSE_GROWTH)) - 1)
+
+
+def _upper_end_ms(place: int) -> float:
+    if place < _FINE_BINS:
+        return float((place + 1) * _FINE_MS)
+    return float(min(_LONGEST_MS, _FINE_UP_TO_MS * _COARSE_GROWTH ** (place - _FINE_BINS + 1)))
+
+
+def _p95(bins: list[int]) -> int | None:
+    """The bin of the nearest rank."""
+    count = sum(bins)
+    if count == 0:
+        return None
+    wanted = (95 * count + 99) // 100
+    for place, held in enumerate(bins):
+        wanted -= held
+        if wanted <= 0:
+            return place
+    return len(bins) - 1
