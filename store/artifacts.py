@@ -10,7 +10,7 @@ from typing import Any
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactPointer, ArtifactRow, ArtifactStatus
 from selene.common.v1.scope_pb2 import Scope
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, bindparam, func, insert, or_, select
 
 from store.access import Reads, Writes
 from store.errors import Conflict, IdempotencyConflict, NotFound
@@ -28,6 +28,16 @@ class ResolvedArtifact:
     pointer: ArtifactPointer
     row: ArtifactRow
     payload: bytes
+
+
+_POINTERS = (
+    select(artifact_pointers)
+    .where(
+        artifact_pointers.c.artifact_type == bindparam("type"),
+        or_(artifact_pointers.c.tenant_id == "", artifact_pointers.c.tenant_id == bindparam("tenant")),
+    )
+    .order_by(artifact_pointers.c.scope_type, artifact_pointers.c.scope_id, artifact_pointers.c.tenant_id)
+)
 
 
 class ArtifactsReader:
@@ -60,11 +70,8 @@ class ArtifactsReader:
 
     async def pointers(self, artifact_type: str, tenant_id: str) -> list[ArtifactPointer]:
         """Every pointer of a type that may apply to the tenant, the deployment's included: a rule chooses."""
-        found = select(artifact_pointers).where(
-            artifact_pointers.c.artifact_type == artifact_type, artifact_pointers.c.tenant_id.in_(("", tenant_id))
-        )
-        order = (artifact_pointers.c.scope_type, artifact_pointers.c.scope_id, artifact_pointers.c.tenant_id)
-        return [_pointer(row) for row in await self._reads.rows(found.order_by(*order))]
+        which = {"type": artifact_type, "tenant": tenant_id}
+        return [_pointer(row) for row in await self._reads.rows(_POINTERS, which)]
 
     async def pointer(self, artifact_type: str, tenant_id: str, scope: Scope) -> ArtifactPointer | None:
         """Which version consumers load, or None before the first activation."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from sqlalchemy.exc import DBAPIError, InternalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from store.access import Reads, Written
+from store.access import Reads, Values, Written
 from store.errors import StoreUnavailable, Unavailability
 
 T = TypeVar("T")
-Parameters = Sequence[Mapping[str, Any]] | None
+Parameters = Values | Sequence[Values] | None
 
 # Small enough that working through one chunk does not hold up the event loop for more than a few milliseconds.
 STREAM_ROWS = 128
@@ -265,10 +265,10 @@ class Snapshot:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
         """Every row. StoreUnavailable."""
         async with translated():
-            return (await self._session.execute(statement)).rows
+            return (await self._session.execute(statement, parameters)).rows
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows, a few at a time. StoreUnavailable."""
@@ -284,14 +284,14 @@ class PostgresReader:
         self._engine = engine
         self._closed = False
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
         """Every row. StoreUnavailable."""
         async with translated():
-            return await uncancelled(self._rows(statement))
+            return await uncancelled(self._rows(statement, parameters))
 
-    async def _rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def _rows(self, statement: Executable, parameters: Values | None) -> Sequence[Row[Any]]:
         async with self._connect() as connection:
-            return (await connection.execute(statement)).all()
+            return (await connection.execute(statement, parameters)).all()
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows of one snapshot, a few at a time. StoreUnavailable."""
@@ -383,14 +383,14 @@ class SqliteReader:
         self._engine = engine
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="store-read")
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
         """Every row. StoreUnavailable."""
         async with translated():
-            return await _in(self._threads, self._rows, statement)
+            return await _in(self._threads, self._rows, statement, parameters)
 
-    def _rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    def _rows(self, statement: Executable, parameters: Values | None) -> Sequence[Row[Any]]:
         with self._engine.connect() as connection:
-            return connection.execute(statement).all()
+            return connection.execute(statement, parameters).all()
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows of one snapshot, a few at a time. StoreUnavailable."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from selene.audit.v1.audit_pb2 import AuditEvent, ChainedEvent, NamedFact, NamedHash
 from selene.common.v1.scope_pb2 import Scope, TurnRef
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, bindparam, insert, select, update
 
 from store.access import Reads, Writes
 from store.merkle import HASH_BYTES, Frontier, leaf_hash
@@ -40,16 +40,26 @@ class Head:
         return Head(self.size + 1, digest, self.frontier.append(leaf_hash(digest)))
 
 
+_HEAD = (chain_heads.c.tenant_id == bindparam("tenant"), chain_heads.c.ledger == bindparam("of"))
+_LOCK_HEAD = select(chain_heads).where(*_HEAD).with_for_update()
+_SAVE_HEAD = (
+    update(chain_heads)
+    .where(*_HEAD)
+    .values(size=bindparam("new_size"), head_hash=bindparam("new_hash"), frontier=bindparam("new_frontier"))
+)
+_APPEND = insert(audit_events)
+
+
 async def lock_head(writes: Writes, ledger: str, tenant_id: str) -> Head:
     """The chain's head, locked until the transaction ends: whoever appends next waits."""
-    found = select(chain_heads).where(*_is(ledger, tenant_id)).with_for_update()
-    rows = await writes.rows(found)
+    which = {"tenant": tenant_id, "of": ledger}
+    rows = await writes.rows(_LOCK_HEAD, which)
     if not rows:
         empty = writes.insert(chain_heads).values(
             tenant_id=tenant_id, ledger=ledger, size=0, head_hash=GENESIS, frontier=b""
         )
         await writes.write(empty.on_conflict_do_nothing())
-        rows = await writes.rows(found)
+        rows = await writes.rows(_LOCK_HEAD, which)
     return head_of(rows[0])
 
 
@@ -60,8 +70,8 @@ def head_of(row: Row[Any]) -> Head:
 
 async def save_head(writes: Writes, ledger: str, tenant_id: str, head: Head) -> None:
     """Store the head that `lock_head` locked."""
-    changed = update(chain_heads).where(*_is(ledger, tenant_id))
-    await writes.write(changed.values(size=head.size, head_hash=head.head_hash, frontier=head.frontier.encode()))
+    changed = {"new_size": head.size, "new_hash": head.head_hash, "new_frontier": head.frontier.encode()}
+    await writes.write(_SAVE_HEAD, {"tenant": tenant_id, "of": ledger, **changed})
 
 
 def _is(ledger: str, tenant_id: str) -> tuple[Any, ...]:
@@ -143,7 +153,7 @@ async def append_audit(writes: Writes, events: Sequence[AuditEvent]) -> None:
             rows.append(
                 {**audit_columns(event), "canonical": canonical, "prev_hash": prev_hash, "row_hash": head.head_hash}
             )
-        await writes.write(insert(audit_events), rows)
+        await writes.write(_APPEND, rows)
         await save_head(writes, AUDIT, tenant_id, head)
 
 

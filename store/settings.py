@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from selene.common.v1.scope_pb2 import ScopeType
-from sqlalchemy import Row, delete, or_, select
+from sqlalchemy import Row, bindparam, delete, or_, select
 
 from store.access import Reads, Writes
 from store.schema import settings
@@ -31,6 +31,14 @@ class Setting:
     updated_at: datetime
 
 
+_ALL = (
+    select(settings)
+    .where(or_(settings.c.tenant_id == "", settings.c.tenant_id == bindparam("tenant")))
+    .order_by(settings.c.key, settings.c.layer, settings.c.layer_id, settings.c.source)
+)
+_CANDIDATES = _ALL.where(settings.c.key == bindparam("of"))
+
+
 class SettingsReader:
     """Reading candidates."""
 
@@ -39,18 +47,11 @@ class SettingsReader:
 
     async def candidates(self, key: str, tenant_id: str) -> list[Setting]:
         """Every value of `key` that may apply to the tenant, the deployment's included, widest layer first."""
-        return await self._read(
-            settings.c.key == key, or_(settings.c.tenant_id == "", settings.c.tenant_id == tenant_id)
-        )
+        return [_setting(row) for row in await self._reads.rows(_CANDIDATES, {"of": key, "tenant": tenant_id})]
 
     async def all(self, tenant_id: str) -> list[Setting]:
         """Every value of every key that may apply to the tenant."""
-        return await self._read(or_(settings.c.tenant_id == "", settings.c.tenant_id == tenant_id))
-
-    async def _read(self, *conditions: Any) -> list[Setting]:
-        order = (settings.c.key, settings.c.layer, settings.c.layer_id, settings.c.source)
-        rows = await self._reads.rows(select(settings).where(*conditions).order_by(*order))
-        return [_setting(row) for row in rows]
+        return [_setting(row) for row in await self._reads.rows(_ALL, {"tenant": tenant_id})]
 
 
 class Settings(SettingsReader):

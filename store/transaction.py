@@ -13,9 +13,9 @@ from sqlalchemy import Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from store.access import Clock, Ids, Written
+from store.access import Clock, Ids, Values, Written
 from store.artifacts import Artifacts
-from store.engine import Session, insert_into, translated
+from store.engine import Parameters, Session, insert_into, translated
 from store.errors import Conflict, StoreError, UnansweredClaim, UnauditedChange
 from store.idempotency import Claims
 from store.keys import MasterKeys, SigningKey
@@ -49,7 +49,7 @@ class Transaction:
         self.clock = clock
         self.ids = ids
         self._session = session
-        self._dialect = dialect
+        self.dialect = dialect
         self._signing_key = signing_key
         self._master_keys = master_keys
         self._claims = Claims(self)
@@ -135,9 +135,9 @@ class Transaction:
         """Store the result that every repetition will get. ValueError where `idempotent` was not asked first."""
         await self._claims.remember(tenant_id, method, key, response)
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, parameters: Values | None = None) -> Sequence[Row[Any]]:
         """Every row, as this transaction sees them."""
-        return (await self._execute(statement, None)).rows
+        return (await self._execute(statement, parameters)).rows
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows as this transaction sees them, a few at a time."""
@@ -146,7 +146,7 @@ class Transaction:
             async for row in self._session.stream(statement):
                 yield row
 
-    async def write(self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None = None) -> Written:
+    async def write(self, statement: Executable, parameters: Parameters = None) -> Written:
         """Run a change. Conflict where a row of this identity exists; StoreUnavailable."""
         written = await self._execute(statement, parameters)
         self._changed = self._changed or bool(written.rows) or written.count > 0
@@ -154,7 +154,7 @@ class Transaction:
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """The dialect's INSERT, which knows ON CONFLICT."""
-        return insert_into(table, self._dialect)
+        return insert_into(table, self.dialect)
 
     async def complete(self) -> None:
         """Called by the store before it commits: refuses what must not be kept, and chains the audit events.
@@ -169,7 +169,7 @@ class Transaction:
         if self._events:
             await append_audit(self, self._events)
 
-    async def _execute(self, statement: Executable, parameters: Sequence[Mapping[str, Any]] | None) -> Written:
+    async def _execute(self, statement: Executable, parameters: Parameters) -> Written:
         self._refuse_broken()
         try:
             async with translated():

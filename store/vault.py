@@ -16,7 +16,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from store.access import Reads, Writes
 from store.errors import KeyDestroyed, SealBroken
@@ -93,6 +93,11 @@ def _bound_to(*parts: str) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 
+_KEY = select(subject_keys).where(
+    subject_keys.c.tenant_id == bindparam("tenant"), subject_keys.c.subject_id == bindparam("subject")
+)
+
+
 class VaultReader:
     """Opening what was sealed."""
 
@@ -102,8 +107,7 @@ class VaultReader:
 
     async def key(self, tenant_id: str, subject_id: str) -> SubjectKey:
         """The subject's key, unwrapped. KeyDestroyed where there is none, WrongMasterKey, SealBroken."""
-        found = select(subject_keys).where(*_is(tenant_id, subject_id))
-        rows = await self._reads.rows(found)
+        rows = await self._reads.rows(_KEY, {"tenant": tenant_id, "subject": subject_id})
         if not rows:
             raise KeyDestroyed(f"subject {subject_id!r} has no key")
         return self.unwrapped(tenant_id, subject_id, rows[0])

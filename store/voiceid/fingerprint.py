@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import delete, select
+from sqlalchemy import Integer, bindparam, delete, insert, select
 
 from store.access import Reads, Writes
 from store.errors import KeyDestroyed
@@ -12,6 +10,15 @@ from store.schema import fingerprints
 from store.vault import Vault, VaultReader
 
 FINGERPRINT_PURPOSE = "voiceid.fingerprint"
+
+
+_OF = (fingerprints.c.tenant_id == bindparam("tenant"), fingerprints.c.user_id == bindparam("user"))
+_ALL = select(fingerprints.c.sealed).where(*_OF).order_by(fingerprints.c.fingerprint_id.desc())
+_ADD = insert(fingerprints)
+_NEWEST = select(fingerprints.c.fingerprint_id).where(*_OF).order_by(fingerprints.c.fingerprint_id.desc())
+_DROP_OLD = delete(fingerprints).where(
+    *_OF, fingerprints.c.fingerprint_id.not_in(_NEWEST.limit(bindparam("keep", type_=Integer)))
+)
 
 
 class FingerprintsReader:
@@ -23,8 +30,7 @@ class FingerprintsReader:
 
     async def all(self, tenant_id: str, user_id: str) -> list[bytes]:
         """Every kept fingerprint, newest first, opened. SealBroken, WrongMasterKey."""
-        chosen = select(fingerprints.c.sealed).where(*_of(tenant_id, user_id))
-        rows = await self._reads.rows(chosen.order_by(fingerprints.c.fingerprint_id.desc()))
+        rows = await self._reads.rows(_ALL, {"tenant": tenant_id, "user": user_id})
         if not rows:
             return []
         try:
@@ -47,19 +53,12 @@ class Fingerprints(FingerprintsReader):
     async def add(self, tenant_id: str, user_id: str, fingerprint: bytes, *, keep: int) -> None:
         """Seal and keep one more, and drop all but the newest `keep`."""
         sealed = await self._vault.seal(tenant_id, user_id, FINGERPRINT_PURPOSE, fingerprint)
-        added = self._writes.insert(fingerprints).values(
-            tenant_id=tenant_id,
-            user_id=user_id,
-            fingerprint_id=self._writes.ids.new(),
-            sealed=sealed,
-            created_at=self._writes.clock.now(),
-        )
-        await self._writes.write(added)
-        newest = select(fingerprints.c.fingerprint_id).where(*_of(tenant_id, user_id))
-        newest = newest.order_by(fingerprints.c.fingerprint_id.desc()).limit(keep)
-        old = fingerprints.c.fingerprint_id.not_in(newest)
-        await self._writes.write(delete(fingerprints).where(*_of(tenant_id, user_id), old))
-
-
-def _of(tenant_id: str, user_id: str) -> tuple[Any, ...]:
-    return (fingerprints.c.tenant_id == tenant_id, fingerprints.c.user_id == user_id)
+        added = {
+            "tenant_id": tenant_id,
+            "user_id": user_id,
+            "fingerprint_id": self._writes.ids.new(),
+            "sealed": sealed,
+            "created_at": self._writes.clock.now(),
+        }
+        await self._writes.write(_ADD, added)
+        await self._writes.write(_DROP_OLD, {"tenant": tenant_id, "user": user_id, "keep": keep})

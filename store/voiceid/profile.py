@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, and_, delete, func, select, update
+from sqlalchemy import Row, Select, and_, bindparam, delete, func, select, update
 
 from store.access import Reads, Writes
 from store.errors import Conflict, KeyDestroyed, NotFound, SealBroken
@@ -52,6 +52,9 @@ class GalleryEntry:
     voiced_ms: int
     expires_at: datetime | None
     embedding: bytes | None
+
+
+_GALLERY_VERSION = select(galleries.c.gallery_version).where(galleries.c.tenant_id == bindparam("tenant"))
 
 
 class ProfilesReader:
@@ -96,8 +99,7 @@ class ProfilesReader:
 
     async def gallery_version(self, tenant_id: str) -> int:
         """Raised by one with every change of the tenant's profiles; 0 before the first."""
-        found = select(galleries.c.gallery_version).where(galleries.c.tenant_id == tenant_id)
-        rows = await self._reads.rows(found)
+        rows = await self._reads.rows(_GALLERY_VERSION, {"tenant": tenant_id})
         return int(rows[0].gallery_version) if rows else 0
 
     async def gallery(self, tenant_id: str, *, since: int = 0) -> AsyncIterator[GalleryEntry]:

@@ -4,10 +4,43 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
-from store.access import Reads, Writes
+from store.access import Reads, Writes, for_dialects
 from store.schema import conflict_retries, prompt_budgets, prompt_cooldowns
+
+_RETRIES = select(conflict_retries.c.state, conflict_retries.c.retries).where(
+    conflict_retries.c.tenant_id == bindparam("tenant"), conflict_retries.c.session_id == bindparam("session")
+)
+_GIVE_BACK = (
+    update(prompt_budgets)
+    .where(prompt_budgets.c.tenant_id == bindparam("tenant"), prompt_budgets.c.session_key == bindparam("key"))
+    .values(used=prompt_budgets.c.used - 1)
+)
+_SPEND = for_dialects(
+    lambda insert: (
+        insert(prompt_budgets)
+        .values(tenant_id=bindparam("tenant"), session_key=bindparam("key"), used=1)
+        .on_conflict_do_update(
+            index_elements=list(prompt_budgets.primary_key),
+            set_={"used": prompt_budgets.c.used + 1},
+            where=prompt_budgets.c.used < bindparam("most"),
+        )
+        .returning(prompt_budgets.c.used)
+    )
+)
+_START_COOLDOWN = for_dialects(
+    lambda insert: (
+        insert(prompt_cooldowns)
+        .values(tenant_id=bindparam("tenant"), cooldown_key=bindparam("key"), until=bindparam("to"))
+        .on_conflict_do_update(
+            index_elements=list(prompt_cooldowns.primary_key),
+            set_={"until": bindparam("to")},
+            where=prompt_cooldowns.c.until <= bindparam("from"),
+        )
+        .returning(prompt_cooldowns.c.until)
+    )
+)
 
 
 class PromptsReader:
@@ -34,10 +67,8 @@ class PromptsReader:
 
     async def retries(self, tenant_id: str, session_id: str) -> dict[str, int]:
         """Retries spent per conflict state (§38.5) in this session."""
-        chosen = select(conflict_retries.c.state, conflict_retries.c.retries).where(
-            conflict_retries.c.tenant_id == tenant_id, conflict_retries.c.session_id == session_id
-        )
-        return {row.state: row.retries for row in await self._reads.rows(chosen)}
+        found = await self._reads.rows(_RETRIES, {"tenant": tenant_id, "session": session_id})
+        return {row.state: row.retries for row in found}
 
 
 class Prompts(PromptsReader):
@@ -88,27 +119,12 @@ class Prompts(PromptsReader):
         return int(written.rows[0].retries)
 
     async def _spend(self, tenant_id: str, session_key: bytes, most: int) -> bool:
-        spent = self._writes.insert(prompt_budgets).values(tenant_id=tenant_id, session_key=session_key, used=1)
-        spent = spent.on_conflict_do_update(
-            index_elements=list(prompt_budgets.primary_key),
-            set_={"used": prompt_budgets.c.used + 1},
-            where=prompt_budgets.c.used < most,
-        )
-        return bool((await self._writes.write(spent.returning(prompt_budgets.c.used))).rows)
+        spent = {"tenant": tenant_id, "key": session_key, "most": most}
+        return bool((await self._writes.write(_SPEND[self._writes.dialect], spent)).rows)
 
     async def _start_cooldown(self, tenant_id: str, cooldown_key: bytes, now: datetime, until: datetime) -> bool:
-        started = self._writes.insert(prompt_cooldowns).values(
-            tenant_id=tenant_id, cooldown_key=cooldown_key, until=until
-        )
-        started = started.on_conflict_do_update(
-            index_elements=list(prompt_cooldowns.primary_key),
-            set_={"until": until},
-            where=prompt_cooldowns.c.until <= now,
-        )
-        return bool((await self._writes.write(started.returning(prompt_cooldowns.c.until))).rows)
+        started = {"tenant": tenant_id, "key": cooldown_key, "from": now, "to": until}
+        return bool((await self._writes.write(_START_COOLDOWN[self._writes.dialect], started)).rows)
 
     async def _give_back(self, tenant_id: str, session_key: bytes) -> None:
-        spent = update(prompt_budgets).where(
-            prompt_budgets.c.tenant_id == tenant_id, prompt_budgets.c.session_key == session_key
-        )
-        await self._writes.write(spent.values(used=prompt_budgets.c.used - 1))
+        await self._writes.write(_GIVE_BACK, {"tenant": tenant_id, "key": session_key})

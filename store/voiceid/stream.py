@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
-from store.access import Reads, Writes
+from store.access import Reads, Writes, for_dialects
 from store.errors import Conflict, NotFound
 from store.schema import streams
 
@@ -45,6 +45,16 @@ class Kept:
     first: bool
 
 
+_DECIDE = for_dialects(
+    lambda insert: (
+        insert(streams)
+        .values({name: bindparam(name) for name in DecidedStream.__slots__})
+        .on_conflict_do_nothing()
+        .returning(streams.c.stream_id)
+    )
+)
+
+
 class StreamsReader:
     """Reading decided streams."""
 
@@ -77,8 +87,8 @@ class Streams(StreamsReader):
     async def decide(self, stream: DecidedStream) -> Kept:
         """Keep the final decision, or find the one kept first: a repeated final changes nothing."""
         columns = {name: getattr(stream, name) for name in stream.__slots__}
-        made = self._writes.insert(streams).values(**{**columns, "cohort": dict(stream.cohort)})
-        written = await self._writes.write(made.on_conflict_do_nothing().returning(streams.c.stream_id))
+        made = {**columns, "cohort": dict(stream.cohort)}
+        written = await self._writes.write(_DECIDE[self._writes.dialect], made)
         if written.rows:
             return Kept(stream.decision, first=True)
         return Kept((await self.get(stream.tenant_id, stream.stream_id)).decision, first=False)
