@@ -35,7 +35,11 @@ class _Known:
     port: int
 
 
-OWNERS: Final = {"voiceid": _Known("PH1.VOICE.ID", 7401), "audit": _Known("PH1.J", 7402)}
+OWNERS: Final = {
+    "voiceid": _Known("PH1.VOICE.ID", 7401),
+    "audit": _Known("PH1.J", 7402),
+    "kms": _Known("PH1.KMS", 7406),
+}
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""
 
 
