@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -87,8 +88,9 @@ class LocalStt:
             if request.locale.lower() not in LOCALES:
                 raise _Refused(SttReason.LOCALE_UNSUPPORTED)
             worker = await self._lent(deadline)
-            async for interim in self._interims(worker, utterance, audio, deadline):
-                yield interim
+            async with aclosing(self._interims(worker, utterance, audio, deadline)) as interims:
+                async for interim in interims:
+                    yield interim
             utterance.ended_at = self._monotonic()
             heard = await self._in_time(worker.end(), deadline)
             reason = SttReason.TRANSCRIBED if _spoken(heard) else SttReason.NO_SPEECH
@@ -109,12 +111,13 @@ class LocalStt:
         self, worker: Worker, utterance: _Utterance, audio: AsyncIterator[bytes], deadline: float
     ) -> AsyncGenerator[Interim, None]:
         text = ""
-        async for block in self._blocks(audio, deadline):
-            utterance.heard_bytes += len(block)
-            found = await self._in_time(worker.hear(block), deadline)
-            if found != text:
-                text = found
-                yield Interim(text, utterance.audio_s)
+        async with aclosing(self._blocks(audio, deadline)) as blocks:
+            async for block in blocks:
+                utterance.heard_bytes += len(block)
+                found = await self._in_time(worker.hear(block), deadline)
+                if found != text:
+                    text = found
+                    yield Interim(text, utterance.audio_s)
 
     async def _blocks(self, audio: AsyncIterator[bytes], deadline: float) -> AsyncGenerator[bytes, None]:
         """The frames in blocks of 100 ms and a rest: fewer hops for small frames, no long ones for large."""
