@@ -1,7 +1,8 @@
 """espeak-ng through the library that the wheel `espeakng-loader` carries, called in its synchronous mode.
 
 The library keeps its voice, rate and output in globals, so one call runs at a time in a process: every call sets what
-it needs and holds one lock. ctypes lets the interpreter go while the library works and takes it back for each buffer.
+it needs and holds one lock. What stays behind from call to call is a little chance in the voice: the same words are
+the same speech, but not the same samples, and no seed changes that. ctypes lets the interpreter go while the library works and takes it back for each buffer.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ _SYNCHRONOUS = 2
 _DO_NOT_EXIT = 0x8000
 _UTF8 = 1
 _RATE = 1
-
-_SEED = 1
-"""The library adds chance to its voice; seeded, the same words are the same samples whenever they are said."""
 
 
 class EspeakFailed(Exception):
@@ -124,7 +122,6 @@ class Espeak:
         callback = _Callback(take)
         encoded = text.encode()
         with self._lock:
-            self._library.espeak_ng_SetRandSeed(_SEED)
             _check(self._library.espeak_SetVoiceByName(identifier.encode()), "espeak_SetVoiceByName")
             _check(self._library.espeak_SetParameter(_RATE, WORDS_A_MINUTE * rate_percent // 100, 0), "rate")
             self._library.espeak_SetSynthCallback(callback)
