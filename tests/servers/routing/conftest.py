@@ -1,0 +1,34 @@
+"""A routing profile for every test."""
+
+from datetime import UTC, datetime
+
+import pytest
+from selene.routing.v1 import routing_pb2 as v1
+
+from servers.routing.defaults import ProviderSeed, default_profile
+
+SEEDS = {
+    v1.DOMAIN_STT: (
+        ("selene-local/stt", "local", ""),
+        ("google/stt", "us", "kms://providers/google/stt"),
+        ("openai/stt", "us", "kms://providers/openai/stt"),
+    ),
+    v1.DOMAIN_TTS: (("openai/tts", "us", "kms://providers/openai/tts"), ("selene-local/tts", "local", "")),
+    v1.DOMAIN_LLM: (("openai/llm", "us", "kms://providers/openai/llm"),),
+    v1.DOMAIN_SMS: (("a/sms", "us", "kms://delivery/sms/a"), ("b/sms", "us", "kms://delivery/sms/b")),
+}
+
+
+@pytest.fixture
+def profile() -> v1.ProviderRoutingProfileV1:
+    """The default profile with three STT providers, given in another order than that of §24."""
+    seeds = {
+        domain: [
+            ProviderSeed(provider_ref=ref, region=region, timeout_s=5.0, kms_handle_ref=handle)
+            for ref, region, handle in rows
+        ]
+        for domain, rows in SEEDS.items()
+    }
+    return default_profile(
+        seeds, effective_from=datetime(2026, 1, 1, tzinfo=UTC), judge_threshold_set_id="judge-thresholds-1"
+    )
