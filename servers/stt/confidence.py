@@ -1,10 +1,23 @@
-"""From word posteriors to one quality score."""
+"""How far a decoder's words can be believed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from servers.stt.adapter import Word
+
+
+LONGEST_WORD_S = 1.0
+LONGEST_LETTER_S = 0.25
+
+
+def plausible(word: Word) -> bool:
+    """Whether anyone could have said the word for so long.
+
+    Steady noise is decoded, with a posterior of 1, to one short word that fills it: "thigh", for three seconds.
+    """
+    lasted = word.end_s - word.start_s
+    return lasted <= max(LONGEST_WORD_S, LONGEST_LETTER_S * len(word.text))
 
 
 def to_bp(posterior: float) -> int:

@@ -16,7 +16,7 @@ import structlog
 
 from servers.runtime.workers import Backoff
 from servers.stt.adapter import Word
-from servers.stt.confidence import to_bp
+from servers.stt.confidence import plausible, to_bp
 
 _log = structlog.get_logger("selene.stt.local")
 
@@ -30,7 +30,7 @@ class WorkerDied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a whole utterance was decoded to, and how many seconds of it sounded like a voice."""
+    """The words of a whole utterance that could have been said, and how many seconds of it sounded like a voice."""
 
     words: tuple[Word, ...]
     voiced_s: float
@@ -84,9 +84,9 @@ class Worker:
     async def end(self) -> Heard:
         """The whole utterance; takes up to a fifth of a second for ten seconds of speech."""
         answer = await self._ask(b"E")
-        words = tuple(Word(text, start, end, to_bp(posterior)) for text, start, end, posterior in answer["words"])
+        words = (Word(text, start, end, to_bp(posterior)) for text, start, end, posterior in answer["words"])
         self.clean = True
-        return Heard(words, float(answer["voiced_s"]))
+        return Heard(tuple(word for word in words if plausible(word)), float(answer["voiced_s"]))
 
     async def discard(self) -> None:
         """Throw away the utterance, and the answers nobody waited for."""

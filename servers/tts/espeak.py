@@ -1,8 +1,9 @@
 """espeak-ng through the library that the wheel `espeakng-loader` carries, called in its synchronous mode.
 
 The library keeps its voice, rate and output in globals, so one call runs at a time in a process: every call sets what
-it needs and holds one lock. What stays behind from call to call is a little chance in the voice: the same words are
-the same speech, but not the same samples, and no seed changes that. ctypes lets the interpreter go while the library works and takes it back for each buffer.
+it needs and holds one lock. A little chance in the voice carries over from call to call: the same words are the same
+speech but not the same samples. ctypes lets the interpreter go while the library works, and takes it back for each
+buffer.
 """
 
 from __future__ import annotations
