@@ -36,7 +36,7 @@ from servers.voiceid.prune import Decisiveness, decisive, prune
 from servers.voiceid.roster import EMPTY, Roster, Rosters
 from servers.voiceid.scorer import Listening, Models
 from servers.voiceid.settings import VoiceIdSettings
-from servers.voiceid.telemetry import DecisionMetrics
+from servers.voiceid.telemetry import DecisionMetrics, cohort_labels
 from store import Rooms, Store, StoreError, Transaction
 from store.voiceid import DecidedStream
 
@@ -567,7 +567,6 @@ def _prompt_keys(ask: Ask, decision: VoiceDecision) -> tuple[bytes, bytes]:
 def _row(
     ask: Ask, decision: VoiceDecision, final: v2_service.FinalDecision, cooldown_key: bytes, now: datetime
 ) -> DecidedStream:
-    cohort = ask.config.cohort
     return DecidedStream(
         tenant_id=ask.config.tenant_id,
         stream_id=ask.stream_id,
@@ -576,12 +575,7 @@ def _row(
         kind=ask.kind,
         claimed_user_id=ask.claimed_user_id,
         named_user_id=decision.named_user_id,
-        cohort={
-            "language": cohort.language,
-            "accent_band": cohort.accent_band,
-            "device_class": cohort.device_class,
-            "noise_class": cohort.noise_class,
-        },
+        cohort=cohort_labels(ask.config.cohort),
         decision=final.SerializeToString(deterministic=True),
         cooldown_key=cooldown_key,
         latency_us=round(decision.situation.decision_latency_seconds * 1e6),

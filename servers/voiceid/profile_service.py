@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
 from servers.voiceid.engine import ENGINE_ID, Engine
 from servers.voiceid.kpi import Cohort, DecidedStream, Kpi, kpis
+from servers.voiceid.telemetry import cohort_labels
 from store import Conflict, NotFound, Store, Transaction, request_hash
 from store.voiceid import Profile
 
@@ -139,7 +141,7 @@ class ProfileV1(v1_grpc.ProfileServiceServicer):
         _operator(request.tenant_id)
         since = instant(request, "since") or datetime(1970, 1, 2, tzinfo=UTC)
         until = instant(request, "until") or self._clock.now()
-        wanted = _cohort_labels(request.cohort)
+        wanted = cohort_labels(request.cohort)
         with refusing_store_errors():
             streams = [
                 DecidedStream(
@@ -156,18 +158,9 @@ def _operator(tenant_id: str) -> None:
     require_role(ROLE_OPERATOR, ROLE_SERVICE)
 
 
-def _cohort_labels(cohort: v1.CohortLabels) -> dict[str, str]:
-    return {field.name: getattr(cohort, field.name) for field in cohort.DESCRIPTOR.fields}
-
-
 def _kpi(row: Kpi) -> v1.CohortKpi:
     return v1.CohortKpi(
-        cohort=v1.CohortLabels(
-            language=row.cohort.language,
-            accent_band=row.cohort.accent_band,
-            device_class=row.cohort.device_class,
-            noise_class=row.cohort.noise_class,
-        ),
+        cohort=v1.CohortLabels(**asdict(row.cohort)),
         decisions=row.decisions,
         named=row.named,
         genuine=row.genuine,

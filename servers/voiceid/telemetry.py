@@ -17,6 +17,11 @@ MAX_COHORTS = 200
 OTHER = "other"
 
 
+def cohort_labels(cohort: v1.CohortLabels) -> dict[str, str]:
+    """The labels by name, as they are stored."""
+    return {name: getattr(cohort, name) for name in COHORT_LABELS}
+
+
 class DecisionMetrics:
     """Registered once per server. Beyond `MAX_COHORTS` label sets, which callers choose, all are `other`."""
 
