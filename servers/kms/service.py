@@ -19,6 +19,7 @@ from servers.kms import ENGINE_ID
 from servers.kms.access import Access, Evaluation, Standing, evaluate
 from servers.kms.backend import Backend
 from servers.kms.lifetime import DEFAULT_LEASE, LONGEST_LEASE, lease_ttl, overlap, rotate_by
+from servers.kms.refusals import CODES, access_denied, backend_unavailable, not_sealed_here
 from servers.kms.sealing import NotSealedHere, sealing_key, unseal
 from servers.kms.sweep import retire_due
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role
@@ -35,14 +36,7 @@ _TOKENS: Final = PageTokens("secrets")
 HANDLE: Final = re.compile(r"kms://(providers|delivery)/[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}")
 LEASE_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-_NOTED: Final = frozenset(
-    {
-        reasons.ERROR_REASON_SECRET_NOT_SEALED_HERE,
-        reasons.ERROR_REASON_SECRET_BACKEND_UNAVAILABLE,
-        reasons.ERROR_REASON_SECRET_ACCESS_DENIED,
-        reasons.ERROR_REASON_RESOURCE_NOT_FOUND,
-    }
-)
+_NOTED: Final = frozenset(CODES) | {reasons.ERROR_REASON_RESOURCE_NOT_FOUND}
 """The others are the runtime's to audit, or say that the store takes nothing."""
 
 
@@ -75,7 +69,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         async def put(tx: Transaction) -> messages.PutSecretResponse:
             material = self._unsealed(handle, request.secret)
             if not await self._backend.available():
-                raise self._backend_unavailable()
+                raise backend_unavailable(self._backend.name)
             secret = await self._backend.put(
                 tx,
                 handle,
@@ -260,32 +254,15 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         try:
             return unseal(self._sealing_keys, handle, sealed)
         except NotSealedHere:
-            raise Refusal(
-                reasons.ERROR_REASON_SECRET_NOT_SEALED_HERE,
-                "the secret was sealed to another key, or for another handle; ask for the sealing key again",
-                sealing_key_id=self._sealing_keys[0].key_id,
-            ) from None
+            raise not_sealed_here(self._sealing_keys[0].key_id) from None
 
     async def _evaluated(self, owner: str, secret: Secret | None, now: datetime) -> Evaluation:
         return evaluate(Access(owner, _standing(secret), await self._backend.available(), now))
 
     def _denied(self, handle: str, owner: str, found: Evaluation) -> Refusal:
         if found.reason == kms.ACCESS_REASON_BACKEND_UNAVAILABLE:
-            return self._backend_unavailable()
-        return Refusal(
-            reasons.ERROR_REASON_SECRET_ACCESS_DENIED,
-            "no lease for this owner and this handle",
-            handle=handle,
-            owner=owner,
-            cause=_reason(found.reason),
-        )
-
-    def _backend_unavailable(self) -> Refusal:
-        return Refusal(
-            reasons.ERROR_REASON_SECRET_BACKEND_UNAVAILABLE,
-            "the backend that holds the secrets does not answer; nothing was changed",
-            backend=self._backend.name,
-        )
+            return backend_unavailable(self._backend.name)
+        return access_denied(handle, owner, _reason(found.reason))
 
     @asynccontextmanager
     async def _noting_refusal(
