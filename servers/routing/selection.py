@@ -53,7 +53,7 @@ class Chosen:
 @dataclass(frozen=True, slots=True)
 class NoProvider:
     """Nobody may serve the call. `earliest_retry` is when the first circuit becomes half-open or a probe's lease runs
-    out, seconds since the epoch; None where waiting does not help.
+    out, seconds since the epoch, past already where the evaluation is due; None where waiting does not help.
     """
 
     earliest_retry: float | None

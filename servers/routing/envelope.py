@@ -1,0 +1,117 @@
+"""What an adapter hands back (§23, RTE-1): accepted as it is, or replaced by a terminal failure that says why.
+
+Whatever is not exactly the result that was asked for fails closed, and nothing of it is passed on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import quote, unquote
+
+import protovalidate
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.unknown_fields import UnknownFieldSet
+from selene.provider.v1.provider_pb2 import (
+    PROVIDER_STATUS_OK,
+    PROVIDER_STATUS_TERMINAL_FAIL,
+    Capability,
+    ProviderResultV1,
+)
+
+from servers.routing.secrets import has_secret_shape
+
+PAYLOAD_SCHEME: Final = "payload://"
+NO_SIMULATION: Final = "none"
+# A provider's attempt takes 120 s at most (`Provider.timeout`); beyond twice that an adapter's clock is wrong.
+MAX_LATENCY_S: Final = 240
+
+
+class Refusal(StrEnum):
+    """Why an adapter's output is not taken."""
+
+    NOT_A_RESULT = "ADAPTER_NOT_A_RESULT"
+    CONTRACT_VIOLATED = "ADAPTER_CONTRACT_VIOLATED"
+    UNKNOWN_FIELD = "ADAPTER_UNKNOWN_FIELD"
+    PROVIDER_MISMATCH = "ADAPTER_PROVIDER_MISMATCH"
+    CAPABILITY_MISMATCH = "ADAPTER_CAPABILITY_MISMATCH"
+    REQUEST_ID_MISMATCH = "ADAPTER_REQUEST_ID_MISMATCH"
+    IDEMPOTENCY_KEY_MISMATCH = "ADAPTER_IDEMPOTENCY_KEY_MISMATCH"
+    SIMULATION_MISMATCH = "ADAPTER_SIMULATION_MISMATCH"
+    FOREIGN_PAYLOAD = "ADAPTER_FOREIGN_PAYLOAD"
+    PAYLOAD_WITHOUT_SUCCESS = "ADAPTER_PAYLOAD_WITHOUT_SUCCESS"
+    LATENCY_INVALID = "ADAPTER_LATENCY_INVALID"
+    SECRET_EXPOSED = "ADAPTER_SECRET_EXPOSED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a provider was asked. `simulation_context_ref` is NO_SIMULATION where there is none."""
+
+    tenant_id: str
+    provider_ref: str
+    capability: Capability
+    request_id: str
+    idempotency_key: str
+    simulation_context_ref: str = NO_SIMULATION
+
+
+def payload_ref(tenant_id: str, name: str) -> str:
+    """The reference of a tenant's payload, `payload://<tenant>/<name>`, both percent-encoded."""
+    return f"{PAYLOAD_SCHEME}{quote(tenant_id, safe='')}/{quote(name, safe='')}"
+
+
+def check(result: object, asked: Asked) -> ProviderResultV1:
+    """The result itself, or a TERMINAL_FAIL with the identity of what was asked and the reason of the refusal."""
+    if not isinstance(result, ProviderResultV1):
+        return failed(asked, Refusal.NOT_A_RESULT)
+    refusal = refused(result, asked)
+    return result if refusal is None else failed(asked, refusal)
+
+
+def refused(result: ProviderResultV1, asked: Asked) -> Refusal | None:
+    """Why a result is not taken; None where it is."""
+    if len(UnknownFieldSet(result)) or len(UnknownFieldSet(result.latency)):
+        return Refusal.UNKNOWN_FIELD
+    if protovalidate.collect_violations(result):
+        return Refusal.CONTRACT_VIOLATED
+    same = (
+        (result.provider_ref == asked.provider_ref, Refusal.PROVIDER_MISMATCH),
+        (result.capability == asked.capability, Refusal.CAPABILITY_MISMATCH),
+        (result.request_id == asked.request_id, Refusal.REQUEST_ID_MISMATCH),
+        (result.idempotency_key == asked.idempotency_key, Refusal.IDEMPOTENCY_KEY_MISMATCH),
+        (result.simulation_context_ref == asked.simulation_context_ref, Refusal.SIMULATION_MISMATCH),
+    )
+    if mismatch := next((refusal for matches, refusal in same if not matches), None):
+        return mismatch
+    references = (result.raw_ref, result.normalized_payload_ref)
+    if any(has_secret_shape(text) for text in (*references, result.reason_code)):
+        return Refusal.SECRET_EXPOSED
+    if not all(_is_of(asked.tenant_id, reference) for reference in references if reference):
+        return Refusal.FOREIGN_PAYLOAD
+    if result.normalized_payload_ref and result.status != PROVIDER_STATUS_OK:
+        return Refusal.PAYLOAD_WITHOUT_SUCCESS
+    if result.latency.seconds >= MAX_LATENCY_S:
+        return Refusal.LATENCY_INVALID
+    return None
+
+
+def failed(asked: Asked, reason_code: str) -> ProviderResultV1:
+    """A terminal failure of what was asked, with nothing in it that an adapter said."""
+    return ProviderResultV1(
+        provider_ref=asked.provider_ref,
+        capability=asked.capability,
+        request_id=asked.request_id,
+        idempotency_key=asked.idempotency_key,
+        simulation_context_ref=asked.simulation_context_ref,
+        status=PROVIDER_STATUS_TERMINAL_FAIL,
+        reason_code=str(reason_code),
+        latency=Duration(),
+    )
+
+
+def _is_of(tenant_id: str, reference: str) -> bool:
+    """Whether it is what `payload_ref` makes for this tenant; `..` and further segments would lead elsewhere."""
+    name = unquote(reference.removeprefix(payload_ref(tenant_id, "")))
+    return name not in ("", ".", "..") and reference == payload_ref(tenant_id, name)
