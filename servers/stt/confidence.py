@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from servers.stt.adapter import Word
 
-
 LONGEST_WORD_S = 1.0
 LONGEST_LETTER_S = 0.25
 
