@@ -1,0 +1,52 @@
+"""A database from before there were secrets is upgraded in place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from selene.kms.v1 import kms_pb2 as kms
+from sqlalchemy import Connection
+
+from store.engine import open_database
+from tests.support.stores import audit, open_store
+from tests.support.time import FakeClock
+
+BACK_TO_0001 = (
+    "DROP TABLE kms_leases",
+    "DROP TABLE kms_secrets",
+    "DROP TABLE kms_versions",
+    "UPDATE alembic_version SET version_num = '0001'",
+)
+
+
+async def test_a_database_of_the_foundation_gets_the_tables_of_secrets_and_keeps_its_rows(
+    store_url: str, clock: FakeClock
+) -> None:
+    store = await open_store(store_url, clock)
+    async with store.transaction() as tx:
+        audit(tx)
+    await store.close()
+    database = open_database(store_url, lock_timeout_s=5.0, connections=1)
+
+    def go_back(connection: Connection) -> None:
+        for statement in BACK_TO_0001:
+            connection.exec_driver_sql(statement)
+
+    await database.writer.exclusively(go_back)
+    await database.close()
+    upgraded = await open_store(store_url, clock, prefix="upgraded")
+    await upgraded.migrate()
+    async with upgraded.transaction() as tx:
+        await tx.kms.secrets.put(
+            "kms://providers/openai/stt",
+            b"secret",
+            environment=kms.ENVIRONMENT_DEV,
+            granted_owners=["PH1.C"],
+            now=clock.now(),
+            rotate_by=clock.now() + timedelta(days=7),
+            overlap_until=clock.now(),
+        )
+        audit(tx)
+    assert await upgraded.kms.secrets.get("kms://providers/openai/stt") is not None
+    assert await upgraded.audit.size("t1") == 2
+    await upgraded.close()
