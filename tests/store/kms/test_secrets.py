@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from selene.kms.v1 import kms_pb2 as kms
 
-from store import NotFound, Store, UnauditedChange, WrongMasterKey
+from store import KeyDestroyed, NotFound, Store, UnauditedChange, WrongMasterKey
 from store.kms import Lease, LeaseFault, LeaseRefused, Secret
 from store.kms.lease import Leased, proved, reference, refused
+from store.kms.secret import key_name
 from tests.support.stores import MASTER_KEY, SIGNING_KEY, audit, open_store
 from tests.support.time import FakeClock, SeqIds
 
@@ -143,6 +144,9 @@ async def test_revoking_ends_every_lease_of_every_version_at_once(store: Store, 
     known = await store.kms.secrets.get(HANDLE)
     assert known is not None
     assert (known.state, known.overlap_until) == (kms.SECRET_STATE_REVOKED, None)
+    for version in (1, 2):
+        with pytest.raises(KeyDestroyed):
+            await store.vault.key("", key_name(HANDLE, version))
     assert await revoke(store, start) == 0
 
 
