@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from selene_messages.selene.kms import v1
 
@@ -111,15 +111,13 @@ async def secrets_lease(session: Session, handle: _Handle, owner: _Owner, minute
     """
     reply = await _secrets(session).lease(handle, owner, ttl=_minutes(minutes))
     lease = reply.lease or v1.Lease()
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in (
-        ("lease", lease.lease_id),
-        ("version", str(lease.version)),
-        ("expires", _when(lease.expires_at)),
-        ("reference", reply.lease_ref),
-    ):
-        table.add_row(name, Text(value, overflow="fold"))
-    session.output.show(to_document(reply), table)
+    told = (
+        f"lease      {lease.lease_id}",
+        f"version    {lease.version}",
+        f"expires    {_when(lease.expires_at)}",
+        f"reference  {reply.lease_ref}",
+    )
+    session.output.line(to_document(reply), Text("\n".join(told)))
 
 
 async def _put(
@@ -166,14 +164,15 @@ def _secrets(session: Session) -> Secrets:
 
 
 def _table(found: Sequence[v1.SecretInfo]) -> Table:
-    table = Table("handle", "environment", "version", "state", "rotate by", "granted to", box=None, pad_edge=False)
+    handle = Column("handle", no_wrap=True)
+    table = Table(handle, "environment", "version", "state", "rotate by", "granted to", box=None, pad_edge=False)
     for secret in found:
         table.add_row(
             Text(secret.handle),
             secret.environment.name or "?",
             str(secret.version),
             secret.state.name or "?",
-            _when(secret.rotate_by),
+            secret.rotate_by.date().isoformat() if secret.rotate_by else "-",
             Text(", ".join(secret.granted_owners)),
         )
     return table

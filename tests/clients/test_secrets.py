@@ -75,7 +75,7 @@ def run(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs `selene secrets …` with a loop of its own, beside the server's."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("SELENE_TARGET", served.running.target("kms"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     app = typer.Typer()
     command.register(Commands(app))
     app.callback()(lambda: None)
@@ -201,3 +201,8 @@ async def test_revoke_asks_first_and_is_done_with_yes(served: Served, run: Run) 
     done = await run("revoke", HANDLE, "--reason", "leaked", "--yes")
     assert (done.exit_code, "1 running lease ended" in done.stdout) == (0, True)
     assert (await served.secrets.get(HANDLE)).state is v1.SecretState.REVOKED
+
+
+async def test_a_list_shows_whole_handles_on_a_narrow_terminal(served: Served, run: Run) -> None:
+    await put(served)
+    assert HANDLE in (await run("list")).stdout
