@@ -434,6 +434,7 @@ def _guarded(work: Callable[[], Any]) -> Any:
     from servers.runtime.auth import KeyFileError
     from servers.runtime.config import ConfigError
     from servers.runtime.tls import ListenError
+    from servers.runtime.workers import WorkerCannotStart
     from servers.voiceid.models.faults import ModelError
     from store import StoreError
 
@@ -441,7 +442,7 @@ def _guarded(work: Callable[[], Any]) -> Any:
         return work()
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except (ConfigError, KeyFileError, ListenError) as error:
+    except (ConfigError, KeyFileError, ListenError, WorkerCannotStart) as error:
         _fail(USAGE, str(error))
     except ModuleNotFoundError as missing:
         extra = next((extra for extra, module in _EXTRAS.items() if (missing.name or "").startswith(module)), None)

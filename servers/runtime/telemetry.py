@@ -8,6 +8,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from servers.runtime.context import Call
+from servers.runtime.tls import ListenError
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -71,8 +72,11 @@ class Telemetry:
         return self._open_span(call) if self._open_span is not None else nullcontext()
 
     def expose(self, host: str, port: int) -> int:
-        """Serves ``/metrics`` over HTTP; returns the port, which the system chooses for 0."""
-        self._exposition, _ = start_http_server(port, addr=host, registry=self.registry)
+        """Serves ``/metrics`` over HTTP; returns the port, which the system chooses for 0. ListenError."""
+        try:
+            self._exposition, _ = start_http_server(port, addr=host, registry=self.registry)
+        except OSError as defect:
+            raise ListenError(f"cannot show metrics on {host}:{port}: {defect.strerror}") from None
         return int(self._exposition.server_port)
 
     def close(self) -> None:

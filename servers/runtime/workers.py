@@ -17,6 +17,8 @@ from multiprocessing.process import BaseProcess
 
 import structlog
 
+from servers.runtime.auth import KeyFileError
+from servers.runtime.config import ConfigError
 from servers.runtime.tls import ListenError
 
 _log = structlog.get_logger("selene.workers")
@@ -28,6 +30,14 @@ class WorkerSlot:
 
     index: int = 0
     shared_ports: Mapping[str, int] = field(default_factory=dict)
+
+
+CANNOT_START = os.EX_CONFIG
+"""What a worker exits with when trying again cannot help: a wrong setting, a taken port, a missing package."""
+
+
+class WorkerCannotStart(RuntimeError):
+    """A worker ended with CANNOT_START before it ever served; its log says why."""
 
 
 Entry = Callable[[WorkerSlot], None]
@@ -54,7 +64,7 @@ def run_workers(
 ) -> None:
     """Keeps ``count`` workers alive until SIGTERM or SIGINT; ``addresses`` are host and port by owner, port 0 is any.
 
-    Raises ListenError if an address is taken.
+    Raises ListenError if an address is taken, WorkerCannotStart where restarting would go on for ever.
     """
     with ExitStack() as stack:
         ports = {owner: stack.enter_context(reserved(*address)) for owner, address in addresses.items()}
@@ -89,13 +99,16 @@ class Supervisor:
         self._backoff = backoff
         self._processes: dict[int, BaseProcess] = {}
         self._stopping = asyncio.Event()
+        self._cannot_start = False
 
     async def run(self) -> None:
-        """Returns when all workers have ended after a signal."""
+        """Returns when all workers have ended after a signal. WorkerCannotStart, once all have ended."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await asyncio.gather(*(self._keep(index) for index in range(self._count)))
+        if self._cannot_start:
+            raise WorkerCannotStart("a worker cannot start: the line `worker cannot start` of its log says why")
 
     def stop(self) -> None:
         """The first time workers stop gracefully, the second time at once."""
@@ -113,6 +126,10 @@ class Supervisor:
             began = loop.time()
             exit_code = await self._live(index)
             if self._stopping.is_set():
+                return
+            if exit_code == CANNOT_START and wait_s == 0:
+                self._cannot_start = True
+                self.stop()
                 return
             wait_s = self._backoff.after(wait_s, loop.time() - began)
             _log.error("worker died", index=index, exit_code=exit_code, restart_in_s=wait_s)
@@ -142,7 +159,11 @@ def _work(entry: Entry, slot: WorkerSlot) -> None:
     # Ctrl-C reaches the whole process group; the parent turns it into the one SIGTERM that a worker obeys.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    entry(slot)
+    try:
+        entry(slot)
+    except (ConfigError, KeyFileError, ListenError, ModuleNotFoundError) as error:
+        _log.error("worker cannot start", index=slot.index, cause=str(error))
+        raise SystemExit(CANNOT_START) from None
 
 
 def _follow_parent() -> None:

@@ -114,6 +114,28 @@ async def test_workers_share_a_port_replace_their_dead_and_stop_together(workers
     assert not any(psutil.pid_exists(pid) for pid in living)
 
 
+def test_workers_that_can_never_start_are_not_started_for_ever(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        options = ["--workers", "2", "--data-dir", str(tmp_path), "--port", "audit=0"]
+        taken = other.getsockname()[1]
+        options += ["--metrics-port", str(taken)]
+        settings = {"SELENE_DEVELOPMENT__ENABLED": "true"}
+        ended = subprocess.run(
+            [sys.executable, "-c", "from clients.cli import main; main()", "serve", "audit", *options],
+            env=os.environ | settings | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 2
+    reasons = [json.loads(line)["cause"] for line in ended.stderr.splitlines() if '"worker cannot start"' in line]
+    assert reasons == [f"cannot show metrics on 127.0.0.1:{taken}: Address already in use"]
+    assert "a worker cannot start" in ended.stderr.splitlines()[-1]
+
+
 async def test_workers_do_not_outlive_a_killed_parent(workers: Workers) -> None:
     both = await workers.until_answering(other_than=set(), count=2)
     processes = [psutil.Process(pid) for pid in both]
