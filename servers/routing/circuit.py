@@ -7,19 +7,20 @@ each evaluation window; a window that nobody evaluated breaks the row. 25 failur
 rates of §24: a rate needs `min_samples` and would keep a dead provider in rotation until it has them.
 
 OPEN lasts its cooldown, whatever is measured: the profile's for the first trip, doubled by each further one, never
-longer than `max_cooldown_s`, and no trip ever brings `retry_at` nearer. Decay: every whole `max_cooldown_s` that a
-circuit stays closed takes one trip back, thus one doubling.
+longer than `max_cooldown_s`; nothing trips an open circuit, so nothing shortens what it has left. Decay: every whole
+`max_cooldown_s` that a circuit stays closed takes one trip back, thus one doubling.
 
 HALF_OPEN lets through `probes` leased calls in all, spread evenly over the windows of the return rule. It closes after
 so many windows in a row in which the probes so far were all answered and every return rule held. A failed probe opens
 it again at once for twice as long, and so does a return rule that does not hold. A probe that tells nothing (cancelled,
-or its lease ran out) gives its place back; after four attempts a probe, or when the measures say nothing, the circuit
-opens for as long as before, since nothing is known against the provider.
+or its lease ran out) gives its place back; after four attempts a probe, or when for a window after the last of them no
+evaluation had measures that speak, the circuit opens for as long as before: nothing is known against the provider.
 
 FORCED_OPEN and FORCED_CLOSED last until an operator releases them: then into what is left of a cooldown, else through
 probes out of FORCED_OPEN and straight into CLOSED out of FORCED_CLOSED.
 
-Whoever applies a transition forgets the measures where `Event.measures_start_anew` says so.
+Every process that keeps measures forgets them where `Event.measures_start_anew` says so. A process that saw none of the
+probes has nothing to say about them, and leaves it to those that did.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ class Lease:
 class Circuit:
     """State of a circuit; times are seconds since the epoch.
 
-    `streaks` counts, by open rule, the windows in a row in which it held. `told` probes have been answered and `issued`
-    leases been given since it became half-open; `window_proven` says that this window's probes were healthy.
+    `streaks` counts, by open rule, the windows in a row in which it held. Since it became half-open `issued` leases
+    have been given and `told` probes answered, the last at `told_at`; `window_proven` says that this window's probes
+    were healthy.
     """
 
     state: CircuitState = CIRCUIT_STATE_CLOSED
@@ -101,6 +103,7 @@ class Circuit:
     decayed_at: float
     leases: tuple[Lease, ...] = ()
     told: int = 0
+    told_at: float = 0.0
     issued: int = 0
     healthy_windows: int = 0
     window_proven: bool = False
@@ -167,7 +170,7 @@ def settle(circuit: Circuit, lease_id: str, probe: Probe, now: float, policy: Ci
     circuit = replace(circuit, leases=leases)
     match probe:
         case Probe.OK:
-            return replace(circuit, told=circuit.told + 1), ()
+            return replace(circuit, told=circuit.told + 1, told_at=now), ()
         case Probe.FAILED:
             return _tripped(circuit, Reason.PROBE_FAILED, now, policy)
         case Probe.UNTOLD:
@@ -257,7 +260,8 @@ def _proved(circuit: Circuit, measures: Measures, now: float, policy: CircuitPol
         if False in verdicts:
             return _tripped(circuit, Reason.RETURN_RULE_UNMET, now, policy)
         if None in verdicts:
-            return _opened(circuit, Reason.RETURN_RULE_UNPROVEN, now, policy)
+            unproven = now >= circuit.told_at + policy.window_s
+            return _opened(circuit, Reason.RETURN_RULE_UNPROVEN, now, policy) if unproven else (circuit, ())
         circuit = replace(circuit, window_proven=True)
     if now < circuit.window_from + policy.window_s:
         return circuit, ()
@@ -278,8 +282,8 @@ def _tripped(circuit: Circuit, reason: str, now: float, policy: CircuitPolicy) -
 
 
 def _opened(circuit: Circuit, reason: str, now: float, policy: CircuitPolicy) -> Step:
-    retry_at = max(circuit.retry_at or 0.0, now + cooldown_s(policy, circuit.trips))
-    return _moved(replace(circuit, retry_at=retry_at), CIRCUIT_STATE_OPEN, reason, now)
+    opened = replace(circuit, retry_at=now + cooldown_s(policy, circuit.trips))
+    return _moved(opened, CIRCUIT_STATE_OPEN, reason, now)
 
 
 def _half_opened(circuit: Circuit, reason: str, now: float) -> Step:
@@ -316,6 +320,7 @@ def _clock_set_back(circuit: Circuit, now: float) -> Circuit:
         retry_at=None if circuit.retry_at is None else circuit.retry_at - back,
         window_from=circuit.window_from - back,
         decayed_at=circuit.decayed_at - back,
+        told_at=circuit.told_at - back,
         leases=tuple(Lease(each.lease_id, each.expires_at - back) for each in circuit.leases),
     )
 

@@ -126,7 +126,8 @@ class Windows:
             self._run.add(slot, 1, 1)
         else:
             self._syntheses.push(slot, flawed=False)
-            self._run = _Tally()
+            if self._run.flaws:
+                self._run = _Tally()
 
     def judge_transcript(self, caller: str, *, accepted: bool) -> None:
         """The owner's gate has accepted or refused a transcript."""

@@ -217,6 +217,13 @@ def test_a_failed_probe_opens_it_again_at_once_for_twice_as_long():
     assert circuit.retry_at == 2001.0 + 240
 
 
+@pytest.mark.parametrize("measures", [DEAD, QUIET, HEALTHY_STT, measuring(v1.MEASURE_ERROR_RATE_60S, 10_000)])
+def test_nothing_that_is_measured_moves_the_end_of_a_cooldown(measures):
+    circuit = tripped(now=1000.0)
+    assert evaluate(circuit, measures, 1119.9, STT) == (circuit, ())
+    assert settle(circuit, "late", Probe.FAILED, 1119.9, STT) == (circuit, ())
+
+
 def test_the_backoff_doubles_to_900_s():
     assert [cooldown_s(STT, trips) for trips in (1, 2, 3, 4, 5, 400)] == [120, 240, 480, 900, 900, 900]
     assert [cooldown_s(SMS, trips) for trips in (1, 2, 3)] == [300, 600, 900]
@@ -253,9 +260,17 @@ def test_probes_that_never_tell_open_it_again_for_as_long_as_before():
     assert (circuit.state, circuit.reason, circuit.retry_at) == (OPEN, "PROBES_UNTOLD", 2121.0)
 
 
-def test_probes_without_measures_prove_nothing():
-    circuit, _ = evaluate(probed(half_open(), 3, 2001.0), QUIET, 2001.0, STT)
+def test_probes_that_no_process_can_judge_open_it_again_after_a_window():
+    circuit = probed(half_open(), 3, 2001.0)
+    assert evaluate(circuit, QUIET, 2060.9, STT) == (circuit, ())
+    circuit, _ = evaluate(circuit, QUIET, 2061.0, STT)
     assert (circuit.state, circuit.reason, circuit.trips) == (OPEN, "RETURN_RULE_UNPROVEN", 1)
+
+
+def test_a_process_that_saw_no_probe_leaves_the_verdict_to_those_that_did():
+    circuit, _ = evaluate(probed(half_open(), 3, 2001.0), QUIET, 2001.1, STT)
+    circuit, _ = evaluate(circuit, HEALTHY_STT, 2001.2, STT)
+    assert circuit.window_proven
 
 
 def test_one_lease_id_is_one_probe():
@@ -333,7 +348,7 @@ def test_it_never_closes_before_its_cooldown_and_never_has_more_probes_than_its_
             if ROWS[row] == domain
         }
     )
-    circuit, now, opened_at, told = new_circuit(0.0), 0, 0, 0
+    circuit, now, opened_at, told, last_retry = new_circuit(0.0), 0, 0, 0, 0
     for number, (passed, act) in enumerate(steps):
         now += passed
         before, events = circuit, ()
@@ -356,7 +371,8 @@ def test_it_never_closes_before_its_cooldown_and_never_has_more_probes_than_its_
                 (HALF_OPEN, CLOSED),
             }
             if event.after == OPEN:
-                opened_at, told = now, 0
+                assert circuit.retry_at >= last_retry
+                opened_at, told, last_retry = now, 0, circuit.retry_at
                 assert policy.cooldown_s <= circuit.retry_at - now <= 900.0
             if event.after == CLOSED:
                 assert now >= opened_at + policy.cooldown_s

@@ -102,6 +102,32 @@ def test_locales_are_the_same_in_any_case(profile):
     assert resolve(profile, ANN) == ProfileProblem(ProblemCode.DUPLICATE_OVERRIDE, "locale_overrides")
 
 
+def test_regions_and_permissions_come_from_the_most_specific_layer_that_says_something(profile):
+    profile.global_default.allowed_regions.extend(["us", "eu"])
+    profile.tenant_overrides.add(
+        tenant_id="acme", section=v1.LayerSection(allowed_regions=["eu"], allow_cross_region=True)
+    )
+    profile.user_exceptions.add(
+        tenant_id="acme", scope_id="ann", section=v1.LayerSection(allow_cross_region=False, allow_cross_locale=True)
+    )
+    ann = resolved(profile)
+    assert (ann.allowed_regions, ann.allow_cross_region, ann.allow_cross_locale) == (("eu",), False, True)
+    bob = resolved(profile, v1.RoutingSubject(tenant_id="acme", user_id="bob"))
+    assert (bob.allowed_regions, bob.allow_cross_region, bob.allow_cross_locale) == (("eu",), True, False)
+    assert [(why.layer, why.scope_id) for why in explain(ann, "allow")] == [
+        (v1.PROFILE_LAYER_USER_EXCEPTION, "ann"),
+        (v1.PROFILE_LAYER_USER_EXCEPTION, "ann"),
+        (v1.PROFILE_LAYER_TENANT_OVERRIDE, "acme"),
+    ]
+
+
+def test_a_permission_that_no_layer_gives_is_not_given(profile):
+    profile.global_default.ClearField("allow_cross_region")
+    profile.global_default.ClearField("allow_cross_locale")
+    found = resolved(profile)
+    assert (found.allow_cross_region, found.allow_cross_locale) == (False, False)
+
+
 @SAME_PROFILE
 @given(st.data())
 def test_the_order_of_rows_does_not_matter(profile, data):
