@@ -63,3 +63,34 @@ def test_no_flap_no_surplus_probe_and_no_state_that_nothing_leaves(domain, seed)
             seen.add(event.after)
         assert now - entered <= LONGEST_S.get(circuit.state, float("inf"))
     assert seen == {CLOSED, OPEN, HALF_OPEN}
+
+
+@pytest.mark.parametrize("domain", [v1.DOMAIN_STT, v1.DOMAIN_TTS, v1.DOMAIN_SMS])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_caller_whose_calls_all_time_out_opens_nothing_for_the_others(domain, seed):
+    chance, policy = random.Random(seed), DEFAULTS[domain].policy
+    windows, circuit = Windows(), new_circuit(0.0)
+    # The others come first: of a caller that is alone with its failures nobody can say that it is the caller.
+    for second in range(1200):
+        for caller in (f"good-{chance.randrange(8)}", *["bad"] * (2 if second >= 60 else 0)):
+            bad = caller == "bad"
+            outcome, latency_ms = (Outcome.TIMEOUT, 5000.0) if bad else (Outcome.OK, chance.uniform(100, 900))
+            windows.record(Call(caller, outcome, latency_ms), float(second))
+        circuit, events = evaluate(circuit, windows.measures(second), float(second), policy)
+        assert events == ()
+
+
+@pytest.mark.parametrize("callers", [1, 2, 7])
+@pytest.mark.parametrize("domain", [v1.DOMAIN_STT, v1.DOMAIN_LLM, v1.DOMAIN_SMS])
+def test_a_provider_that_goes_dark_leaves_rotation_within_a_second_of_50_calls_a_second(domain, callers):
+    policy, windows, circuit, sent_dark = DEFAULTS[domain].policy, Windows(), new_circuit(0.0), 0
+    for number in range(50 * 120):
+        now, dark = number / 50, number >= 50 * 100
+        if circuit.state == CLOSED:
+            windows.record(Call(f"c{number % callers}", Outcome.ERROR if dark else Outcome.OK, 100.0), now)
+            windows.judge_transcript(f"c{number % callers}", accepted=True)
+            sent_dark += dark
+        if number % 12 == 0:
+            circuit, _ = evaluate(circuit, windows.measures(now), now, policy)
+    assert circuit.state == OPEN
+    assert 1 <= sent_dark <= 50
