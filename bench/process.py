@@ -52,7 +52,7 @@ def memory(pid: int) -> Memory:
 def selene_up(data_dir: Path) -> tuple[str, ...]:
     """The command of a server in development mode, on ports that the system chooses, with a data folder of its own."""
     run = ("-c", "from clients.cli import main; main()", "up", "--json", "--data-dir", str(data_dir))
-    return (sys.executable, *run, "--port", "voiceid=0", "--port", "audit=0")
+    return (sys.executable, *run, "--port", "0")
 
 
 class Server:

@@ -50,6 +50,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "STAGE_TRANSITION_INVALID": "move one stage at a time, from {from}",
         "SETTING_AMBIGUOUS": "remove one of the two settings of equal precedence for {key}",
         "SESSION_NOT_CONFIRMABLE": "confirm a stream that was decided and not yet confirmed",
+        "SECRET_NOT_SEALED_HERE": "ask for the sealing key again; it changes with the server's master key",
+        "SECRET_BACKEND_UNAVAILABLE": "look at the backend {backend}, then try again",
+        "SECRET_ACCESS_DENIED": "{cause}: `selene secrets show {handle}` tells whom it is granted to",
     }
 )
 

@@ -30,7 +30,7 @@ _Config = Annotated[
 _DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the embedded store and its keys are")]
 _StoreUrl = Annotated[str | None, typer.Option("--store", help="sqlite:///file or postgresql://…; unset: in data-dir")]
 _Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; beyond loopback needs TLS and tokens")]
-_Port = Annotated[list[str] | None, typer.Option("--port", help="OWNER=PORT; 0 lets the system choose")]
+_Port = Annotated[list[str] | None, typer.Option("--port", help="OWNER=PORT, 0 is any; a bare 0: any for every owner")]
 _Metrics = Annotated[int | None, typer.Option("--metrics-port", help="Expose Prometheus metrics on loopback")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else")]
 
@@ -74,7 +74,7 @@ def up(
     \b
     Builds the speaker models on first use (about 110 MB of wheels), keeps everything in .selene, stops on Ctrl-C.
       selene up
-      selene up --data-dir /tmp/try --port voiceid=0 --port audit=0
+      selene up --data-dir /tmp/try --port 0
     """
     settings = _settings(config, data_dir=data_dir, port=port, metrics_port=metrics_port, development=True)
     from servers.process import OWNERS, run_process
@@ -357,8 +357,11 @@ def _settings(
     }
     for pair in port or []:
         owner, _, number = pair.partition("=")
+        if pair == "0":
+            flags.update({f"listen.ports.{name}": 0 for name in OWNERS})
+            continue
         if not number.isdigit():
-            _fail(USAGE, f"--port wants OWNER=PORT, such as voiceid=7401, not {pair!r}")
+            _fail(USAGE, f"--port wants OWNER=PORT, such as voiceid=7401, or 0 for all, not {pair!r}")
         if owner not in OWNERS:
             _fail(USAGE, f"--port: there is no owner {owner!r}; there are: {', '.join(OWNERS)}")
         flags[f"listen.ports.{owner}"] = int(number)

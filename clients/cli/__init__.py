@@ -2,7 +2,7 @@
 
 import typer
 
-from clients.cli import manage, speak, token, trail
+from clients.cli import manage, secrets, speak, token, trail
 from clients.cli.registry import GET_SERVER, Commands, load_installed
 
 _HELP = """Who is speaking? Enrol people, ask, and read the trail of every decision.
@@ -22,7 +22,7 @@ def build() -> typer.Typer:
     """The whole command, from this package and every installed one that registers itself."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
     commands = Commands(app)
-    for room in (speak, manage, trail, token):
+    for room in (speak, manage, trail, secrets, token):
         room.register(commands)
     load_installed(commands)
     app.callback(help=_HELP, epilog=_epilog(commands))(_root)

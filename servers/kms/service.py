@@ -19,7 +19,7 @@ from servers.kms import ENGINE_ID
 from servers.kms.access import Access, Evaluation, Standing, evaluate
 from servers.kms.backend import Backend
 from servers.kms.lifetime import DEFAULT_LEASE, LONGEST_LEASE, lease_ttl, overlap, rotate_by
-from servers.kms.refusals import CODES, access_denied, backend_unavailable, not_sealed_here
+from servers.kms.refusals import access_denied, backend_unavailable, not_sealed_here
 from servers.kms.sealing import NotSealedHere, sealing_key, unseal
 from servers.kms.sweep import retire_due
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role
@@ -36,7 +36,14 @@ _TOKENS: Final = PageTokens("secrets")
 HANDLE: Final = re.compile(r"kms://(providers|delivery)/[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}")
 LEASE_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-_NOTED: Final = frozenset(CODES) | {reasons.ERROR_REASON_RESOURCE_NOT_FOUND}
+_NOTED: Final = frozenset(
+    {
+        reasons.ERROR_REASON_SECRET_NOT_SEALED_HERE,
+        reasons.ERROR_REASON_SECRET_BACKEND_UNAVAILABLE,
+        reasons.ERROR_REASON_SECRET_ACCESS_DENIED,
+        reasons.ERROR_REASON_RESOURCE_NOT_FOUND,
+    }
+)
 """The others are the runtime's to audit, or say that the store takes nothing."""
 
 

@@ -59,6 +59,9 @@ CODES = MappingProxyType(
         reasons.ERROR_REASON_STAGE_TRANSITION_INVALID: grpc.StatusCode.FAILED_PRECONDITION,
         reasons.ERROR_REASON_SETTING_AMBIGUOUS: grpc.StatusCode.FAILED_PRECONDITION,
         reasons.ERROR_REASON_SESSION_NOT_CONFIRMABLE: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_SECRET_NOT_SEALED_HERE: grpc.StatusCode.INVALID_ARGUMENT,
+        reasons.ERROR_REASON_SECRET_BACKEND_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+        reasons.ERROR_REASON_SECRET_ACCESS_DENIED: grpc.StatusCode.PERMISSION_DENIED,
     }
 )
 """The gRPC code that each reason travels with: the word that begins its comment in ``error_reason.proto``."""

@@ -82,7 +82,7 @@ def serving(data_dir: Path, settings: str) -> Iterator[Live]:
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("SELENE_")}
     config = data_dir / "selene.toml"
     config.write_text(settings)
-    ports = ["--port", "voiceid=0", "--port", "audit=0"]
+    ports = ["--port", "0"]
     arguments = ["up", "--config", str(config), "--data-dir", str(data_dir), *ports, "--json"]
     with (data_dir / "log").open("w") as log:
         process = subprocess.Popen(

@@ -30,7 +30,7 @@ def test_the_contract_is_read_whole() -> None:
     methods = {f"{service}/{name}" for service in STUBS for name in _methods(service)}
     assert set(RPCS) == methods
     assert all(promised()[rpc] for rpc in RPCS)
-    assert len(reasons()) == 33
+    assert len(reasons()) == 36
 
 
 def _methods(service: str) -> list[str]:

@@ -49,7 +49,7 @@ class Process:
 @asynccontextmanager
 async def up(data_dir: Path) -> AsyncIterator[Process]:
     program = "from clients.cli import main; main()"
-    command = ["up", "--data-dir", str(data_dir), "--port", "voiceid=0", "--port", "audit=0", "--json"]
+    command = ["up", "--data-dir", str(data_dir), "--port", "0", "--json"]
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

@@ -59,7 +59,7 @@ async def up(data_dir: Path, metrics_port: int, log: Path) -> AsyncIterator[str]
     with log.open("wb") as stream:
         running = await asyncio.create_subprocess_exec(
             *PROGRAM,
-            *("up", "--port", "voiceid=0", "--port", "audit=0", *arguments),
+            *("up", "--port", "0", *arguments),
             cwd=ROOT,
             env={**ENVIRONMENT, "SELENE_LOG__LEVEL": "debug"},
             stdout=subprocess.PIPE,

@@ -270,6 +270,7 @@ def settings_of(data_dir: Path, flags: Mapping[str, Any] | None = None) -> Setti
         "data_dir": data_dir,
         "listen.ports.voiceid": 0,
         "listen.ports.audit": 0,
+        "listen.ports.kms": 0,
         "development.enabled": True,
         "owners.voiceid.interim_interval_s": 0.5,
     }
