@@ -1,7 +1,7 @@
 """Selene Local STT: pocketsphinx with the US English model of its wheel, offline (RTE-6, RTE-7).
 
-It understands short commands and clear speech, and about half of the words of read books. Its confidence is the mean
-posterior of its words (`servers.stt.confidence`).
+It is a recogniser of last resort: of read books it gets about half of the words right, of a synthesiser's few. Its
+confidence is the mean posterior of its words (`servers.stt.confidence`).
 """
 
 from __future__ import annotations

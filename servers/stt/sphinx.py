@@ -42,15 +42,14 @@ class Recogniser:
     def __init__(self) -> None:
         self._decoder = Decoder(**OPTIONS)
         self._vad = Vad(mode=VAD_MODE, sample_rate=16_000)
-        self._initial_mean = self._decoder.get_cmn()
         self._open = False
         self._unheard = b""
         self._voiced_frames = 0
 
     def begin(self) -> dict[str, Any]:
-        """Forget the speaker and the channel before: their cepstral mean would change what this one said."""
+        """Make the front end anew: the mean and the frames it keeps of the speaker before change what is understood."""
         self.discard()
-        self._decoder.set_cmn(self._initial_mean)
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._open = True
         self._unheard, self._voiced_frames = b"", 0

@@ -1,0 +1,295 @@
+"""The local recogniser on real decoder processes, with a person's voice, the local synthesiser's, and no voice."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime
+from functools import cache
+
+import numpy as np
+import protovalidate
+import pytest
+import soxr
+from selene.provider.v1.provider_pb2 import (
+    CAPABILITY_STT,
+    PROVIDER_STATUS_OK,
+    PROVIDER_STATUS_RETRYABLE_FAIL,
+    PROVIDER_STATUS_TERMINAL_FAIL,
+    ProviderResultV1,
+)
+
+from clients import audio
+from servers.runtime.clock import ManualClock
+from servers.stt.adapter import RATE_HZ, Interim, SttAdapter, SttEvent, SttReason, Transcript, Transcription
+from servers.stt.local import LocalStt
+from servers.stt.workers import Pool, open_pool
+from servers.tts import espeak
+from tests.support.speech import LIBRISPEECH, pieces
+
+NEVER = math.inf
+ASKED = Transcription("req-1", "idem-1", "en-US")
+FRAME = 640  # 20 ms
+SILENCE_S = 0.25
+
+POEM = (
+    "there's iron they say in all our blood and a grain or two perhaps is good "
+    "but his he makes me harshly feel has got a little too much of steel"
+)
+COMMANDS = ["what time is it", "turn on the light", "one two three four five", "good morning", "open the door"]
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    opened = await open_pool(1)
+    yield opened
+    await opened.close()
+
+
+@cache
+def said(text: str) -> bytes:
+    """The words as the local synthesiser says them, PCM16 at 16 kHz, with a little silence around."""
+    engine, spoken = espeak.load(), bytearray()
+
+    def take(pcm: bytes, _: object) -> bool:
+        spoken.extend(pcm)
+        return True
+
+    engine.render(text, "gmw/en-US", 80, take)
+    samples = np.frombuffer(bytes(spoken), "<i2").astype(np.float32)
+    resampled = soxr.resample(samples, engine.rate_hz, RATE_HZ).clip(-32768, 32767).astype("<i2")
+    around = bytes(2 * round(SILENCE_S * RATE_HZ))
+    return around + resampled.tobytes() + around
+
+
+async def frames(data: bytes, size: int = FRAME) -> AsyncGenerator[bytes, None]:
+    for piece in pieces(data, size):
+        yield piece
+
+
+async def endless(on_second: Callable[[], None] = lambda: None) -> AsyncGenerator[bytes, None]:
+    while True:
+        yield said(COMMANDS[0])[: 2 * RATE_HZ]
+        on_second()
+
+
+async def heard(
+    stt: SttAdapter, sound: AsyncIterator[bytes], deadline: float = NEVER, asked: Transcription = ASKED
+) -> tuple[list[Interim], Transcript | None, ProviderResultV1]:
+    *events, result = [event async for event in stt.transcribe(asked, sound, deadline=deadline)]
+    assert isinstance(result, ProviderResultV1)
+    protovalidate.validate(result)
+    transcripts = [event for event in events if isinstance(event, Transcript)]
+    assert len(transcripts) == (result.status == PROVIDER_STATUS_OK)
+    return [event for event in events if isinstance(event, Interim)], next(iter(transcripts), None), result
+
+
+def word_errors(expected: str, got: str) -> int:
+    """Substitutions, insertions and deletions between the two."""
+    reference, hypothesis = expected.split(), got.split()
+    row = list(range(len(hypothesis) + 1))
+    for number, wanted in enumerate(reference, 1):
+        above, row[0] = row[0], number
+        for column, word in enumerate(hypothesis, 1):
+            above, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, above + (word != wanted))
+    return row[-1]
+
+
+async def test_a_person_reading_a_poem_is_understood_for_the_most_part(pool: Pool) -> None:
+    """The poem is Gaskell's motto to chapter 10 of North and South; the recording brings no text of its own."""
+    file = LIBRISPEECH / "test-other" / "1688" / "1688-142285-0000.flac"
+    if not file.exists():
+        pytest.skip("no LibriSpeech beside the repository (shared/data/librispeech-dev/test-other)")
+    recording = audio.read(file)
+    assert recording.rate == RATE_HZ
+    _, transcript, result = await heard(LocalStt(pool), frames(recording.samples.astype("<i2").tobytes()))
+    assert transcript is not None
+    assert word_errors(POEM, transcript.text) / len(POEM.split()) < 0.55
+    assert all(re.fullmatch(r"[a-z'.\-]+", word.text) for word in transcript.words)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_OK, SttReason.TRANSCRIBED)
+    assert 2_000 < result.quality_score_bp <= 10_000
+
+
+async def test_a_synthesised_voice_is_heard_as_speech(pool: Pool) -> None:
+    """The acoustic model is of people: of a formant synthesiser's words it gets few right, but each is a word."""
+    _, transcript, result = await heard(LocalStt(pool), frames(said("one two three four five")))
+    assert transcript is not None
+    assert 3 <= len(transcript.words) <= 8
+    assert result.reason_code == SttReason.TRANSCRIBED
+
+
+async def test_words_carry_times_and_interims_come_while_audio_flows(pool: Pool) -> None:
+    sound = said("one two three four five")
+    interims, transcript, result = await heard(LocalStt(pool), frames(sound))
+    assert transcript is not None
+    assert transcript.text == " ".join(word.text for word in transcript.words)
+    assert transcript.audio_s == pytest.approx(len(sound) / 2 / RATE_HZ)
+    assert len(interims) > 2
+    assert interims[0].end_s < 0.7 * transcript.audio_s
+    edges = [edge for word in transcript.words for edge in (word.start_s, word.end_s)]
+    assert edges == sorted(edges)
+    assert SILENCE_S - 0.05 <= edges[0] < edges[-1] <= transcript.audio_s
+    assert (result.provider_ref, result.capability) == ("selene-local/stt", CAPABILITY_STT)
+    assert (result.request_id, result.idempotency_key) == ("req-1", "idem-1")
+
+
+async def test_the_size_of_frames_changes_nothing(pool: Pool) -> None:
+    stt, sound = LocalStt(pool), said("turn on the light")
+    _, small, _ = await heard(stt, frames(sound, 320))
+    _, large, _ = await heard(stt, frames(sound, len(sound)))
+    assert small == large
+    assert small is not None
+
+
+async def test_nothing_of_an_utterance_reaches_the_next(pool: Pool) -> None:
+    stt = LocalStt(pool)
+    _, alone, _ = await heard(stt, frames(said("open the door")))
+    loud = np.random.default_rng(3).integers(-30_000, 30_000, 3 * RATE_HZ).astype("<i2").tobytes()
+    await heard(stt, frames(loud))
+    await heard(stt, frames(said("one two three four five")))
+    _, after, _ = await heard(stt, frames(said("open the door")))
+    assert alone == after
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        b"",
+        bytes(2),
+        bytes(2 * RATE_HZ),
+        np.full(RATE_HZ, 32_767, "<i2").tobytes(),
+        (np.sin(np.arange(2 * RATE_HZ) * 0.2) * 16_000).astype("<i2").tobytes(),
+        np.random.default_rng(1).normal(0, 9_000, 3 * RATE_HZ).clip(-32768, 32767).astype("<i2").tobytes(),
+        np.random.default_rng(2).normal(0, 1_000, 3 * RATE_HZ).astype("<i2").tobytes(),
+    ],
+    ids=["nothing", "one sample", "silence", "stuck at full scale", "a tone", "loud noise", "noise"],
+)
+async def test_what_is_no_speech_is_said_to_be_none(pool: Pool, sound: bytes) -> None:
+    _, transcript, result = await heard(LocalStt(pool), frames(sound))
+    assert transcript is None
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.NO_SPEECH)
+    assert (result.quality_score_bp, result.normalized_payload_ref) == (0, "")
+
+
+async def test_clipped_speech_is_still_transcribed(pool: Pool) -> None:
+    samples = np.frombuffer(said("one two three four five"), "<i2").astype(np.int32) * 4
+    clipped = samples.clip(-32768, 32767).astype("<i2")
+    assert np.count_nonzero(np.abs(clipped.astype(np.int32)) >= 32_767) > 100
+    _, transcript, _ = await heard(LocalStt(pool), frames(clipped.tobytes()))
+    assert transcript is not None
+    assert len(transcript.words) >= 3
+
+
+@pytest.mark.parametrize("odd", [b"\0", bytes(641)])
+async def test_half_a_sample_is_malformed(pool: Pool, odd: bytes) -> None:
+    _, _, result = await heard(LocalStt(pool), one_by_one([bytes(640), odd, bytes(640)]))
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.AUDIO_MALFORMED)
+
+
+async def test_endless_audio_is_cut_off_at_the_bound(pool: Pool) -> None:
+    _, transcript, result = await heard(LocalStt(pool, max_audio_s=2.0), endless())
+    assert transcript is None
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.AUDIO_TOO_LONG)
+
+
+@pytest.mark.parametrize("locale", ["", "de-DE", "en-GB", "xx"])
+async def test_another_locale_is_refused(pool: Pool, locale: str) -> None:
+    asked = Transcription("req-1", "idem-1", locale)
+    _, _, result = await heard(LocalStt(pool), frames(said("good morning")), asked=asked)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.LOCALE_UNSUPPORTED)
+    assert pool.idle == 1
+
+
+async def test_the_deadline_ends_a_stream_that_goes_on(pool: Pool) -> None:
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    stt = LocalStt(pool, monotonic=clock.monotonic)
+    _, _, result = await heard(stt, endless(lambda: clock.advance(1.0)), deadline=3.0)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.DEADLINE_EXCEEDED)
+
+
+async def test_the_deadline_ends_a_stream_that_sends_nothing(pool: Pool) -> None:
+    async def mute() -> AsyncGenerator[bytes, None]:
+        await asyncio.Event().wait()
+        yield b""
+
+    _, _, result = await heard(LocalStt(pool), mute(), deadline=time.monotonic() + 0.3)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.DEADLINE_EXCEEDED)
+
+
+async def test_when_every_decoder_is_taken_the_next_is_told(pool: Pool) -> None:
+    stt = LocalStt(pool)
+    holding = stt.transcribe(ASKED, endless(), deadline=NEVER)
+    await anext(holding)
+    _, _, result = await heard(stt, frames(said("good morning")), deadline=time.monotonic() + 0.1)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.PROVIDER_BUSY)
+    await holding.aclose()
+
+
+async def test_a_stream_that_is_closed_gives_its_decoder_back_clean(pool: Pool) -> None:
+    stt, before = LocalStt(pool), pool.pids
+    _, alone, _ = await heard(stt, frames(said("open the door")))
+    given_up: AsyncGenerator[SttEvent, None] = stt.transcribe(ASKED, endless(), deadline=NEVER)
+    await anext(given_up)
+    await given_up.aclose()
+    _, after, _ = await heard(stt, frames(said("open the door")))
+    assert alone == after
+    assert pool.pids == before
+
+
+async def test_a_cancelled_task_gives_its_decoder_back(pool: Pool) -> None:
+    stt = LocalStt(pool)
+    begun = asyncio.Event()
+    task = asyncio.create_task(heard(stt, endless(begun.set)))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    _, transcript, _ = await heard(stt, frames(said("good morning")))
+    assert transcript is not None
+
+
+async def test_what_the_audio_raises_passes_through_and_frees_the_decoder(pool: Pool) -> None:
+    async def broken() -> AsyncGenerator[bytes, None]:
+        yield bytes(3_200)
+        raise ConnectionResetError("the caller is gone")
+
+    stt = LocalStt(pool)
+    with pytest.raises(ConnectionResetError):
+        await heard(stt, broken())
+    _, transcript, _ = await heard(stt, frames(said("good morning")))
+    assert transcript is not None
+
+
+async def test_a_decoder_that_dies_is_a_retryable_failure_and_is_replaced(pool: Pool) -> None:
+    (victim,) = pool.pids
+
+    async def fatal() -> AsyncGenerator[bytes, None]:
+        yield bytes(3_200)
+        os.kill(victim, signal.SIGKILL)
+        yield bytes(3_200)
+
+    stt = LocalStt(pool)
+    _, _, result = await heard(stt, fatal())
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.PROVIDER_CRASHED)
+    _, transcript, _ = await heard(stt, frames(said("good morning")))
+    assert transcript is not None
+    assert victim not in pool.pids
+
+
+async def test_streams_beside_each_other_do_not_mix() -> None:
+    pool = await open_pool(2)
+    stt = LocalStt(pool)
+    alone = [(await heard(stt, frames(said(command))))[1] for command in COMMANDS[:3]]
+    together = await asyncio.gather(*(heard(stt, frames(said(command))) for command in COMMANDS[:3] * 2))
+    assert [transcript for _, transcript, _ in together] == alone * 2
+    await pool.close()
+
+
+async def one_by_one(sounds: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
+    for sound in sounds:
+        yield sound
