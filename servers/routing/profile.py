@@ -86,8 +86,6 @@ class ProblemCode(StrEnum):
     WRONG_ARTIFACT_ID = "WRONG_ARTIFACT_ID"
     ROLLBACK_TO_ITSELF = "ROLLBACK_TO_ITSELF"
     ROLLBACK_POINTER_INVALID = "ROLLBACK_POINTER_INVALID"
-    DURATION_UNSET = "DURATION_UNSET"
-    MAX_COOLDOWN_TOO_SHORT = "MAX_COOLDOWN_TOO_SHORT"
     RETURN_OVERLAPS_OPEN = "RETURN_OVERLAPS_OPEN"
     RETURN_UNREACHABLE = "RETURN_UNREACHABLE"
 
@@ -440,11 +438,7 @@ def _circuit_problems(profile: ProviderRoutingProfileV1) -> Iterator[ProfileProb
 
 
 def _policy_problems(message: CircuitPolicyMessage, where: str) -> Iterator[ProfileProblem]:
-    unset = [name for name in ("cooldown", "max_cooldown", "window") if not message.HasField(name)]
-    yield from (ProfileProblem(ProblemCode.DURATION_UNSET, f"{where}.{name}") for name in unset)
     policy = policy_of(message)
-    if policy.max_cooldown_s < policy.cooldown_s:
-        yield ProfileProblem(ProblemCode.MAX_COOLDOWN_TOO_SHORT, f"{where}.max_cooldown")
     windows = max((rule.windows for rule in policy.return_when), default=1)
     for index, rule in enumerate(policy.return_when):
         if rule.min_samples > policy.probes // windows:
