@@ -132,6 +132,7 @@ class Pool:
         self._backoff = backoff
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._settling: set[asyncio.Task[None]] = set()
+        self._closed = False
         for worker in workers:
             self._idle.put_nowait(worker)
 
@@ -149,7 +150,9 @@ class Pool:
         return await self._idle.get()
 
     def release(self, worker: Worker) -> None:
-        """Take a worker back, in whatever state; never waits."""
+        """Take a worker back, in whatever state; never waits. Of a closed pool there is nothing left to take back."""
+        if self._closed:
+            return
         if worker.clean:
             self._idle.put_nowait(worker)
             return
@@ -158,7 +161,8 @@ class Pool:
         task.add_done_callback(self._settling.discard)
 
     async def close(self) -> None:
-        """End every process."""
+        """End every process; streams under way end as PROVIDER_CRASHED."""
+        self._closed = True
         for task in self._settling:
             task.cancel()
         await asyncio.gather(*self._settling, return_exceptions=True)

@@ -9,10 +9,12 @@ buffer.
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import espeakng_loader  # type: ignore[import-untyped]  # the wheel carries no types
 
@@ -22,6 +24,8 @@ MIN_RATE_PERCENT, MAX_RATE_PERCENT = 50, 250
 """The library speaks 80 to 450 words a minute."""
 
 EVENT_WORD, EVENT_SENTENCE = 1, 2
+
+_DICTIONARY = re.compile(r"^dictionary\s+(\S+)", re.MULTILINE)
 
 _SYNCHRONOUS = 2
 _DO_NOT_EXIT = 0x8000
@@ -135,9 +139,19 @@ class Espeak:
             voice = listed[index].contents
             # A byte of priority stands before the first language; what other languages it can pass for is not used.
             locale = voice.languages[1:].decode().lower()
-            found.append(Voice(locale, voice.identifier.decode(), voice.name.decode()))
+            made = Voice(locale, voice.identifier.decode(), voice.name.decode())
+            if _has_dictionary(made):
+                found.append(made)
             index += 1
         return tuple(found)
+
+
+def _has_dictionary(voice: Voice) -> bool:
+    """The wheel lists some voices without the dictionary they read by; they would say anything at all."""
+    data = Path(espeakng_loader.get_data_path())
+    named = _DICTIONARY.search((data / "lang" / voice.identifier).read_text(encoding="utf-8"))
+    dictionary = named[1] if named else voice.locale.partition("-")[0]
+    return (data / f"{dictionary}_dict").exists()
 
 
 @cache

@@ -281,6 +281,19 @@ async def test_a_decoder_that_dies_is_a_retryable_failure_and_is_replaced(pool: 
     assert victim not in pool.pids
 
 
+async def test_closing_the_pool_ends_every_process_and_fails_what_is_under_way() -> None:
+    pool = await open_pool(1)
+    (pid,) = pool.pids
+    stream = LocalStt(pool).transcribe(ASKED, endless(), deadline=NEVER)
+    await anext(stream)
+    await pool.close()
+    *_, result = [event async for event in stream]
+    assert isinstance(result, ProviderResultV1)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.PROVIDER_CRASHED)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 async def test_streams_beside_each_other_do_not_mix() -> None:
     pool = await open_pool(2)
     stt = LocalStt(pool)

@@ -275,3 +275,8 @@ async def test_a_short_text_does_not_wait_for_a_long_one_to_end(tts: LocalTts) -
 def test_the_voices_are_listed_by_locale(tts: LocalTts) -> None:
     assert {"en-us", "en-gb", "de", "fr-fr", "cmn", "ja"} <= tts.voices.keys()
     assert len(tts.voices) > 100
+
+
+def test_a_voice_without_its_dictionary_is_not_listed(tts: LocalTts) -> None:
+    assert not {"fo", "kaa", "xex"} & tts.voices.keys()
+    assert {"nb", "ltg"} <= tts.voices.keys()  # read by the dictionaries of others
