@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from store import Store, Transaction, UnauditedChange, request_hash
+from store import Rooms, Store, Transaction, UnauditedChange, request_hash
 from tests.support.stores import audit
 
 KEY = request_hash("content")
@@ -84,3 +84,35 @@ async def test_a_cancelled_caller_leaves_the_store_whole(store: Store) -> None:
     assert all(task.exception() is None for task in tasks[1::2])
     await store.perform(write)
     assert (await store.verify("t1")).ok
+
+
+async def test_what_is_read_together_is_what_was_committed(store: Store) -> None:
+    await store.perform(claimed)
+
+    async def read(rooms: Rooms) -> tuple[int, int]:
+        return await rooms.audit.size("t1"), await rooms.voiceid.profiles.gallery_version("t1")
+
+    assert await store.together(read) == (1, 0)
+    async with store.transaction() as tx:
+        audit(tx)
+        assert await store.together(read) == (1, 0)
+    assert await store.together(read) == (2, 0)
+
+
+async def test_reads_that_wait_for_something_else_are_refused_where_they_would_block_a_reader(
+    sqlite_store: Store,
+) -> None:
+    async def wait(rooms: Rooms) -> int:
+        await asyncio.sleep(0)
+        return await rooms.audit.size("t1")
+
+    with pytest.raises(RuntimeError, match="awaited something"):
+        await sqlite_store.together(wait)
+
+
+async def test_transactions_that_meet_share_a_commit_and_all_are_kept(store: Store) -> None:
+    async def one(tx: Transaction) -> None:
+        audit(tx)
+
+    await asyncio.gather(*(store.perform(one) for _ in range(20)))
+    assert await store.audit.size("t1") == 20

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 from selene.common.v1 import audio_pb2
+from selene.voiceid.v1 import voiceid_pb2
 
 from clients.audio import Recording
+from servers.runtime.auth import DEVELOPMENT_PRINCIPAL
 from servers.voiceid import frontend
 from servers.voiceid.batcher import Batcher, ModelSlow
+from servers.voiceid.engine import Ask, Hearing
 from servers.voiceid.models import registry
 from servers.voiceid.models.faults import ModelError, ModelFault
 from servers.voiceid.scorer import Listening, Models, open_models
@@ -62,6 +65,29 @@ async def test_one_person_is_nearer_to_themselves_than_to_another(
     for model in range(len(BOTH)):
         assert float(np.linalg.norm(one[model])) == pytest.approx(1.0, abs=1e-5)
         assert float(one[model] @ again[model]) > float(one[model] @ other[model]) + 0.1
+
+
+async def test_a_stream_that_did_not_end_after_all_is_heard_on_as_if_nothing_had_been(
+    models: Models, batcher: Batcher, mira: Person
+) -> None:
+    said = mira.ask.cut(0.0, 3.0)
+    expected = await embedded(models, batcher, said)
+    ask = Ask("s-1", voiceid_pb2.StreamConfig(tenant_id="t1"), "", DEVELOPMENT_PRINCIPAL)
+    hearing = Hearing(ask, lambda: Listening(models, batcher, FORMAT))
+    deadline = time.monotonic() + 30.0
+    for place, frame in enumerate(pieces(said.samples.astype("<i2").tobytes(), 640)):
+        if place in (40, 110):
+            hearing.finish(deadline=deadline)
+            hearing.unfinish()
+            assert not hearing.finished
+            await hearing.hear_again(deadline=deadline)
+        hearing.push(frame, None, deadline=deadline)
+    hearing.finish(deadline=deadline)
+    assert hearing.listening is not None
+    again = (await hearing.listening.ended_all(deadline=deadline)).all()
+    assert again is not None
+    for model in range(len(BOTH)):
+        np.testing.assert_allclose(again[model], expected[model], atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 2048, 14_998])
