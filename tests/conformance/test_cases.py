@@ -11,7 +11,19 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.case import CONSTANTS, FOLDER, Case, Step, cases, disagreements, filled, load, messages, value_at
+from tests.conformance.case import (
+    CONSTANTS,
+    FOLDER,
+    Case,
+    Step,
+    cases,
+    disagreements,
+    filled,
+    handle_of,
+    load,
+    messages,
+    value_at,
+)
 from tests.conformance.clients import CLIENTS, Call, Client, Outcome, method_named
 from tests.conformance.contract import ANY_RPC, promised, reasons
 from tests.conformance.serving import Live
@@ -87,7 +99,7 @@ def _servers(case: Case) -> set[str]:
 async def _found(case: Case, client: Client, servers: Mapping[str, Live]) -> list[str]:
     """What was not as the case says, up to the first step that disagreed."""
     tenant = f"{case.name.replace('/', '-')}-{client.name}"
-    values = {**CONSTANTS, "tenant": tenant}
+    values = {**CONSTANTS, "tenant": tenant, "handle": handle_of(tenant)}
     for step in case.steps:
         expected = filled(step.document, values)
         live = servers[expected.get("server", case.server)]

@@ -22,7 +22,7 @@ def _owner(service: str) -> str:
     return service.split(".")[1]
 
 
-@pytest.mark.parametrize("owner", ["voiceid", "audit"])
+@pytest.mark.parametrize("owner", ["voiceid", "audit", "kms"])
 async def test_an_owner_lists_its_services(owner: str, server: Callable[[str], Live]) -> None:
     listed = (await _asked(server("selene"), owner, "list")).split()
     assert {name for name in listed if name.startswith("selene.")} == {name for name in STUBS if _owner(name) == owner}
