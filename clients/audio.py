@@ -136,7 +136,7 @@ async def microphone(rate: int = 16_000) -> AsyncIterator[AsyncIterator[bytes]]:
 
 def _sounddevice() -> ModuleType:
     try:
-        import sounddevice  # type: ignore[import-not-found]  # an extra that need not be installed
+        import sounddevice
     except ModuleNotFoundError:
         raise AudioUnusable("the microphone needs a library: pip install 'selene-platform[mic]'") from None
     except OSError:

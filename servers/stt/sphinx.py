@@ -20,7 +20,7 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
-from pocketsphinx import Decoder, Vad  # type: ignore[import-untyped]  # the wheel carries no types
+from pocketsphinx import Decoder, Vad
 
 HEADER = struct.Struct(">cI")
 BEGIN, AUDIO, END, DISCARD = b"B", b"A", b"E", b"D"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import espeakng_loader  # type: ignore[import-untyped]  # the wheel carries no types
+import espeakng_loader
 
 BUFFER_MS = 60
 WORDS_A_MINUTE = 175
