@@ -31,7 +31,8 @@ class PageTokens:
             return ""
         try:
             token = base64.b64decode(page.page_token.encode(), altchars=b"-_", validate=True)
-            if token.startswith(self._prefix) and token != self._prefix:
+            # A NUL is in no id: PostgreSQL would refuse to look for it.
+            if token.startswith(self._prefix) and token != self._prefix and b"\0" not in token:
                 return token.removeprefix(self._prefix).decode()
         except (binascii.Error, UnicodeError):
             pass
