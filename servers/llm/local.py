@@ -12,18 +12,11 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from importlib import resources
 
-from google.protobuf.duration_pb2 import Duration
-from selene.provider.v1.provider_pb2 import (
-    CAPABILITY_LLM,
-    PROVIDER_STATUS_OK,
-    PROVIDER_STATUS_RETRYABLE_FAIL,
-    PROVIDER_STATUS_TERMINAL_FAIL,
-    ProviderResultV1,
-    ProviderStatus,
-)
+from selene.provider.v1.provider_pb2 import CAPABILITY_LLM, ProviderResultV1
 
 from servers.llm.adapter import CALLER_FAULTS, Delta, LlmEvent, LlmReason, Utterance
 from servers.llm.grammar import Grammar, load, read
+from servers.routing.envelope import answered, status_of
 
 _WORD = re.compile(r"\S+\s*")
 
@@ -72,24 +65,12 @@ class LocalLlm:
         return None
 
     def _result(self, utterance: Utterance, reason: LlmReason, began_at: float, quality: int) -> ProviderResultV1:
-        latency = Duration()
-        latency.FromNanoseconds(max(0, round((self._monotonic() - began_at) * 1e9)))
-        status = _status(reason)
-        return ProviderResultV1(
+        return answered(
+            utterance,
             provider_ref=self.provider_ref,
             capability=CAPABILITY_LLM,
-            request_id=utterance.request_id,
-            idempotency_key=utterance.idempotency_key,
-            simulation_context_ref=utterance.simulation_context_ref,
-            status=status,
+            status=status_of(done=reason is LlmReason.ANSWERED, caller_fault=reason in CALLER_FAULTS),
             reason_code=reason,
-            latency=latency,
+            latency_s=self._monotonic() - began_at,
             quality_score_bp=quality,
-            normalized_payload_ref=f"stream/{utterance.request_id}" if status == PROVIDER_STATUS_OK else "",
         )
-
-
-def _status(reason: LlmReason) -> ProviderStatus:
-    if reason is LlmReason.ANSWERED:
-        return PROVIDER_STATUS_OK
-    return PROVIDER_STATUS_TERMINAL_FAIL if reason in CALLER_FAULTS else PROVIDER_STATUS_RETRYABLE_FAIL

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote, unquote
 
 import protovalidate
@@ -15,9 +15,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.unknown_fields import UnknownFieldSet
 from selene.provider.v1.provider_pb2 import (
     PROVIDER_STATUS_OK,
+    PROVIDER_STATUS_RETRYABLE_FAIL,
     PROVIDER_STATUS_TERMINAL_FAIL,
     Capability,
     ProviderResultV1,
+    ProviderStatus,
 )
 
 from servers.routing.secrets import has_secret_shape
@@ -43,6 +45,19 @@ class Refusal(StrEnum):
     PAYLOAD_WITHOUT_SUCCESS = "ADAPTER_PAYLOAD_WITHOUT_SUCCESS"
     LATENCY_INVALID = "ADAPTER_LATENCY_INVALID"
     SECRET_EXPOSED = "ADAPTER_SECRET_EXPOSED"
+
+
+class Identified(Protocol):
+    """A request, by the ids that its result carries back."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def idempotency_key(self) -> str: ...
+
+    @property
+    def simulation_context_ref(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +114,47 @@ def refused(result: ProviderResultV1, asked: Asked) -> Refusal | None:
 
 def failed(asked: Asked, reason_code: str) -> ProviderResultV1:
     """A terminal failure of what was asked, with nothing in it that an adapter said."""
-    return ProviderResultV1(
+    return answered(
+        asked,
         provider_ref=asked.provider_ref,
         capability=asked.capability,
-        request_id=asked.request_id,
-        idempotency_key=asked.idempotency_key,
-        simulation_context_ref=asked.simulation_context_ref,
         status=PROVIDER_STATUS_TERMINAL_FAIL,
-        reason_code=str(reason_code),
-        latency=Duration(),
+        reason_code=reason_code,
     )
+
+
+def answered(
+    request: Identified,
+    *,
+    provider_ref: str,
+    capability: Capability,
+    status: ProviderStatus,
+    reason_code: str,
+    latency_s: float = 0.0,
+    quality_score_bp: int = 0,
+) -> ProviderResultV1:
+    """What an adapter whose payload is the stream itself hands back; a latency below 0 s counts as 0."""
+    latency = Duration()
+    latency.FromNanoseconds(max(0, round(latency_s * 1e9)))
+    return ProviderResultV1(
+        provider_ref=provider_ref,
+        capability=capability,
+        request_id=request.request_id,
+        idempotency_key=request.idempotency_key,
+        simulation_context_ref=request.simulation_context_ref,
+        status=status,
+        reason_code=str(reason_code),
+        latency=latency,
+        quality_score_bp=quality_score_bp,
+        normalized_payload_ref=f"stream/{request.request_id}" if status == PROVIDER_STATUS_OK else "",
+    )
+
+
+def status_of(*, done: bool, caller_fault: bool) -> ProviderStatus:
+    """What was not done is worth another attempt, unless the fault lies in what was sent."""
+    if done:
+        return PROVIDER_STATUS_OK
+    return PROVIDER_STATUS_TERMINAL_FAIL if caller_fault else PROVIDER_STATUS_RETRYABLE_FAIL
 
 
 def _is_of(tenant_id: str, reference: str) -> bool:

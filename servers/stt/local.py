@@ -13,16 +13,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from google.protobuf.duration_pb2 import Duration
-from selene.provider.v1.provider_pb2 import (
-    CAPABILITY_STT,
-    PROVIDER_STATUS_OK,
-    PROVIDER_STATUS_RETRYABLE_FAIL,
-    PROVIDER_STATUS_TERMINAL_FAIL,
-    ProviderResultV1,
-    ProviderStatus,
-)
+from selene.provider.v1.provider_pb2 import CAPABILITY_STT, ProviderResultV1
 
+from servers.routing.envelope import answered, status_of
 from servers.stt.adapter import (
     BYTES_A_SAMPLE,
     CALLER_FAULTS,
@@ -162,29 +155,16 @@ class LocalStt:
     def _result(
         self, request: Transcription, reason: SttReason, utterance: _Utterance, quality: int
     ) -> ProviderResultV1:
-        latency = Duration()
-        if utterance.ended_at is not None:
-            latency.FromNanoseconds(max(0, round((self._monotonic() - utterance.ended_at) * 1e9)))
-        done = reason is SttReason.TRANSCRIBED
-        return ProviderResultV1(
+        return answered(
+            request,
             provider_ref=self.provider_ref,
             capability=CAPABILITY_STT,
-            request_id=request.request_id,
-            idempotency_key=request.idempotency_key,
-            simulation_context_ref=request.simulation_context_ref,
-            status=_status(reason),
+            status=status_of(done=reason is SttReason.TRANSCRIBED, caller_fault=reason in CALLER_FAULTS),
             reason_code=reason,
-            latency=latency,
+            latency_s=0.0 if utterance.ended_at is None else self._monotonic() - utterance.ended_at,
             quality_score_bp=quality,
-            normalized_payload_ref=f"stream/{request.request_id}" if done else "",
         )
 
 
 def _spoken(heard: Heard) -> bool:
     return bool(heard.words) and heard.voiced_s >= MIN_VOICED_S
-
-
-def _status(reason: SttReason) -> ProviderStatus:
-    if reason is SttReason.TRANSCRIBED:
-        return PROVIDER_STATUS_OK
-    return PROVIDER_STATUS_TERMINAL_FAIL if reason in CALLER_FAULTS else PROVIDER_STATUS_RETRYABLE_FAIL

@@ -15,16 +15,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import numpy as np
-from google.protobuf.duration_pb2 import Duration
-from selene.provider.v1.provider_pb2 import (
-    CAPABILITY_TTS,
-    PROVIDER_STATUS_OK,
-    PROVIDER_STATUS_RETRYABLE_FAIL,
-    PROVIDER_STATUS_TERMINAL_FAIL,
-    ProviderResultV1,
-    ProviderStatus,
-)
+from selene.provider.v1.provider_pb2 import CAPABILITY_TTS, ProviderResultV1
 
+from servers.routing.envelope import answered, status_of
 from servers.tts.adapter import (
     CALLER_FAULTS,
     AudioChunk,
@@ -249,21 +242,16 @@ class LocalTts:
             yield AudioChunk(bytes(2 * size), spoken.samples, rate_hz)
 
     def _result(self, request: Synthesis, reason: TtsReason, spoken: _Spoken) -> ProviderResultV1:
-        latency = Duration()
         answered_at = self._monotonic() if spoken.first_at is None else spoken.first_at
-        latency.FromNanoseconds(max(0, round((answered_at - spoken.began_at) * 1e9)))
-        status = _status(reason)
-        return ProviderResultV1(
+        done = reason in (TtsReason.SPOKEN, TtsReason.INTERRUPTED)
+        return answered(
+            request,
             provider_ref=self.provider_ref,
             capability=CAPABILITY_TTS,
-            request_id=request.request_id,
-            idempotency_key=request.idempotency_key,
-            simulation_context_ref=request.simulation_context_ref,
-            status=status,
+            status=status_of(done=done, caller_fault=reason in CALLER_FAULTS),
             reason_code=reason,
-            latency=latency,
+            latency_s=answered_at - spoken.began_at,
             quality_score_bp=10_000 * spoken.audible // spoken.segments if spoken.segments else 0,
-            normalized_payload_ref=f"stream/{request.request_id}" if status == PROVIDER_STATUS_OK else "",
         )
 
 
@@ -287,9 +275,3 @@ def _leading(text: str) -> int:
 def _loud(pcm: bytes) -> bool:
     samples = np.frombuffer(pcm, "<i2")
     return bool(((samples > _AUDIBLE) | (samples < -_AUDIBLE)).any())
-
-
-def _status(reason: TtsReason) -> ProviderStatus:
-    if reason in (TtsReason.SPOKEN, TtsReason.INTERRUPTED):
-        return PROVIDER_STATUS_OK
-    return PROVIDER_STATUS_TERMINAL_FAIL if reason in CALLER_FAULTS else PROVIDER_STATUS_RETRYABLE_FAIL
