@@ -576,12 +576,11 @@ class SqliteWriter:
     async def _perform(
         self, work: Callable[[Session], Coroutine[Any, Any, T]]
     ) -> tuple[asyncio.Future[None], T | None, BaseException | None]:
-        starting = ("SAVEPOINT one",) if self._batch is not None else ("BEGIN IMMEDIATE", "SAVEPOINT one")
+        starting = self._starting()
         context = contextvars.copy_context()
 
         def run(connection: Connection) -> tuple[T | None, BaseException | None]:
-            for statement in starting:
-                connection.exec_driver_sql(statement)
+            _say(connection, starting)
             result, failed = None, None
             try:
                 result = context.run(_to_end, work(InThread(connection)))
@@ -592,9 +591,7 @@ class SqliteWriter:
             return result, failed
 
         result, failed = await self._run(run)
-        if self._batch is None:
-            self._batch = asyncio.get_running_loop().create_future()
-        return self._batch, result, failed
+        return self._open_batch(), result, failed
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
         """In the writer's thread. Whatever it raises ends the connection, and the batch with it."""
@@ -658,14 +655,14 @@ class SqliteWriter:
 
     async def _join(self) -> asyncio.Future[None]:
         """Enter the running physical transaction, or begin one with the write lock taken at once."""
-        starting = ("SAVEPOINT one",) if self._batch is not None else ("BEGIN IMMEDIATE", "SAVEPOINT one")
-        try:
-            if self._connection is None:
-                self._connection = await _in(self._thread, self._engine.connect)
-            await self._sql(*starting)
-        except BaseException as error:
-            await self._fail(error)
-            raise
+        starting = self._starting()
+        await self._run(lambda connection: _say(connection, starting))
+        return self._open_batch()
+
+    def _starting(self) -> Sequence[str]:
+        return ("SAVEPOINT one",) if self._batch is not None else ("BEGIN IMMEDIATE", "SAVEPOINT one")
+
+    def _open_batch(self) -> asyncio.Future[None]:
         if self._batch is None:
             self._batch = asyncio.get_running_loop().create_future()
         return self._batch
@@ -687,13 +684,7 @@ class SqliteWriter:
             await self._fail(error)
 
     async def _sql(self, *statements: str) -> None:
-        connection = self._connected()
-
-        def run() -> None:
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-
-        await _in(self._thread, run)
+        await _in(self._thread, _say, self._connected(), statements)
 
     async def _fail(self, error: BaseException) -> None:
         batch, self._batch = self._batch, None
@@ -741,6 +732,11 @@ class SqliteWriter:
             self._batch = None
             batch.set_result(None)
             await self._scrub_if_due()
+
+
+def _say(connection: Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement)
 
 
 def _discard(connection: Connection) -> None:

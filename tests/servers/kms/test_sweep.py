@@ -69,6 +69,7 @@ async def test_a_store_that_refuses_does_not_end_the_sweeping(
         while not await retired(sqlite_store):
             continue
     await sweeper.stop()
+    assert await retired(sqlite_store) == ["1"]
 
 
 async def test_nothing_is_written_where_nothing_is_due(store: Store, clock: FakeClock) -> None:
