@@ -12,13 +12,12 @@ from selene.provider.v1.provider_pb2 import ProviderResultV1
 
 
 class LlmReason(StrEnum):
-    """``reason_code`` of an LLM provider's result; a vendor's own codes are translated to these."""
+    """``reason_code`` of an LLM provider's result, where it is not a `ProviderReason` of routing."""
 
     ANSWERED = "ANSWERED"
     UTTERANCE_EMPTY = "UTTERANCE_EMPTY"
     UTTERANCE_TOO_LONG = "UTTERANCE_TOO_LONG"
     LOCALE_UNSUPPORTED = "LOCALE_UNSUPPORTED"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
 
 CALLER_FAULTS = frozenset({LlmReason.UTTERANCE_EMPTY, LlmReason.UTTERANCE_TOO_LONG, LlmReason.LOCALE_UNSUPPORTED})
@@ -29,6 +28,7 @@ CALLER_FAULTS = frozenset({LlmReason.UTTERANCE_EMPTY, LlmReason.UTTERANCE_TOO_LO
 class Utterance:
     """What a person said, in which locale (BCP 47) and when (aware, where they are); and the ids to carry back."""
 
+    tenant_id: str
     request_id: str
     idempotency_key: str
     text: str

@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
+from enum import StrEnum
 from importlib import resources
 
 from selene.provider.v1.provider_pb2 import CAPABILITY_LLM, ProviderResultV1
@@ -17,6 +18,7 @@ from selene.provider.v1.provider_pb2 import CAPABILITY_LLM, ProviderResultV1
 from servers.llm.adapter import CALLER_FAULTS, Delta, LlmEvent, LlmReason, Utterance
 from servers.llm.grammar import Grammar, load, read
 from servers.routing.envelope import answered, status_of
+from servers.routing.reasons import ProviderReason
 
 _WORD = re.compile(r"\S+\s*")
 
@@ -48,7 +50,7 @@ class LocalLlm:
         packet = read(self._grammar, utterance.text, utterance.said_at)
         for word in _WORD.findall(packet.reply):
             if self._monotonic() >= deadline:
-                yield self._result(utterance, LlmReason.DEADLINE_EXCEEDED, began_at, 0)
+                yield self._result(utterance, ProviderReason.DEADLINE_EXCEEDED, began_at, 0)
                 return
             yield Delta(word)
             await asyncio.sleep(0)  # a consumer that never waits would keep the loop for a whole reply
@@ -64,7 +66,7 @@ class LocalLlm:
             return LlmReason.LOCALE_UNSUPPORTED
         return None
 
-    def _result(self, utterance: Utterance, reason: LlmReason, began_at: float, quality: int) -> ProviderResultV1:
+    def _result(self, utterance: Utterance, reason: StrEnum, began_at: float, quality: int) -> ProviderResultV1:
         return answered(
             utterance,
             provider_ref=self.provider_ref,

@@ -51,6 +51,9 @@ class Identified(Protocol):
     """A request, by the ids that its result carries back."""
 
     @property
+    def tenant_id(self) -> str: ...
+
+    @property
     def request_id(self) -> str: ...
 
     @property
@@ -134,6 +137,7 @@ def answered(
     quality_score_bp: int = 0,
 ) -> ProviderResultV1:
     """What an adapter whose payload is the stream itself hands back; a latency below 0 s counts as 0."""
+    done = status == PROVIDER_STATUS_OK
     latency = Duration()
     latency.FromNanoseconds(max(0, round(latency_s * 1e9)))
     return ProviderResultV1(
@@ -146,7 +150,7 @@ def answered(
         reason_code=str(reason_code),
         latency=latency,
         quality_score_bp=quality_score_bp,
-        normalized_payload_ref=f"stream/{request.request_id}" if status == PROVIDER_STATUS_OK else "",
+        normalized_payload_ref=payload_ref(request.tenant_id, request.request_id) if done else "",
     )
 
 

@@ -14,16 +14,13 @@ BYTES_A_SAMPLE = 2
 
 
 class SttReason(StrEnum):
-    """``reason_code`` of an STT provider's result; a vendor's own codes are translated to these."""
+    """``reason_code`` of an STT provider's result, where it is not a `ProviderReason` of routing."""
 
     TRANSCRIBED = "TRANSCRIBED"
     NO_SPEECH = "NO_SPEECH"
     AUDIO_MALFORMED = "AUDIO_MALFORMED"
     AUDIO_TOO_LONG = "AUDIO_TOO_LONG"
     LOCALE_UNSUPPORTED = "LOCALE_UNSUPPORTED"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
-    PROVIDER_BUSY = "PROVIDER_BUSY"
-    PROVIDER_CRASHED = "PROVIDER_CRASHED"
 
 
 CALLER_FAULTS = frozenset(
@@ -36,6 +33,7 @@ CALLER_FAULTS = frozenset(
 class Transcription:
     """What to transcribe: the locale spoken (BCP 47), and the ids that the result carries back."""
 
+    tenant_id: str
     request_id: str
     idempotency_key: str
     locale: str

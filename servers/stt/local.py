@@ -11,11 +11,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeVar
 
 from selene.provider.v1.provider_pb2 import CAPABILITY_STT, ProviderResultV1
 
 from servers.routing.envelope import answered, status_of
+from servers.routing.reasons import ProviderReason
 from servers.stt.adapter import (
     BYTES_A_SAMPLE,
     CALLER_FAULTS,
@@ -41,7 +43,7 @@ _BLOCK_BYTES = RATE_HZ * BYTES_A_SAMPLE // 10
 
 
 class _Refused(Exception):
-    def __init__(self, reason: SttReason) -> None:
+    def __init__(self, reason: StrEnum) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -86,11 +88,11 @@ class LocalStt:
                     yield interim
             utterance.ended_at = self._monotonic()
             heard = await self._in_time(worker.end(), deadline)
-            reason = SttReason.TRANSCRIBED if _spoken(heard) else SttReason.NO_SPEECH
+            reason: StrEnum = SttReason.TRANSCRIBED if _spoken(heard) else SttReason.NO_SPEECH
         except _Refused as refused:
             reason = refused.reason
         except WorkerDied:
-            reason = SttReason.PROVIDER_CRASHED
+            reason = ProviderReason.PROVIDER_CRASHED
         finally:
             if worker is not None:
                 self._pool.release(worker)
@@ -134,7 +136,7 @@ class LocalStt:
             async with asyncio.timeout(self._left(deadline)):
                 worker = await self._pool.acquire()
         except TimeoutError:
-            raise _Refused(SttReason.PROVIDER_BUSY) from None
+            raise _Refused(ProviderReason.PROVIDER_BUSY) from None
         try:
             await self._in_time(worker.begin(), deadline)
         except BaseException:
@@ -147,14 +149,12 @@ class LocalStt:
             async with asyncio.timeout(self._left(deadline)):
                 return await answer
         except TimeoutError:
-            raise _Refused(SttReason.DEADLINE_EXCEEDED) from None
+            raise _Refused(ProviderReason.DEADLINE_EXCEEDED) from None
 
     def _left(self, deadline: float) -> float:
         return max(0.0, deadline - self._monotonic())
 
-    def _result(
-        self, request: Transcription, reason: SttReason, utterance: _Utterance, quality: int
-    ) -> ProviderResultV1:
+    def _result(self, request: Transcription, reason: StrEnum, utterance: _Utterance, quality: int) -> ProviderResultV1:
         return answered(
             request,
             provider_ref=self.provider_ref,

@@ -12,7 +12,7 @@ from selene.provider.v1.provider_pb2 import ProviderResultV1
 
 
 class TtsReason(StrEnum):
-    """``reason_code`` of a TTS provider's result; a vendor's own codes are translated to these."""
+    """``reason_code`` of a TTS provider's result, where it is not a `ProviderReason` of routing."""
 
     SPOKEN = "SPOKEN"
     INTERRUPTED = "INTERRUPTED"
@@ -23,8 +23,6 @@ class TtsReason(StrEnum):
     SSML_UNSUPPORTED = "SSML_UNSUPPORTED"
     LOCALE_UNSUPPORTED = "LOCALE_UNSUPPORTED"
     RATE_OUT_OF_RANGE = "RATE_OUT_OF_RANGE"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
-    PROVIDER_CRASHED = "PROVIDER_CRASHED"
 
 
 CALLER_FAULTS = frozenset(
@@ -60,6 +58,7 @@ class MarkKind(Enum):
 class Synthesis:
     """What to say, in which locale (BCP 47), how fast (100 is the voice's own pace), and the ids to carry back."""
 
+    tenant_id: str
     request_id: str
     idempotency_key: str
     text: str

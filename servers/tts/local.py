@@ -13,11 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from selene.provider.v1.provider_pb2 import CAPABILITY_TTS, ProviderResultV1
 
 from servers.routing.envelope import answered, status_of
+from servers.routing.reasons import ProviderReason
 from servers.tts.adapter import (
     CALLER_FAULTS,
     AudioChunk,
@@ -47,7 +49,7 @@ _AUDIBLE = 327
 
 
 class _Refused(Exception):
-    def __init__(self, reason: TtsReason) -> None:
+    def __init__(self, reason: StrEnum) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -116,11 +118,11 @@ class LocalTts:
                 async with aclosing(self._carry_out(step, voice, spoken, deadline, interrupt)) as events:
                     async for event in events:
                         yield event
-            reason = TtsReason.SPOKEN
+            reason: StrEnum = TtsReason.SPOKEN
         except _Refused as refused:
             reason = refused.reason
         except EspeakFailed:
-            reason = TtsReason.PROVIDER_CRASHED
+            reason = ProviderReason.PROVIDER_CRASHED
         yield self._result(request, reason, spoken)
 
     def _read(self, request: Synthesis) -> tuple[Voice, tuple[Step, ...]]:
@@ -159,7 +161,7 @@ class LocalTts:
                 if interrupt.is_set():
                     raise _Refused(TtsReason.INTERRUPTED)
                 if self._monotonic() >= deadline:
-                    raise _Refused(TtsReason.DEADLINE_EXCEEDED)
+                    raise _Refused(ProviderReason.DEADLINE_EXCEEDED)
                 if isinstance(item, AudioChunk):
                     spoken.first_at = self._monotonic() if spoken.first_at is None else spoken.first_at
                     spoken.samples = item.sample_offset + len(item.pcm) // 2
@@ -231,7 +233,7 @@ class LocalTts:
         if interrupt.is_set():
             raise _Refused(TtsReason.INTERRUPTED)
         if not changed.is_set():
-            raise _Refused(TtsReason.DEADLINE_EXCEEDED)
+            raise _Refused(ProviderReason.DEADLINE_EXCEEDED)
 
     async def _pause(self, silence: Silence, spoken: _Spoken) -> AsyncGenerator[AudioChunk | Mark, None]:
         rate_hz = self._engine.rate_hz
@@ -241,7 +243,7 @@ class LocalTts:
             left -= size
             yield AudioChunk(bytes(2 * size), spoken.samples, rate_hz)
 
-    def _result(self, request: Synthesis, reason: TtsReason, spoken: _Spoken) -> ProviderResultV1:
+    def _result(self, request: Synthesis, reason: StrEnum, spoken: _Spoken) -> ProviderResultV1:
         answered_at = self._monotonic() if spoken.first_at is None else spoken.first_at
         done = reason in (TtsReason.SPOKEN, TtsReason.INTERRUPTED)
         return answered(

@@ -16,6 +16,7 @@ from selene.provider.v1.provider_pb2 import (
 
 from servers.llm.adapter import DecisionPacket, Delta, LlmAdapter, LlmEvent, LlmReason, Utterance
 from servers.llm.local import LocalLlm, shipped_grammar
+from servers.routing.reasons import ProviderReason
 from servers.runtime.clock import ManualClock
 
 SAID_AT = datetime(2026, 3, 1, 9, 5, tzinfo=UTC)
@@ -23,7 +24,7 @@ SAID_AT = datetime(2026, 3, 1, 9, 5, tzinfo=UTC)
 
 async def answer(text: str, locale: str = "en-US", deadline: float = 10.0) -> tuple[list[LlmEvent], ProviderResultV1]:
     llm: LlmAdapter = LocalLlm(shipped_grammar(), monotonic=ManualClock(SAID_AT).monotonic)
-    said = Utterance("req-1", "idem-1", text, locale, SAID_AT)
+    said = Utterance("t-1", "req-1", "idem-1", text, locale, SAID_AT)
     *events, result = [event async for event in llm.respond(said, deadline=deadline)]
     assert isinstance(result, ProviderResultV1)
     protovalidate.validate(result)
@@ -69,4 +70,4 @@ async def test_what_cannot_be_read_is_refused_with_its_reason(text: str, locale:
 async def test_a_deadline_that_has_passed_leaves_no_packet() -> None:
     events, result = await answer("what time is it", deadline=0.0)
     assert events == []
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, LlmReason.DEADLINE_EXCEEDED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.DEADLINE_EXCEEDED)

@@ -25,6 +25,7 @@ from selene.provider.v1.provider_pb2 import (
 )
 
 from clients import audio
+from servers.routing.reasons import ProviderReason
 from servers.runtime.clock import ManualClock
 from servers.stt.adapter import RATE_HZ, Interim, SttAdapter, SttEvent, SttReason, Transcript, Transcription
 from servers.stt.local import LocalStt
@@ -33,7 +34,7 @@ from servers.tts import espeak
 from tests.support.speech import LIBRISPEECH, pieces
 
 NEVER = math.inf
-ASKED = Transcription("req-1", "idem-1", "en-US")
+ASKED = Transcription("t-1", "req-1", "idem-1", "en-US")
 FRAME = 640  # 20 ms
 SILENCE_S = 0.25
 
@@ -199,7 +200,7 @@ async def test_endless_audio_is_cut_off_at_the_bound(pool: Pool) -> None:
 
 @pytest.mark.parametrize("locale", ["", "de-DE", "en-GB", "xx"])
 async def test_another_locale_is_refused(pool: Pool, locale: str) -> None:
-    asked = Transcription("req-1", "idem-1", locale)
+    asked = Transcription("t-1", "req-1", "idem-1", locale)
     _, _, result = await heard(LocalStt(pool), frames(said("good morning")), asked=asked)
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.LOCALE_UNSUPPORTED)
     assert pool.idle == 1
@@ -209,7 +210,7 @@ async def test_the_deadline_ends_a_stream_that_goes_on(pool: Pool) -> None:
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     stt = LocalStt(pool, monotonic=clock.monotonic)
     _, _, result = await heard(stt, endless(lambda: clock.advance(1.0)), deadline=3.0)
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.DEADLINE_EXCEEDED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.DEADLINE_EXCEEDED)
 
 
 async def test_the_deadline_ends_a_stream_that_sends_nothing(pool: Pool) -> None:
@@ -218,7 +219,7 @@ async def test_the_deadline_ends_a_stream_that_sends_nothing(pool: Pool) -> None
         yield b""
 
     _, _, result = await heard(LocalStt(pool), mute(), deadline=time.monotonic() + 0.3)
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.DEADLINE_EXCEEDED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.DEADLINE_EXCEEDED)
 
 
 async def test_when_every_decoder_is_taken_the_next_is_told(pool: Pool) -> None:
@@ -226,7 +227,7 @@ async def test_when_every_decoder_is_taken_the_next_is_told(pool: Pool) -> None:
     holding = stt.transcribe(ASKED, endless(), deadline=NEVER)
     await anext(holding)
     _, _, result = await heard(stt, frames(said("good morning")), deadline=time.monotonic() + 0.1)
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.PROVIDER_BUSY)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_BUSY)
     await holding.aclose()
 
 
@@ -275,7 +276,7 @@ async def test_a_decoder_that_dies_is_a_retryable_failure_and_is_replaced(pool: 
 
     stt = LocalStt(pool)
     _, _, result = await heard(stt, fatal())
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.PROVIDER_CRASHED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_CRASHED)
     _, transcript, _ = await heard(stt, frames(said("good morning")))
     assert transcript is not None
     assert victim not in pool.pids
@@ -289,7 +290,7 @@ async def test_closing_the_pool_ends_every_process_and_fails_what_is_under_way()
     await pool.close()
     *_, result = [event async for event in stream]
     assert isinstance(result, ProviderResultV1)
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, SttReason.PROVIDER_CRASHED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_CRASHED)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

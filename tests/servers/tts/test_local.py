@@ -19,6 +19,7 @@ from selene.provider.v1.provider_pb2 import (
     ProviderResultV1,
 )
 
+from servers.routing.reasons import ProviderReason
 from servers.runtime.clock import ManualClock
 from servers.tts import espeak
 from servers.tts.adapter import AudioChunk, Mark, MarkKind, Markup, Synthesis, TtsAdapter, TtsEvent, TtsReason
@@ -64,7 +65,7 @@ def tts(clock: ManualClock) -> Iterator[LocalTts]:
 
 
 def to_say(text: str, locale: str = "en-US", markup: Markup = Markup.PLAIN, rate_percent: int = 100) -> Synthesis:
-    return Synthesis("req-1", "idem-1", text, locale, markup, rate_percent)
+    return Synthesis("t-1", "req-1", "idem-1", text, locale, markup, rate_percent)
 
 
 async def spoken(
@@ -217,7 +218,7 @@ async def test_the_deadline_ends_a_synthesis_between_chunks(tts: LocalTts, clock
         clock.advance(1.0)
         result = await anext(stream)
     assert isinstance(result, ProviderResultV1)
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, TtsReason.DEADLINE_EXCEEDED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.DEADLINE_EXCEEDED)
 
 
 async def test_the_deadline_ends_a_synthesis_that_waits_for_the_engine() -> None:
@@ -225,7 +226,7 @@ async def test_the_deadline_ends_a_synthesis_that_waits_for_the_engine() -> None
     tts = LocalTts(engine, monotonic=lambda: 100.0)
     _, _, result = await spoken(tts, to_say("hello"), deadline=100.0)
     engine.release.set()
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, TtsReason.DEADLINE_EXCEEDED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.DEADLINE_EXCEEDED)
     tts.close()
 
 
@@ -241,14 +242,14 @@ async def test_an_engine_that_fails_is_a_retryable_failure() -> None:
     tts = LocalTts(_Failing())
     chunks, _, result = await spoken(tts, to_say("hello"), deadline=float("inf"))
     assert chunks == []
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, TtsReason.PROVIDER_CRASHED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_CRASHED)
     tts.close()
 
 
 async def test_a_closed_provider_fails_and_does_not_hang(tts: LocalTts) -> None:
     tts.close()
     _, _, result = await spoken(tts, to_say("hello"))
-    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, TtsReason.PROVIDER_CRASHED)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_CRASHED)
 
 
 async def test_concurrent_streams_keep_their_voice_pace_and_words(tts: LocalTts) -> None:
