@@ -12,6 +12,7 @@ from google.protobuf import message_factory
 from tests.conformance.clients import Outcome, method_named, outcome_of
 from tests.conformance.contract import promised
 from tests.conformance.serving import Live
+from tests.support.refused import as_given
 
 TENANT = "wire"
 TIMES = {
@@ -38,7 +39,8 @@ async def _sent(live: Live, rpc: str, raw: bytes) -> Outcome:
         multicallable: Any = getattr(channel, kind)(f"/{rpc}")
         call = multicallable(iter([raw]) if method.client_streaming else raw, metadata=metadata)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await (call.read() if method.server_streaming else call)
+            async with as_given(call):
+                await (call.read() if method.server_streaming else call)
     return outcome_of(refused.value)
 
 

@@ -16,6 +16,7 @@ from selene.voiceid.v2 import service_pb2 as v2_service
 
 from clients.channel import Connection
 from clients.errors import SeleneError, from_rpc
+from tests.support.refused import as_given
 from tests.support.servers import pcm16
 
 TENANT, DEVICE, USER = "t-1", "d-1", "mira"
@@ -181,10 +182,11 @@ async def invoke(connection: Connection, rpc: Rpc, token: str, correlation_id: s
     streams_in = rpc.kind.startswith("stream")
     call = method(iter(rpc.messages) if streams_in else rpc.messages[0], timeout=10, metadata=metadata)
     try:
-        if rpc.kind.endswith("unary"):
-            reply: bytes = await call
-            return reply
-        first: bytes = await call.read()
+        async with as_given(call):
+            if rpc.kind.endswith("unary"):
+                reply: bytes = await call
+                return reply
+            first: bytes = await call.read()
         if first is grpc.aio.EOF:
             raise AssertionError("the stream ended well and empty")
         return first

@@ -27,6 +27,7 @@ from servers.runtime.errors import Refusal
 from servers.runtime.interceptors.telemetry import MAX_PROBES
 from servers.runtime.logging import configure_logging
 from servers.runtime.telemetry import tracing
+from tests.support.refused import as_given
 
 Reason = Callable[[grpc.aio.AioRpcError], error_details_pb2.ErrorInfo]
 Frame = Callable[[int], voiceid.IdentifyRequest]
@@ -102,11 +103,13 @@ async def call(kind: str, channel: grpc.aio.Channel, metadata: Any, **options: A
         done = voiceid_grpc.EnrollmentServiceStub(channel).AddClip(
             iter([clip(0), clip(1)]), metadata=metadata, **options
         )
-        assert (await done).accepted
+        async with as_given(done):
+            assert (await done).accepted
     else:
         frames = [voiceid.IdentifyRequest(frame=clip(n).frame) for n in range(2)]
         done = voiceid_grpc.VoiceIdServiceStub(channel).Identify(iter(frames), metadata=metadata, **options)
-        assert len([message async for message in done]) == 2
+        async with as_given(done):
+            assert len([message async for message in done]) == 2
     return done
 
 

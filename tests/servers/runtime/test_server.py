@@ -31,6 +31,7 @@ from selene.voiceid.v1 import voiceid_pb2
 from servers.runtime.auth import KeyFileError, Principal, current_principal, issue_token
 from servers.runtime.server import DEVELOPMENT_KEY, Owner, Parts, Runtime, banner, serve
 from servers.runtime.tls import ListenError
+from tests.support.refused import as_given
 
 Reason = Callable[[grpc.aio.AioRpcError], error_details_pb2.ErrorInfo]
 Frame = Callable[[int], voiceid.IdentifyRequest]
@@ -102,8 +103,10 @@ class TestServices:
     async def test_reflection_asks_for_a_token(self, house: Any, reason_of: Reason) -> None:
         running = await house.start()
         stub = reflection_pb2_grpc.ServerReflectionStub(house.channel(running))
+        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")])).read()
+            async with as_given(call):
+                await call.read()
         assert reason_of(caught.value).reason == "TOKEN_MISSING"
 
     async def test_channelz_is_for_operators(self, house: Any, reason_of: Reason) -> None:
