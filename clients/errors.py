@@ -53,6 +53,16 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "SECRET_NOT_SEALED_HERE": "ask for the sealing key again; it changes with the server's master key",
         "SECRET_BACKEND_UNAVAILABLE": "look at the backend {backend}, then try again",
         "SECRET_ACCESS_DENIED": "{cause}: `selene secrets show {handle}` tells whom it is granted to",
+        "POLICY_REFUSED": "{cause}: a rule of policy refuses it; ask who administers the tenant",
+        "BUDGET_EXCEEDED": "wait for the next period, or have the budget raised",
+        "QUOTA_EXHAUSTED": "try again in {retry_after_ms} ms, or have the quota raised",
+        "GATE_UNAVAILABLE": "try again in a moment; the server cannot read its {gate} limits",
+        "NO_PROVIDER_AVAILABLE": "`selene routes` shows the circuits; the earliest retry is {earliest_retry}",
+        "PROVIDERS_FAILED": "`selene routes` shows the circuits; try again in a moment ({providers})",
+        "INPUT_UNSERVABLE": "change what is asked: {cause}",
+        "PROFILE_INVALID": "correct {where}: {cause}; `selene routes validate` lists everything",
+        "PROFILE_NOT_ACTIVE": "activate a routing profile: `selene routes activate`",
+        "PROFILE_VERSION_CONFLICT": "use version {expected}",
     }
 )
 

@@ -62,6 +62,16 @@ CODES = MappingProxyType(
         reasons.ERROR_REASON_SECRET_NOT_SEALED_HERE: grpc.StatusCode.INVALID_ARGUMENT,
         reasons.ERROR_REASON_SECRET_BACKEND_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
         reasons.ERROR_REASON_SECRET_ACCESS_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+        reasons.ERROR_REASON_POLICY_REFUSED: grpc.StatusCode.PERMISSION_DENIED,
+        reasons.ERROR_REASON_BUDGET_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        reasons.ERROR_REASON_QUOTA_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        reasons.ERROR_REASON_GATE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+        reasons.ERROR_REASON_NO_PROVIDER_AVAILABLE: grpc.StatusCode.UNAVAILABLE,
+        reasons.ERROR_REASON_PROVIDERS_FAILED: grpc.StatusCode.UNAVAILABLE,
+        reasons.ERROR_REASON_INPUT_UNSERVABLE: grpc.StatusCode.INVALID_ARGUMENT,
+        reasons.ERROR_REASON_PROFILE_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+        reasons.ERROR_REASON_PROFILE_NOT_ACTIVE: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_PROFILE_VERSION_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     }
 )
 """The gRPC code that each reason travels with: the word that begins its comment in ``error_reason.proto``."""

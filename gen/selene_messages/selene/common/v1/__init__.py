@@ -334,6 +334,77 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "SECRET_ACCESS_DENIED", "domain": "selene", "metadata": {"handle": "kms://providers/openai/stt", "owner": "PH1.C", "cause": "NO_GRANT"}}
     """
 
+    POLICY_REFUSED = 110
+    """
+    PERMISSION_DENIED. A rule of policy refuses the call (§22). `cause`: the rule's own reason, or POLICY_NO_RULE.
+
+        {"reason": "POLICY_REFUSED", "domain": "selene", "metadata": {"cause": "TENANT_SUSPENDED", "rule_id": "r-1"}}
+    """
+
+    BUDGET_EXCEEDED = 111
+    """
+    RESOURCE_EXHAUSTED. The tenant's budget of the period does not cover the call; nothing was charged.
+
+        {"reason": "BUDGET_EXCEEDED", "domain": "selene", "metadata": {"cause": "COST_BUDGET_EXCEEDED"}}
+    """
+
+    QUOTA_EXHAUSTED = 112
+    """
+    RESOURCE_EXHAUSTED. The tenant's quota is used up; nothing was charged. `retry_after_ms` is absent where waiting does not help.
+
+        {"reason": "QUOTA_EXHAUSTED", "domain": "selene", "metadata": {"cause": "QUOTA_EXHAUSTED", "retry_after_ms": "1200"}}
+    """
+
+    GATE_UNAVAILABLE = 113
+    """
+    UNAVAILABLE. What a gate goes by could not be had, so it refuses. `gate`: POLICY, COST or QUOTA.
+
+        {"reason": "GATE_UNAVAILABLE", "domain": "selene", "metadata": {"gate": "QUOTA", "cause": "QUOTA_UNKNOWN"}}
+    """
+
+    NO_PROVIDER_AVAILABLE = 114
+    """
+    UNAVAILABLE. No provider may be asked. `providers` says why each may not; `earliest_retry` and `retry_after_ms` are there where waiting helps.
+
+        {"reason": "NO_PROVIDER_AVAILABLE", "domain": "selene", "metadata": {"providers": "openai/stt=CIRCUIT_OPEN", "earliest_retry": "2026-01-01T00:02:00Z",
+         "retry_after_ms": "81000"}}
+    """
+
+    PROVIDERS_FAILED = 115
+    """
+    UNAVAILABLE. Every provider that might be asked was asked, and failed.
+
+        {"reason": "PROVIDERS_FAILED", "domain": "selene", "metadata": {"providers": "openai/stt=PROVIDER_UNAVAILABLE,selene-local/stt=PROVIDER_BUSY"}}
+    """
+
+    INPUT_UNSERVABLE = 116
+    """
+    INVALID_ARGUMENT. No provider can do what is asked, such as speak malformed SSML. `cause`: LOCALE_UNSUPPORTED, SSML_MALFORMED, …
+
+        {"reason": "INPUT_UNSERVABLE", "domain": "selene", "metadata": {"cause": "SSML_MALFORMED", "provider": "selene-local/tts"}}
+    """
+
+    PROFILE_INVALID = 120
+    """
+    INVALID_ARGUMENT. The routing profile breaks its rules; ask ValidateProfile for all that is wrong.
+
+        {"reason": "PROFILE_INVALID", "domain": "selene", "metadata": {"cause": "DUPLICATE_PROVIDER", "where": "stt.providers[1]", "problems": "3"}}
+    """
+
+    PROFILE_NOT_ACTIVE = 121
+    """
+    FAILED_PRECONDITION. No routing profile is active, or the one asked for may not be yet.
+
+        {"reason": "PROFILE_NOT_ACTIVE", "domain": "selene", "metadata": {}}
+    """
+
+    PROFILE_VERSION_CONFLICT = 122
+    """
+    FAILED_PRECONDITION. The version is not the next one, or is older than the active one.
+
+        {"reason": "PROFILE_VERSION_CONFLICT", "domain": "selene", "metadata": {"expected": "4"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -374,6 +445,16 @@ class ErrorReason(betterproto2.Enum):
             100: "ERROR_REASON_SECRET_NOT_SEALED_HERE",
             101: "ERROR_REASON_SECRET_BACKEND_UNAVAILABLE",
             102: "ERROR_REASON_SECRET_ACCESS_DENIED",
+            110: "ERROR_REASON_POLICY_REFUSED",
+            111: "ERROR_REASON_BUDGET_EXCEEDED",
+            112: "ERROR_REASON_QUOTA_EXHAUSTED",
+            113: "ERROR_REASON_GATE_UNAVAILABLE",
+            114: "ERROR_REASON_NO_PROVIDER_AVAILABLE",
+            115: "ERROR_REASON_PROVIDERS_FAILED",
+            116: "ERROR_REASON_INPUT_UNSERVABLE",
+            120: "ERROR_REASON_PROFILE_INVALID",
+            121: "ERROR_REASON_PROFILE_NOT_ACTIVE",
+            122: "ERROR_REASON_PROFILE_VERSION_CONFLICT",
         }
 
     @classmethod
@@ -416,6 +497,16 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_SECRET_NOT_SEALED_HERE": 100,
             "ERROR_REASON_SECRET_BACKEND_UNAVAILABLE": 101,
             "ERROR_REASON_SECRET_ACCESS_DENIED": 102,
+            "ERROR_REASON_POLICY_REFUSED": 110,
+            "ERROR_REASON_BUDGET_EXCEEDED": 111,
+            "ERROR_REASON_QUOTA_EXHAUSTED": 112,
+            "ERROR_REASON_GATE_UNAVAILABLE": 113,
+            "ERROR_REASON_NO_PROVIDER_AVAILABLE": 114,
+            "ERROR_REASON_PROVIDERS_FAILED": 115,
+            "ERROR_REASON_INPUT_UNSERVABLE": 116,
+            "ERROR_REASON_PROFILE_INVALID": 120,
+            "ERROR_REASON_PROFILE_NOT_ACTIVE": 121,
+            "ERROR_REASON_PROFILE_VERSION_CONFLICT": 122,
         }
 
 
