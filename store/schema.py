@@ -354,8 +354,10 @@ kms_versions = Table(
     _instant("put_at"),
     _instant("rotate_by"),
     _instant("overlap_until", nullable=True),
-    # Empty once the version was retired or revoked.
+    # Empty once the version was retired or revoked, and always where another backend keeps it.
     _blob("sealed"),
+    # Its number in that backend, until it was destroyed there.
+    Column("backend_version", BigInteger, nullable=True),
     Index("ix_kms_versions_overlap", "state", "overlap_until"),
 )
 
@@ -369,7 +371,10 @@ kms_leases = Table(
     _instant("issued_at"),
     _instant("expires_at"),
     _instant("ended_at", nullable=True),
+    _instant("redeemed_at", nullable=True),
+    Column("redemptions", BigInteger, nullable=False, server_default="0"),
     Index("ix_kms_leases_version", "handle", "version"),
+    Index("ix_kms_leases_expires_at", "expires_at"),
 )
 
 APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)
