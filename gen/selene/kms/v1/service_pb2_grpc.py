@@ -28,7 +28,8 @@ if _version_not_supported:
 class SecretsServiceStub(object):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
+    operator of a tenant has no part in them. Every access is audited, refused ones too.
     """
 
     def __init__(self, channel):
@@ -82,7 +83,8 @@ class SecretsServiceStub(object):
 class SecretsServiceServicer(object):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
+    operator of a tenant has no part in them. Every access is audited, refused ones too.
     """
 
     def GetSealingKey(self, request, context):
@@ -123,10 +125,11 @@ class SecretsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSecret(self, request, context):
-        """Emergency: the secret and every lease of it end now. A secret put afterwards is the replacement.
+        """Emergency: the secret and every lease of it end now, whether or not the backend answers; one that does not is made to destroy the versions as soon
+        as it does. A secret put afterwards is the replacement.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,7 +218,8 @@ def add_SecretsServiceServicer_to_server(servicer, server):
 class SecretsService(object):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
+    operator of a tenant has no part in them. Every access is audited, refused ones too.
     """
 
     @staticmethod

@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class SecretsServiceStub:
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
+    operator of a tenant has no part in them. Every access is audited, refused ones too.
     """
 
     @_typing.overload
@@ -58,10 +59,11 @@ class SecretsServiceStub:
     Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     RevokeSecret: _grpc.UnaryUnaryMultiCallable[_service_pb2.RevokeSecretRequest, _service_pb2.RevokeSecretResponse]
-    """Emergency: the secret and every lease of it end now. A secret put afterwards is the replacement.
+    """Emergency: the secret and every lease of it end now, whether or not the backend answers; one that does not is made to destroy the versions as soon
+    as it does. A secret put afterwards is the replacement.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
     EvaluateAccess: _grpc.UnaryUnaryMultiCallable[_service_pb2.EvaluateAccessRequest, _service_pb2.EvaluateAccessResponse]
     """Would this owner get a lease? Asking is audited too.
@@ -85,7 +87,8 @@ class SecretsServiceStub:
 class SecretsServiceAsyncStub(SecretsServiceStub):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
+    operator of a tenant has no part in them. Every access is audited, refused ones too.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -111,10 +114,11 @@ class SecretsServiceAsyncStub(SecretsServiceStub):
     Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     RevokeSecret: _aio.UnaryUnaryMultiCallable[_service_pb2.RevokeSecretRequest, _service_pb2.RevokeSecretResponse]  # type: ignore[assignment]
-    """Emergency: the secret and every lease of it end now. A secret put afterwards is the replacement.
+    """Emergency: the secret and every lease of it end now, whether or not the backend answers; one that does not is made to destroy the versions as soon
+    as it does. A secret put afterwards is the replacement.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
     EvaluateAccess: _aio.UnaryUnaryMultiCallable[_service_pb2.EvaluateAccessRequest, _service_pb2.EvaluateAccessResponse]  # type: ignore[assignment]
     """Would this owner get a lease? Asking is audited too.
@@ -137,7 +141,8 @@ class SecretsServiceAsyncStub(SecretsServiceStub):
 class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
+    operator of a tenant has no part in them. Every access is audited, refused ones too.
     """
 
     @_abc_1.abstractmethod
@@ -191,10 +196,11 @@ class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.RevokeSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.RevokeSecretResponse, _abc.Awaitable[_service_pb2.RevokeSecretResponse]]:
-        """Emergency: the secret and every lease of it end now. A secret put afterwards is the replacement.
+        """Emergency: the secret and every lease of it end now, whether or not the backend answers; one that does not is made to destroy the versions as soon
+        as it does. A secret put afterwards is the replacement.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod

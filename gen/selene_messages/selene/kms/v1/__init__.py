@@ -405,7 +405,7 @@ class IssueLeaseRequest(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How long; unset means the default, at most an hour.
+    How long, from a second to an hour; unset means the default.
     """
 
     idempotency_key: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -430,7 +430,7 @@ class IssueLeaseResponse(betterproto2.Message):
 
     lease_ref: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Redeems the lease, once a process holds the store as well: `lease://<lease id>/<43 characters>`. Ephemeral, and no secret of a provider.
+    Redeems the lease in a process that holds the deployment's store as well: `lease://<lease id>/<43 characters>`. Ephemeral, and no secret of a provider.
     """
 
 
@@ -513,7 +513,7 @@ class ListSecretsRequest(betterproto2.Message):
 
     page: "__common__v1__.PageRequest | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Which page.
+    Which page. A token holds a place in the list and no right: a list that is asked to begin behind a made-up handle begins there.
     """
 
 
