@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Dialect,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -69,6 +70,10 @@ def _blob(name: str, *, key: bool = False) -> Column[bytes]:
 
 def _instant(name: str, *, nullable: bool = False) -> Column[datetime]:
     return Column(name, Instant, nullable=nullable)
+
+
+def _number(name: str) -> Column[float]:
+    return Column(name, Double, nullable=False)
 
 
 # The one row that `healthy` writes: a disk that filled up or turned read-only shows here and nowhere else.
@@ -375,6 +380,83 @@ kms_leases = Table(
     Column("redemptions", BigInteger, nullable=False, server_default="0"),
     Index("ix_kms_leases_version", "handle", "version"),
     Index("ix_kms_leases_expires_at", "expires_at"),
+)
+
+# Whoever changes limits holds the one row until the commit: revisions become visible in their order.
+routing_counter = Table("routing_counter", metadata, _count("id", key=True), _count("revision"))
+
+routing_revisions = Table(
+    "routing_revisions",
+    metadata,
+    _text("tenant_id", key=True),
+    _count("revision"),
+    Index("ix_routing_revisions_revision", "revision"),
+)
+
+routing_rules = Table(
+    "routing_rules",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("rule_id", key=True),
+    _text("effect"),
+    _text("reason"),
+    Column("domains", JSON, nullable=False),
+    Column("capabilities", JSON, nullable=False),
+    Column("channels", JSON, nullable=False),
+    Column("users", JSON, nullable=False),
+    _instant("updated_at"),
+)
+
+routing_budgets = Table(
+    "routing_budgets",
+    metadata,
+    _text("tenant_id", key=True),
+    Column("domain", Integer, primary_key=True, autoincrement=False),
+    _text("period", key=True),
+    _count("limit_micros"),
+    _text("currency"),
+    _instant("updated_at"),
+)
+
+routing_spending = Table(
+    "routing_spending",
+    metadata,
+    _text("tenant_id", key=True),
+    Column("domain", Integer, primary_key=True, autoincrement=False),
+    _text("period", key=True),
+    Column("period_start", Instant, primary_key=True, autoincrement=False),
+    _text("currency"),
+    _count("spent_micros"),
+    _count("reserved_micros"),
+)
+
+routing_grants = Table(
+    "routing_grants",
+    metadata,
+    _text("grant_id", key=True),
+    _text("tenant_id"),
+    Column("domain", Integer, nullable=False),
+    _text("period"),
+    _instant("period_start"),
+    _count("micros"),
+    _text("holder"),
+    _instant("expires_at"),
+    _instant("settled_at", nullable=True),
+    _count("spent_micros"),
+    Index("ix_routing_grants_open", "settled_at", "expires_at"),
+)
+
+routing_quotas = Table(
+    "routing_quotas",
+    metadata,
+    _text("tenant_id", key=True),
+    Column("domain", Integer, primary_key=True, autoincrement=False),
+    _number("capacity"),
+    _number("refill_per_s"),
+    _number("tokens"),
+    # Seconds since the epoch, unlike every other time: what a bucket is filled up to loses nothing by rounding.
+    _number("at"),
+    _instant("updated_at"),
 )
 
 APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)

@@ -22,6 +22,7 @@ from store.kms import KmsReader
 from store.ledger import AuditTrail
 from store.migrations import upgrade
 from store.proof import Proofs
+from store.routing import RoutingReader
 from store.schema import heartbeat
 from store.settings import SettingsReader
 from store.transaction import Transaction
@@ -36,8 +37,8 @@ CONNECTIONS = 8
 
 
 class Rooms:
-    """What can be read, over one way of reading: `audit`, `artifacts`, `kms`, `proofs`, `settings`, `vault`,
-    `voiceid`."""
+    """What can be read, over one way of reading: `audit`, `artifacts`, `kms`, `proofs`, `routing`, `settings`,
+    `vault`, `voiceid`."""
 
     def __init__(self, reads: Reads, master_keys: MasterKeys) -> None:
         self._reads = reads
@@ -72,6 +73,11 @@ class Rooms:
     def kms(self) -> KmsReader:
         """Secrets and leases."""
         return KmsReader(self._reads, self.vault, self._master_keys)
+
+    @cached_property
+    def routing(self) -> RoutingReader:
+        """What routing keeps."""
+        return RoutingReader(self._reads)
 
     @cached_property
     def voiceid(self) -> VoiceIdReader:

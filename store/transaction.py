@@ -21,6 +21,7 @@ from store.idempotency import Claims
 from store.keys import MasterKeys, SigningKey
 from store.kms import Kms
 from store.ledger import append_audit, audit_event
+from store.routing import Routing
 from store.settings import Settings
 from store.vault import Vault
 from store.voiceid import VoiceId
@@ -31,9 +32,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Transaction:
     """State changes and their audit rows. Made by `Store.transaction`; usable inside that block only.
 
-    Rooms: `artifacts`, `kms`, `settings`, `vault`, `voiceid`. Keep the block short and free of other I/O: on SQLite
-    it holds the only writer. After any database error the transaction is over, whatever the block does with the
-    exception.
+    Rooms: `artifacts`, `kms`, `routing`, `settings`, `vault`, `voiceid`. Keep the block short and free of other I/O:
+    on SQLite it holds the only writer. After any database error the transaction is over, whatever the block does with
+    the exception.
     """
 
     def __init__(
@@ -77,6 +78,11 @@ class Transaction:
     def kms(self) -> Kms:
         """Secrets and leases."""
         return Kms(self, self.vault, self._master_keys)
+
+    @cached_property
+    def routing(self) -> Routing:
+        """What routing keeps."""
+        return Routing(self)
 
     @cached_property
     def voiceid(self) -> VoiceId:

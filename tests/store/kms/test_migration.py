@@ -15,6 +15,13 @@ BACK_TO_0001 = (
     "DROP TABLE kms_leases",
     "DROP TABLE kms_secrets",
     "DROP TABLE kms_versions",
+    "DROP TABLE routing_budgets",
+    "DROP TABLE routing_counter",
+    "DROP TABLE routing_grants",
+    "DROP TABLE routing_quotas",
+    "DROP TABLE routing_revisions",
+    "DROP TABLE routing_rules",
+    "DROP TABLE routing_spending",
     "UPDATE alembic_version SET version_num = '0001'",
 )
 

@@ -1,0 +1,51 @@
+"""What the routing owners keep (§22). `store.routing` reads; `tx.routing` reads and writes within a transaction.
+
+Rooms: `rules`, `budgets`, `quotas` (what operators set), `grants` (what processes hold of budgets). Every change of
+what operators set has a revision, so that a process learns with one read what changed.
+"""
+
+from __future__ import annotations
+
+from store.access import Reads, Writes
+from store.routing.grants import Grant, Grants, GrantsReader, Spending
+from store.routing.limits import (
+    Budget,
+    Budgets,
+    BudgetsReader,
+    Key,
+    Period,
+    Quota,
+    Quotas,
+    QuotasReader,
+    Revisions,
+    RevisionsReader,
+    Rule,
+    Rules,
+    RulesReader,
+)
+
+__all__ = ["Budget", "Grant", "Key", "Period", "Quota", "Routing", "RoutingReader", "Rule", "Spending"]
+
+
+class RoutingReader:
+    """The reading side."""
+
+    def __init__(self, reads: Reads) -> None:
+        self.revisions = RevisionsReader(reads)
+        self.rules = RulesReader(reads)
+        self.budgets = BudgetsReader(reads)
+        self.quotas = QuotasReader(reads)
+        self.grants = GrantsReader(reads)
+
+
+class Routing(RoutingReader):
+    """The writing side, within one transaction; the caller audits."""
+
+    def __init__(self, writes: Writes) -> None:
+        super().__init__(writes)
+        revisions = Revisions(writes)
+        self.revisions: Revisions = revisions
+        self.rules: Rules = Rules(writes, revisions)
+        self.budgets: Budgets = Budgets(writes, revisions)
+        self.quotas: Quotas = Quotas(writes, revisions)
+        self.grants: Grants = Grants(writes)
