@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -61,3 +61,29 @@ async def test_a_time_that_is_none_is_refused(
     outcome = await _sent(server("selene"), rpc, request.SerializeToString())
     assert (outcome.code, outcome.reason) == ("INVALID_ARGUMENT", "FIELD_INVALID")
     assert outcome.fields == {field: "TIMESTAMP_RANGE"}
+
+
+def _with_nul(kind: Any) -> Iterator[tuple[str, bytes]]:
+    """Each text of a request, by itself a NUL: its path, and the request's bytes."""
+    for field in kind.fields:
+        blank: Any = message_factory.GetMessageClass(kind)()
+        if field.type == field.TYPE_STRING:
+            blank = type(blank)(**{field.name: ["\0"] if field.is_repeated else "\0"})
+            yield f"{field.name}[0]" if field.is_repeated else field.name, blank.SerializeToString()
+        elif field.message_type is not None and not field.is_repeated:
+            for path, raw in _with_nul(field.message_type):
+                getattr(blank, field.name).ParseFromString(raw)
+                yield f"{field.name}.{path}", blank.SerializeToString()
+
+
+TEXTS = {rpc: texts for rpc in sorted(promised()) if (texts := dict(_with_nul(method_named(rpc).input_type)))}
+
+
+@pytest.mark.parametrize("rpc", TEXTS)
+async def test_text_with_a_nul_is_refused_in_every_field_of_every_request(
+    rpc: str, server: Callable[[str], Live]
+) -> None:
+    for path, raw in TEXTS[rpc].items():
+        outcome = await _sent(server("selene"), rpc, raw)
+        assert (outcome.code, outcome.reason) == ("INVALID_ARGUMENT", "FIELD_INVALID")
+        assert outcome.fields.get(path) == "STRING_NUL", (path, outcome.fields)

@@ -8,13 +8,20 @@ from google.protobuf.message import DecodeError
 
 from servers.runtime.context import Behaviour, Call, Method
 from servers.runtime.errors import FieldViolation, Refusal
+from servers.runtime.text import TextFields
+
+_NUL_BYTE = b"\0"
 
 
 class ValidationLayer:
-    """Parses and checks each inbound message, unary or streamed, with protovalidate."""
+    """Parses and checks each inbound message, unary or streamed, with protovalidate.
+
+    Beyond what the contract states, no text may hold the character NUL: not every store can keep it.
+    """
 
     def __init__(self) -> None:
         self._validator = protovalidate.Validator()
+        self._texts = TextFields()
 
     def wrap(self, method: Method, handler: Any, proceed: Behaviour) -> Behaviour:
         admit = self._admission(handler.request_deserializer)
@@ -29,7 +36,7 @@ class ValidationLayer:
         return validate
 
     def _admission(self, parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-        collect = self._validator.collect_violations
+        collect, texts = self._validator.collect_violations, self._texts
 
         def admit(raw: bytes) -> Any:
             if parse is None:
@@ -39,9 +46,14 @@ class ValidationLayer:
             except DecodeError:
                 undecodable = FieldViolation("", "message.decode", "the bytes are not a message of this type")
                 raise Refusal.of_fields([undecodable]) from None
-            violations = collect(message)
-            if violations:
-                raise Refusal.of_fields([_as_field_violation(violation.proto) for violation in violations])
+            broken = [_as_field_violation(violation.proto) for violation in collect(message)]
+            if _NUL_BYTE in raw:  # in UTF-8 only a NUL has this byte
+                broken += [
+                    FieldViolation(path, "string.nul", "must not hold the character NUL")
+                    for path in texts.with_nul(message)
+                ]
+            if broken:
+                raise Refusal.of_fields(broken)
             return message
 
         return admit

@@ -287,6 +287,45 @@ class TestValidation:
         assert fields_of(caught.value) == ["frame.audio"]
         assert seen == [1]
 
+    async def test_text_with_a_nul_is_refused_and_named(self, house: Any, reason_of: Reason, fields_of: Any) -> None:
+        ran: list[int] = []
+        running = await house.start(**handlers(lambda: ran.append(1)))
+        stub = audit_grpc.AuditServiceStub(house.channel(running))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ListEvents(audit.ListEventsRequest(tenant_id="t-1", session_id="s\0"), metadata=house.bearer())
+        assert reason_of(caught.value).reason == "FIELD_INVALID"
+        assert fields_of(caught.value) == ["session_id"]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            request = audit.WatchEventsRequest(tenant_id="t-1\0")
+            await stub.WatchEvents(request, metadata=house.bearer()).read()
+        assert "tenant_id" in fields_of(caught.value)
+        assert ran == []
+
+    @pytest.mark.parametrize("style", ["generator", "reader"])
+    async def test_a_nul_in_the_text_of_a_stream_is_refused_and_in_its_audio_is_not(
+        self, house: Any, frame: Frame, fields_of: Any, style: str
+    ) -> None:
+        seen: list[int] = []
+        running = await house.start(**handlers(lambda: seen.append(1), style=style))
+        stub = voiceid_grpc.VoiceIdServiceStub(house.channel(running))
+        silent = stub.Identify(metadata=house.bearer())
+        await silent.write(frame(0))  # its audio is NUL bytes
+        assert await silent.read() == STARTED
+        named = stub.Identify(metadata=house.bearer())
+        config = voiceid_pb2.StreamConfig(
+            tenant_id="t-1",
+            device_id="d-1",
+            session_id="s\0",
+            audio_format=audio_pb2.AudioFormat(
+                encoding=audio_pb2.AUDIO_ENCODING_LINEAR16, sample_rate_hz=16_000, channel_count=1
+            ),
+        )
+        await named.write(voiceid.IdentifyRequest(config=config))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await named.read()
+        assert "config.session_id" in fields_of(caught.value)
+        assert seen == [1]
+
     async def test_an_empty_message_breaks_a_required_oneof(self, house: Any, fields_of: Any) -> None:
         running = await house.start(**handlers(nothing))
         stub = voiceid_grpc.EnrollmentServiceStub(house.channel(running))

@@ -1,0 +1,77 @@
+"""Where the text of a message holds the character NUL, which SQLite can store and PostgreSQL cannot."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+NUL = "\0"
+
+
+class TextFields:
+    """Looks at strings and at what may hold them, and at nothing else: a frame of audio is passed over.
+
+    Which fields of a kind of message lead to text is found out once.
+    """
+
+    def __init__(self) -> None:
+        self._leading: dict[type[Message], tuple[tuple[str, bool], ...]] = {}
+
+    def with_nul(self, message: Message) -> list[str]:
+        """Paths of the strings that hold a NUL: ``config.session_id``, ``tags[2]``, ``labels["k"]``."""
+        return list(self._paths(message, ""))
+
+    def _paths(self, message: Message, prefix: str) -> Iterator[str]:
+        kind = type(message)
+        leading = self._leading.get(kind)
+        if leading is None:
+            leading = self._leading[kind] = _leading_to_text(message.DESCRIPTOR)
+        for name, may_be_absent in leading:
+            if not may_be_absent or message.HasField(name):
+                yield from self._of_field(getattr(message, name), prefix + name)
+
+    def _of_field(self, value: Any, path: str) -> Iterator[str]:
+        if isinstance(value, str):
+            if NUL in value:
+                yield path
+        elif isinstance(value, Message):
+            yield from self._paths(value, f"{path}.")
+        elif isinstance(value, Mapping):
+            yield from self._of_map(value, path)
+        else:
+            for index, item in enumerate(value):
+                yield from self._of_field(item, f"{path}[{index}]")
+
+    def _of_map(self, items: Mapping[Any, Any], path: str) -> Iterator[str]:
+        for key, item in items.items():
+            if isinstance(key, str) and NUL in key:
+                yield path
+            elif isinstance(item, str | Message):
+                yield from self._of_field(item, f'{path}["{key}"]' if isinstance(key, str) else f"{path}[{key}]")
+
+
+def _leading_to_text(kind: Any) -> tuple[tuple[str, bool], ...]:
+    """Names of the fields that are text or may hold some, and whether each may be absent."""
+    return tuple(
+        (field.name, field.message_type is not None and not field.is_repeated)
+        for field in kind.fields
+        if _is_text(field) or (field.message_type is not None and _reaches_text(field.message_type))
+    )
+
+
+def _reaches_text(kind: Any) -> bool:
+    seen, waiting = {kind.full_name}, [kind]
+    while waiting:
+        for field in waiting.pop().fields:
+            if _is_text(field):
+                return True
+            inner = field.message_type
+            if inner is not None and inner.full_name not in seen:
+                seen.add(inner.full_name)
+                waiting.append(inner)
+    return False
+
+
+def _is_text(field: FieldDescriptor) -> bool:
+    return bool(field.type == FieldDescriptor.TYPE_STRING)
