@@ -398,7 +398,7 @@ routing_rules = Table(
     metadata,
     _text("tenant_id", key=True),
     _text("rule_id", key=True),
-    _text("effect"),
+    Column("effect", Integer, nullable=False),
     _text("reason"),
     Column("domains", JSON, nullable=False),
     Column("capabilities", JSON, nullable=False),
@@ -412,7 +412,7 @@ routing_budgets = Table(
     metadata,
     _text("tenant_id", key=True),
     Column("domain", Integer, primary_key=True, autoincrement=False),
-    _text("period", key=True),
+    Column("period", Integer, primary_key=True, autoincrement=False),
     _count("limit_micros"),
     _text("currency"),
     _instant("updated_at"),
@@ -423,7 +423,7 @@ routing_spending = Table(
     metadata,
     _text("tenant_id", key=True),
     Column("domain", Integer, primary_key=True, autoincrement=False),
-    _text("period", key=True),
+    Column("period", Integer, primary_key=True, autoincrement=False),
     Column("period_start", Instant, primary_key=True, autoincrement=False),
     _text("currency"),
     _count("spent_micros"),
@@ -436,7 +436,7 @@ routing_grants = Table(
     _text("grant_id", key=True),
     _text("tenant_id"),
     Column("domain", Integer, nullable=False),
-    _text("period"),
+    Column("period", Integer, nullable=False),
     _instant("period_start"),
     _count("micros"),
     _text("holder"),
@@ -456,6 +456,18 @@ routing_quotas = Table(
     _number("tokens"),
     # Seconds since the epoch, unlike every other time: what a bucket is filled up to loses nothing by rounding.
     _number("at"),
+    _instant("updated_at"),
+)
+
+routing_circuits = Table(
+    "routing_circuits",
+    metadata,
+    _text("owner", key=True),
+    _text("provider_ref", key=True),
+    _blob("profile_hash", key=True),
+    _count("revision"),
+    # Only the rule understands it.
+    Column("body", JSON, nullable=False),
     _instant("updated_at"),
 )
 

@@ -27,6 +27,7 @@ class Refusal(StrEnum):
     """Why a provider does not serve a call."""
 
     DISABLED = "DISABLED"
+    NOT_CONFIGURED = "NOT_CONFIGURED"
     TENANT_NOT_ALLOWED = "TENANT_NOT_ALLOWED"
     REGION_NOT_ALLOWED = "REGION_NOT_ALLOWED"
     CROSS_REGION_FORBIDDEN = "CROSS_REGION_FORBIDDEN"
@@ -67,11 +68,13 @@ def select(
     region: str = "",
     locale: str = "",
     tried: Collection[str] = (),
+    unconfigured: Collection[str] = (),
 ) -> Chosen | NoProvider:
-    """The provider for a call. A provider without a circuit has never failed.
+    """The provider for a call. A provider without a circuit has never failed; `unconfigured` are those that this owner
+    has no adapter or no secret for.
 
     The call belongs to `region`; where that is empty, to the region of the primary, which is the first provider that is
-    enabled and allowed, whatever its circuit. Only where the profile allows it does a call leave its region, or go to
+    enabled, allowed and configured, whatever its circuit. Only where the profile allows it does a call leave its region, or go to
     a provider that does not list its locale.
     """
     home = region
@@ -79,6 +82,8 @@ def select(
     refusals: list[tuple[str, Refusal]] = []
     for provider in resolved.providers(domain):
         refusal = _not_allowed(provider, resolved, home, locale)
+        if refusal is None and provider.provider_ref in unconfigured:
+            refusal = Refusal.NOT_CONFIGURED
         if refusal is None:
             primary = primary or provider.provider_ref
             home = home or provider.region

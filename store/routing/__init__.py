@@ -1,19 +1,19 @@
 """What the routing owners keep (§22). `store.routing` reads; `tx.routing` reads and writes within a transaction.
 
-Rooms: `rules`, `budgets`, `quotas` (what operators set), `grants` (what processes hold of budgets). Every change of
+Rooms: `circuits`, `rules`, `budgets`, `quotas` (what operators set), `grants` (what processes hold of budgets). Every change of
 what operators set has a revision, so that a process learns with one read what changed.
 """
 
 from __future__ import annotations
 
 from store.access import Reads, Writes
+from store.routing.circuits import Circuits, CircuitsReader, KeptCircuit
 from store.routing.grants import Grant, Grants, GrantsReader, Spending
 from store.routing.limits import (
     Budget,
     Budgets,
     BudgetsReader,
     Key,
-    Period,
     Quota,
     Quotas,
     QuotasReader,
@@ -24,13 +24,14 @@ from store.routing.limits import (
     RulesReader,
 )
 
-__all__ = ["Budget", "Grant", "Key", "Period", "Quota", "Routing", "RoutingReader", "Rule", "Spending"]
+__all__ = ["Budget", "Grant", "KeptCircuit", "Key", "Quota", "Routing", "RoutingReader", "Rule", "Spending"]
 
 
 class RoutingReader:
     """The reading side."""
 
     def __init__(self, reads: Reads) -> None:
+        self.circuits = CircuitsReader(reads)
         self.revisions = RevisionsReader(reads)
         self.rules = RulesReader(reads)
         self.budgets = BudgetsReader(reads)
@@ -43,6 +44,7 @@ class Routing(RoutingReader):
 
     def __init__(self, writes: Writes) -> None:
         super().__init__(writes)
+        self.circuits: Circuits = Circuits(writes)
         revisions = Revisions(writes)
         self.revisions: Revisions = revisions
         self.rules: Rules = Rules(writes, revisions)

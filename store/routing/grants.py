@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Row, delete, select, update
 
 from store.access import Reads, Writes
-from store.routing.limits import Budget, Key, Period
+from store.routing.limits import Budget, Key
 from store.schema import routing_grants, routing_spending
 
 
@@ -82,7 +82,7 @@ class Grants(GrantsReader):
         empty = self._writes.insert(routing_spending).values(
             tenant_id=key.tenant_id,
             domain=key.domain,
-            period=key.period.value,
+            period=key.period,
             period_start=period_start,
             currency=budget.currency,
             spent_micros=0,
@@ -101,7 +101,7 @@ class Grants(GrantsReader):
             grant_id=grant.grant_id,
             tenant_id=key.tenant_id,
             domain=key.domain,
-            period=key.period.value,
+            period=key.period,
             period_start=grant.period_start,
             micros=grant.micros,
             holder=grant.holder,
@@ -146,7 +146,7 @@ def _is_period(key: Key, period_start: datetime) -> tuple[Any, ...]:
     return (
         of.tenant_id == key.tenant_id,
         of.domain == key.domain,
-        of.period == key.period.value,
+        of.period == key.period,
         of.period_start == period_start,
     )
 
@@ -154,7 +154,7 @@ def _is_period(key: Key, period_start: datetime) -> tuple[Any, ...]:
 def _grant(row: Row[Any]) -> Grant:
     return Grant(
         grant_id=row.grant_id,
-        key=Key(row.tenant_id, row.domain, Period(row.period)),
+        key=Key(row.tenant_id, row.domain, row.period),
         period_start=row.period_start,
         micros=row.micros,
         holder=row.holder,

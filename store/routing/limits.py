@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from selene.provider.v1.provider_pb2 import Capability
 from selene.routing.v1.routing_pb2 import DOMAIN_UNSPECIFIED, Domain
+from selene.routing.v1.service_pb2 import BudgetPeriod, PolicyEffect
 from sqlalchemy import Row, bindparam, delete, or_, select, tuple_, union_all, update
 
 from store.access import Reads, Writes
@@ -27,20 +27,13 @@ DEPLOYMENT = ""
 COUNTER = 1
 
 
-class Period(StrEnum):
-    """How long a budget lasts; periods begin at 00:00 UTC."""
-
-    DAY = "DAY"
-    MONTH = "MONTH"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule of policy, of a tenant or of the deployment (""). `effect` is ALLOW or DENY; an empty set means all."""
+    """A rule of policy, of a tenant or of the deployment (""). An empty set means all."""
 
     tenant_id: str
     rule_id: str
-    effect: str
+    effect: PolicyEffect
     reason: str
     domains: frozenset[Domain] = frozenset()
     capabilities: frozenset[Capability] = frozenset()
@@ -54,7 +47,7 @@ class Key:
 
     tenant_id: str
     domain: Domain
-    period: Period
+    period: BudgetPeriod
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +197,7 @@ class Budgets(BudgetsReader):
             "updated_at": self._writes.clock.now(),
         }
         made = self._writes.insert(routing_budgets).values(
-            tenant_id=key.tenant_id, domain=key.domain, period=key.period.value, **values
+            tenant_id=key.tenant_id, domain=key.domain, period=key.period, **values
         )
         await self._writes.write(
             made.on_conflict_do_update(index_elements=list(routing_budgets.primary_key), set_=values)
@@ -298,7 +291,7 @@ def _is_rule(tenant_id: str, rule_id: str) -> tuple[Any, ...]:
 
 def _is_budget(key: Key) -> tuple[Any, ...]:
     of = routing_budgets.c
-    return of.tenant_id == key.tenant_id, of.domain == key.domain, of.period == key.period.value
+    return of.tenant_id == key.tenant_id, of.domain == key.domain, of.period == key.period
 
 
 def _is_quota(tenant_id: str, domain: Domain) -> tuple[Any, ...]:
@@ -323,7 +316,7 @@ def _set(values: Collection[Any]) -> frozenset[Any]:
 
 
 def _budget(row: Row[Any]) -> Budget:
-    return Budget(Key(row.tenant_id, row.domain, Period(row.period)), row.limit_micros, row.currency)
+    return Budget(Key(row.tenant_id, row.domain, row.period), row.limit_micros, row.currency)
 
 
 def _quota(row: Row[Any]) -> Quota:

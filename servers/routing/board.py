@@ -1,0 +1,358 @@
+"""The circuits of one owner as its process knows them (§24, RTE-4, RTE-5).
+
+Calls read the board and never wait for it. Every 250 ms `tick` takes over what other processes changed, evaluates what
+was measured, and keeps each transition with its audit row. A transition holds in this process at once; where the store
+cannot be reached it is kept as soon as it can, and until then no probe is leased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import pybreaker
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from selene.routing.v1.routing_pb2 import (
+    CIRCUIT_STATE_CLOSED,
+    CIRCUIT_STATE_FORCED_CLOSED,
+    CIRCUIT_STATE_HALF_OPEN,
+    CircuitState,
+)
+
+from servers.routing.circuit import Circuit, Event, Probe, Step, evaluate, lease, new_circuit, settle
+from servers.routing.kept import circuit_of, kept
+from servers.routing.thresholds import CircuitPolicy
+from servers.routing.windows import Call, Measures, Windows
+from servers.runtime.clock import Clock
+from servers.runtime.ids import Ids
+from servers.runtime.storage import SYSTEM_TENANT, turn
+from store import Store, StoreError, Transaction
+from store.routing import KeptCircuit
+
+SWAP_ATTEMPTS: Final = 5
+
+_log = structlog.get_logger("selene.routing")
+
+Key = tuple[bytes, str]
+"""A resolved profile's hash and a provider."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A circuit with what this process measured. `revision` is of the state in the store, 0 where it holds none;
+    `unkept` are transitions that it does not hold yet.
+    """
+
+    circuit: Circuit
+    policy: CircuitPolicy
+    breaker: pybreaker.CircuitBreaker
+    windows: Windows = field(default_factory=Windows)
+    revision: int = 0
+    unkept: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What is to be kept of a circuit, as it stands when the keeping begins."""
+
+    key: Key
+    held: _Held
+    circuit: Circuit
+    events: tuple[Event, ...]
+
+
+class CircuitMetrics:
+    """Registered once per server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.state = Gauge(
+            "selene_routing_circuit_open",
+            "1 while the circuit lets no ordinary call through",
+            ("owner", "provider"),
+            registry=registry,
+        )
+        self.transitions = Counter(
+            "selene_routing_circuit_transitions",
+            "Transitions of circuits",
+            ("owner", "provider", "after", "reason"),
+            registry=registry,
+        )
+
+
+class _Told(pybreaker.CircuitBreakerListener):
+    def __init__(self, metrics: CircuitMetrics, owner: str, provider_ref: str) -> None:
+        self._gauge = metrics.state.labels(owner, provider_ref)
+        self._named = {"owner": owner, "provider": provider_ref}
+
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,
+        old_state: pybreaker.CircuitBreakerState | None,
+        new_state: pybreaker.CircuitBreakerState,
+    ) -> None:
+        self._gauge.set(new_state.name != "closed")
+        _log.warning("circuit", state=new_state.name, **self._named)
+
+
+class Board:
+    """Circuits and measures by resolved profile and provider. Everything but `tick`, `lease`, `settle` and `change` is
+    without I/O.
+    """
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids, owner: str, metrics: CircuitMetrics) -> None:
+        self.owner = owner
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._held: dict[Key, _Held] = {}
+        self._views: dict[bytes, dict[str, Circuit]] = {}
+        self._watchers: set[Callable[[Key, Circuit], None]] = set()
+
+    def know(self, profile_hash: bytes, policies: Mapping[str, CircuitPolicy]) -> None:
+        """A resolved profile is used from now on: the policies of its providers."""
+        for provider_ref, policy in policies.items():
+            self._of((profile_hash, provider_ref), policy)
+
+    def view(self, profile_hash: bytes) -> Mapping[str, Circuit]:
+        """The circuits under a resolved profile, by provider."""
+        return self._views.get(profile_hash, {})
+
+    def circuits(self) -> Mapping[Key, Circuit]:
+        """Every circuit that this process knows."""
+        return {key: held.circuit for key, held in self._held.items()}
+
+    def measures(self, key: Key) -> Measures:
+        """What this process measured; empty for what it does not know."""
+        held = self._held.get(key)
+        return held.windows.measures(self._now()) if held is not None else Measures({})
+
+    def record(self, key: Key, call: Call, *, probe: bool) -> None:
+        """A call has ended. While probes are judged, only they are measured."""
+        held = self._held[key]
+        if probe or held.circuit.state != CIRCUIT_STATE_HALF_OPEN:
+            held.windows.record(call, self._now())
+
+    def judge_transcript(self, key: Key, caller: str, *, accepted: bool) -> None:
+        """The owner's gate has accepted or refused a transcript."""
+        self._held[key].windows.judge_transcript(caller, accepted=accepted)
+
+    def complain(self, key: Key, caller: str) -> bool:
+        """A caller complains of its last synthesis; False where none is known."""
+        held = self._held.get(key)
+        return held is not None and held.windows.complain(caller)
+
+    def watch(self, watcher: Callable[[Key, Circuit], None]) -> Callable[[], None]:
+        """Tell of every change from now on, until what is returned is called."""
+        self._watchers.add(watcher)
+        return lambda: self._watchers.discard(watcher)
+
+    async def tick(self) -> None:
+        """Take over, evaluate, keep. Never raises for the store: what it does not take is tried at the next tick."""
+        await self._take_over()
+        now = self._now()
+        due: list[_Due] = []
+        for key, held in self._held.items():
+            before = held.circuit
+            circuit, events = evaluate(before, held.windows.measures(now), now, held.policy)
+            if circuit is not before:
+                self._become(key, held, circuit, events)
+            # While probes are judged every step is shared; a closed circuit's own counting is this process's.
+            if held.unkept or (circuit is not before and circuit.state == CIRCUIT_STATE_HALF_OPEN):
+                due.append(_Due(key, held, held.circuit, held.unkept))
+        if due:
+            await self._keep(due)
+
+    async def lease(self, key: Key, ttl_s: float) -> str | None:
+        """The lease of a probe, `ttl_s` long; None where there is none to be had."""
+        lease_id = self._ids.new()
+
+        def ask(circuit: Circuit, policy: CircuitPolicy, now: float) -> Step | None:
+            leased, granted = lease(circuit, lease_id, now, ttl_s, policy)
+            return (leased, ()) if granted else None
+
+        return lease_id if await self._swap(key, ask, "circuit.probe_leased", "PROBE") else None
+
+    async def settle(self, key: Key, lease_id: str, probe: Probe) -> None:
+        """A leased probe has ended. Where the store cannot be told, the lease runs out by itself."""
+
+        def tell(circuit: Circuit, policy: CircuitPolicy, now: float) -> Step | None:
+            step = settle(circuit, lease_id, probe, now, policy)
+            return step if step[0] is not circuit else None
+
+        await self._swap(key, tell, "circuit.probe_told", f"PROBE_{probe.value}")
+
+    async def change(self, tx: Transaction, key: Key, step: Callable[[Circuit, float], Step], actor: str) -> Circuit:
+        """An operator's change, within the caller's transaction. KeyError for a circuit that nobody knows; StoreError
+        where somebody else was faster.
+        """
+        profile_hash, provider_ref = key
+        row = await tx.routing.circuits.get(self.owner, provider_ref, profile_hash)
+        now = self._now()
+        circuit = circuit_of(row.body) if row is not None else self._held[key].circuit
+        changed, events = step(circuit, now)
+        if events and not await tx.routing.circuits.swap(self._row(key, changed, row.revision if row else 0)):
+            raise StoreError("the circuit has changed in the meantime")
+        for event in events:
+            self._audit_event(tx, key, changed, event, actor)
+        return changed
+
+    async def refresh(self) -> None:
+        """Take over what is in the store now."""
+        await self._take_over()
+
+    async def _take_over(self) -> None:
+        try:
+            rows = await self._store.routing.circuits.all(self.owner)
+        except StoreError as error:
+            _log.warning("circuits of other processes were not read", cause=type(error).__name__)
+            return
+        for row in rows:
+            key = (row.profile_hash, row.provider_ref)
+            held = self._held.get(key)
+            if held is None or row.revision <= held.revision:
+                continue
+            self._adopt(key, held, circuit_of(row.body), row.revision)
+
+    def _adopt(self, key: Key, held: _Held, circuit: Circuit, revision: int) -> None:
+        """What somebody else kept is what holds."""
+        moved = (held.circuit.state, held.circuit.since) != (circuit.state, circuit.since)
+        events = (Event(held.circuit.state, circuit.state, circuit.reason, circuit.since),) if moved else ()
+        held.revision = revision
+        self._become(key, held, circuit, events)
+        held.unkept = ()
+
+    def _become(self, key: Key, held: _Held, circuit: Circuit, events: tuple[Event, ...]) -> None:
+        held.circuit = circuit
+        held.unkept += events
+        self._views.setdefault(key[0], {})[key[1]] = circuit
+        for event in events:
+            if event.measures_start_anew:
+                held.windows.reset()
+            _drive(held.breaker, event.after)
+            self._metrics.transitions.labels(self.owner, key[1], _name(event.after), event.reason).inc()
+            for watcher in tuple(self._watchers):
+                watcher(key, circuit)
+
+    async def _keep(self, due: list[_Due]) -> None:
+        swapped: list[_Due] = []
+
+        async def work(tx: Transaction) -> None:
+            swapped.clear()
+            for each in due:
+                if await tx.routing.circuits.swap(self._row(each.key, each.circuit, each.held.revision)):
+                    swapped.append(each)
+                    self._audit_step(tx, each.key, each.circuit, each.events, "circuit.probing", "PROBES_UNDER_WAY")
+
+        try:
+            async with self._store.transaction() as tx:
+                await work(tx)
+        except StoreError as error:
+            _log.error("transitions of circuits are not kept yet", cause=type(error).__name__)
+            return
+        for each in swapped:
+            each.held.revision += 1
+            each.held.unkept = each.held.unkept[len(each.events) :]
+        # Whoever was slower takes over what the faster one kept, at the next tick.
+        for each in due:
+            if each not in swapped:
+                each.held.unkept = ()
+
+    async def _swap(
+        self,
+        key: Key,
+        change: Callable[[Circuit, CircuitPolicy, float], Step | None],
+        transition: str,
+        reason: str,
+    ) -> bool:
+        held = self._held[key]
+        try:
+            for _ in range(SWAP_ATTEMPTS):
+                step = change(held.circuit, held.policy, self._now())
+                if step is None:
+                    return False
+                circuit, events = step
+                async with self._store.transaction() as tx:
+                    swapped = await tx.routing.circuits.swap(self._row(key, circuit, held.revision))
+                    if swapped:
+                        self._audit_step(tx, key, circuit, events, transition, reason)
+                if swapped:
+                    held.revision += 1
+                    self._become(key, held, circuit, events)
+                    held.unkept = ()
+                    return True
+                row = await self._store.routing.circuits.get(self.owner, key[1], key[0])
+                if row is not None:
+                    self._adopt(key, held, circuit_of(row.body), row.revision)
+        except StoreError as error:
+            _log.warning("a probe was not leased or told", provider=key[1], cause=type(error).__name__)
+        return False
+
+    def _of(self, key: Key, policy: CircuitPolicy) -> _Held:
+        held = self._held.get(key)
+        if held is None:
+            circuit = new_circuit(self._now())
+            told = _Told(self._metrics, self.owner, key[1])
+            breaker = pybreaker.CircuitBreaker(name=f"{self.owner}:{key[1]}", listeners=[told])
+            held = self._held[key] = _Held(circuit, policy, breaker)
+            self._views.setdefault(key[0], {})[key[1]] = circuit
+            self._metrics.state.labels(self.owner, key[1]).set(0)
+        return held
+
+    def _row(self, key: Key, circuit: Circuit, revision: int) -> KeptCircuit:
+        return KeptCircuit(self.owner, key[1], key[0], revision, kept(circuit))
+
+    def _audit_step(
+        self, tx: Transaction, key: Key, circuit: Circuit, events: tuple[Event, ...], transition: str, reason: str
+    ) -> None:
+        """A row for each transition, or one for a step that is none."""
+        if not events:
+            self._audit(tx, key, circuit, "system", transition, reason, {"state": _name(circuit.state)})
+        for event in events:
+            self._audit_event(tx, key, circuit, event, "system")
+
+    def _audit_event(self, tx: Transaction, key: Key, circuit: Circuit, event: Event, actor: str) -> None:
+        facts = {"before": _name(event.before), "after": _name(event.after)}
+        if circuit.retry_at is not None:
+            facts["retry_at"] = f"{circuit.retry_at:.3f}"
+        self._audit(tx, key, circuit, actor, f"circuit.{_name(event.after).lower()}", event.reason, facts)
+
+    def _audit(
+        self,
+        tx: Transaction,
+        key: Key,
+        circuit: Circuit,
+        actor: str,
+        transition: str,
+        reason: str,
+        facts: dict[str, str],
+    ) -> None:
+        tx.audit(
+            tenant_id=SYSTEM_TENANT,
+            owner=self.owner,
+            actor=actor,
+            transition=transition,
+            reason_code=reason,
+            turn=turn(),
+            hashes={"profile": key[0]},
+            facts={"provider_ref": key[1], "trips": str(circuit.trips), **facts},
+        )
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _name(state: CircuitState) -> str:
+    return CircuitState.Name(state).removeprefix("CIRCUIT_STATE_")
+
+
+def _drive(breaker: pybreaker.CircuitBreaker, state: CircuitState) -> None:
+    """pybreaker holds the state and tells listeners; its own counting is never used."""
+    if state in (CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED):
+        breaker.close()
+    elif state == CIRCUIT_STATE_HALF_OPEN:
+        breaker.half_open()
+    else:
+        breaker.open()

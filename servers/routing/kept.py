@@ -1,0 +1,63 @@
+"""A circuit as the store keeps it and as the contract shows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_HALF_OPEN
+from selene.routing.v1.routing_pb2 import Circuit as CircuitMessage
+
+from servers.routing.circuit import Circuit, Lease
+
+_NUMBERS: Final = ("since", "trips", "window_from", "decayed_at", "told", "told_at", "issued", "healthy_windows")
+
+
+def kept(circuit: Circuit) -> dict[str, Any]:
+    """As JSON; `circuit_of` gives the same circuit back."""
+    return asdict(circuit)
+
+
+def circuit_of(body: Mapping[str, Any]) -> Circuit:
+    """The circuit that was kept. KeyError, TypeError and ValueError for what none was made of."""
+    retry_at = body["retry_at"]
+    return Circuit(
+        state=int(body["state"]),  # type: ignore[arg-type]  # protobuf enums are ints; the stub says otherwise
+        reason=str(body["reason"]),
+        retry_at=None if retry_at is None else float(retry_at),
+        streaks=tuple(int(streak) for streak in body["streaks"]),
+        leases=tuple(Lease(str(each["lease_id"]), float(each["expires_at"])) for each in body["leases"]),
+        window_proven=bool(body["window_proven"]),
+        **{name: type_of(body[name]) for name, type_of in _TYPES.items()},
+    )
+
+
+_TYPES: Final[Mapping[str, Any]] = {
+    name: int if name in ("trips", "told", "issued", "healthy_windows") else float for name in _NUMBERS
+}
+
+
+def circuit_message(owner: str, provider_ref: str, profile_hash: bytes, circuit: Circuit) -> CircuitMessage:
+    """As the contract shows it."""
+    message = CircuitMessage(
+        owner=owner,
+        provider_ref=provider_ref,
+        profile_hash=profile_hash,
+        state=circuit.state,
+        reason_code=circuit.reason,
+        since=timestamp(circuit.since),
+        trips=circuit.trips,
+    )
+    if circuit.retry_at is not None and circuit.state != CIRCUIT_STATE_HALF_OPEN:
+        message.retry_at.CopyFrom(timestamp(circuit.retry_at))
+    return message
+
+
+def timestamp(at: float) -> Timestamp:
+    """Seconds since the epoch, to the microsecond."""
+    made = Timestamp()
+    made.FromDatetime(datetime.fromtimestamp(at, UTC))
+    return made

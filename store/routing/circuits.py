@@ -1,0 +1,74 @@
+"""Circuits as every process of an owner shares them: changed by compare-and-swap on their revision (RTE-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select, update
+
+from store.access import Reads, Writes
+from store.schema import routing_circuits
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCircuit:
+    """A circuit: whose, its revision from 1, and its state as JSON, which only the rule understands."""
+
+    owner: str
+    provider_ref: str
+    profile_hash: bytes
+    revision: int
+    body: Mapping[str, Any]
+
+
+_OF = select(routing_circuits).where(routing_circuits.c.owner == bindparam("of"))
+_ALL = _OF.order_by(routing_circuits.c.provider_ref, routing_circuits.c.profile_hash)
+_ONE = _OF.where(
+    routing_circuits.c.provider_ref == bindparam("provider"), routing_circuits.c.profile_hash == bindparam("profile")
+)
+
+
+class CircuitsReader:
+    """Reading circuits."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def all(self, owner: str) -> list[KeptCircuit]:
+        """Every circuit of an owner, by provider and profile."""
+        return [_circuit(row) for row in await self._reads.rows(_ALL, {"of": owner})]
+
+    async def get(self, owner: str, provider_ref: str, profile_hash: bytes) -> KeptCircuit | None:
+        """One circuit; None where it never changed."""
+        which = {"of": owner, "provider": provider_ref, "profile": profile_hash}
+        rows = await self._reads.rows(_ONE, which)
+        return _circuit(rows[0]) if rows else None
+
+
+class Circuits(CircuitsReader):
+    """Changing inside a transaction; the caller audits."""
+
+    def __init__(self, writes: Writes) -> None:
+        super().__init__(writes)
+        self._writes = writes
+
+    async def swap(self, circuit: KeptCircuit) -> bool:
+        """Keep this state in place of that of `circuit.revision`, 0 where there is none yet; its revision is then one
+        higher. False where somebody else was faster: nothing is changed.
+        """
+        key = {"owner": circuit.owner, "provider_ref": circuit.provider_ref, "profile_hash": circuit.profile_hash}
+        new = {"revision": circuit.revision + 1, "body": dict(circuit.body), "updated_at": self._writes.clock.now()}
+        if circuit.revision == 0:
+            made = self._writes.insert(routing_circuits).values(**key, **new).on_conflict_do_nothing()
+            return (await self._writes.write(made)).count > 0
+        changed = update(routing_circuits).where(
+            *(routing_circuits.c[name] == value for name, value in key.items()),
+            routing_circuits.c.revision == circuit.revision,
+        )
+        return (await self._writes.write(changed.values(**new))).count > 0
+
+
+def _circuit(row: Row[Any]) -> KeptCircuit:
+    return KeptCircuit(row.owner, row.provider_ref, bytes(row.profile_hash), row.revision, row.body)

@@ -1,0 +1,48 @@
+"""Circuits in the store: read by everybody, changed by whoever saw the last revision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from store import Store
+from store.routing import KeptCircuit
+
+PROFILE = b"p" * 32
+FIRST = KeptCircuit("PH1.C", "openai/stt", PROFILE, 0, {"state": 1, "leases": []})
+
+
+async def swapped(store: Store, circuit: KeptCircuit) -> bool:
+    async with store.transaction() as tx:
+        tx.audit(tenant_id="system", owner="PH1.C", actor="system", transition="circuit.open", reason_code="X")
+        return await tx.routing.circuits.swap(circuit)
+
+
+async def test_a_circuit_that_never_changed_is_none(store: Store) -> None:
+    assert await store.routing.circuits.get("PH1.C", "openai/stt", PROFILE) is None
+
+
+async def test_what_was_kept_is_read_with_its_revision(store: Store) -> None:
+    assert await swapped(store, FIRST)
+    read = await store.routing.circuits.get("PH1.C", "openai/stt", PROFILE)
+    assert read == replace(FIRST, revision=1)
+
+
+async def test_of_two_that_saw_the_same_revision_one_is_faster(store: Store) -> None:
+    assert await swapped(store, FIRST)
+    assert not await swapped(store, replace(FIRST, body={"state": 2}))
+    assert await swapped(store, replace(FIRST, revision=1, body={"state": 2}))
+    assert not await swapped(store, replace(FIRST, revision=1, body={"state": 3}))
+    read = await store.routing.circuits.get("PH1.C", "openai/stt", PROFILE)
+    assert read is not None
+    assert (read.revision, read.body) == (2, {"state": 2})
+
+
+async def test_an_owner_reads_its_own_circuits_only(store: Store) -> None:
+    assert await swapped(store, FIRST)
+    assert await swapped(store, replace(FIRST, owner="PH1.TTS", provider_ref="openai/tts"))
+    assert await swapped(store, replace(FIRST, profile_hash=b"q" * 32))
+    found = await store.routing.circuits.all("PH1.C")
+    assert [(each.provider_ref, each.profile_hash) for each in found] == [
+        ("openai/stt", PROFILE),
+        ("openai/stt", b"q" * 32),
+    ]
