@@ -16,6 +16,7 @@ BACK_TO_0001 = (
     "DROP TABLE kms_secrets",
     "DROP TABLE kms_versions",
     "DROP TABLE routing_budgets",
+    "DROP TABLE routing_circuits",
     "DROP TABLE routing_counter",
     "DROP TABLE routing_grants",
     "DROP TABLE routing_quotas",
