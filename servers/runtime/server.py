@@ -52,6 +52,7 @@ DEVELOPMENT_KEY: Final = "development_signing_key.pem"
 ACTOR_SALT: Final = "actor_salt"
 
 _LOOKAHEAD_BYTES = 16 * 1024
+_READ_TO_REFUSE = 2  # times the limit of a message: gRPC itself refuses longer ones, without a reason
 _CORE_HEADROOM = 64  # what gRPC admits above our limit: room for probes, and for refusals that carry a reason
 _CHANNELZ = "grpc.channelz.v1.Channelz"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -311,7 +312,7 @@ class _Starter:
                     mode="development" if self._is_development else "",
                 ),
                 AuthenticationLayer(verifier, refusals, DEVELOPMENT_PRINCIPAL if may_be_anonymous else None),
-                ValidationLayer(),
+                ValidationLayer(limits.receive_bytes),
                 DeadlineLayer(
                     DeadlineLimits(limits.unary_s, limits.stream_s, limits.idle_s, limits.require_deadline), watches
                 ),
@@ -327,7 +328,7 @@ def channel_options(limits: LimitSettings, *, shares_port: bool) -> list[tuple[s
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
-        ("grpc.max_receive_message_length", limits.receive_bytes),
+        ("grpc.max_receive_message_length", limits.receive_bytes * _READ_TO_REFUSE),
         ("grpc.max_send_message_length", limits.send_bytes),
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", int(limits.keepalive_timeout_s * 1000)),

@@ -16,10 +16,12 @@ _NUL_BYTE = b"\0"
 class ValidationLayer:
     """Parses and checks each inbound message, unary or streamed, with protovalidate.
 
-    Beyond what the contract states, no text may hold the character NUL: not every store can keep it.
+    Beyond what the contract states, no message may be longer than ``max_bytes``, and no text may hold the character
+    NUL: not every store can keep it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._validator = protovalidate.Validator()
         self._texts = TextFields()
 
@@ -36,11 +38,14 @@ class ValidationLayer:
         return validate
 
     def _admission(self, parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-        collect, texts = self._validator.collect_violations, self._texts
+        collect, texts, max_bytes = self._validator.collect_violations, self._texts, self._max_bytes
 
         def admit(raw: bytes) -> Any:
             if parse is None:
                 return raw
+            if len(raw) > max_bytes:
+                rule = f"a message is at most {max_bytes} bytes, not {len(raw)}"
+                raise Refusal.of_fields([FieldViolation("", "message.max_bytes", rule)])
             try:
                 message = parse(raw)
             except DecodeError:

@@ -353,14 +353,43 @@ class TestValidation:
             await house.channel(running).unary_unary("/selene.audit.v1.AuditService/ListEvents")(b"\xff\xff\xff")
         assert reason_of(caught.value).reason == "TOKEN_MISSING"
 
-    async def test_a_message_over_the_size_limit_is_refused(self, house: Any) -> None:
+    @pytest.mark.parametrize("kind", ["unary_unary", "stream_unary"])
+    async def test_a_message_over_the_size_limit_is_refused_with_a_reason(
+        self, house: Any, fields_of: Any, reason_of: Reason, kind: str
+    ) -> None:
         running = await house.start(flags={"limits.receive_bytes": 4096}, **handlers(nothing))
-        request = voiceid.IdentifyRequest(frame=audio_pb2.AudioFrame(audio=b"\x00" * 8000))
+        channel, metadata = house.channel(running), house.bearer()
+        unknown = b"\x9a\x7d"  # field 2003 of no contract, as long as it takes: only the size is wrong
+        whole = LIST if kind == "unary_unary" else clip(0)
+        for length, accepted in ((4096, True), (4097, False), (8192, False)):
+            message = whole.SerializeToString()
+            rest = length - len(message) - 4
+            message += unknown + bytes([rest & 0x7F | 0x80, rest >> 7]) + b"x" * rest
+            assert len(message) == length
+            if kind == "unary_unary":
+                call = channel.unary_unary("/selene.audit.v1.AuditService/ListEvents")(message, metadata=metadata)
+            else:
+                add = channel.stream_unary("/selene.voiceid.v1.EnrollmentService/AddClip")
+                call = add(iter([message]), metadata=metadata)
+            if accepted:
+                await call
+                continue
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                async with as_given(call):
+                    await call
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert reason_of(caught.value).reason == "FIELD_INVALID"
+            assert fields_of(caught.value) == [""]
+
+    async def test_a_message_far_over_the_size_limit_is_not_even_read(self, house: Any) -> None:
+        running = await house.start(flags={"limits.receive_bytes": 4096}, **handlers(nothing))
+        request = voiceid.IdentifyRequest(frame=audio_pb2.AudioFrame(audio=b"\x00" * 9000))
         stream = voiceid_grpc.VoiceIdServiceStub(house.channel(running)).Identify(
             iter([request]), metadata=house.bearer()
         )
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            assert [message async for message in stream]
+            async with as_given(stream):
+                assert [message async for message in stream]
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -406,7 +435,7 @@ class TestStreams:
         if how == "connection lost":
             await channel.close()
         if how == "message too large":
-            await stream.write(voiceid.IdentifyRequest(frame=audio_pb2.AudioFrame(audio=b"\x00" * 100_000)))
+            await stream.write(voiceid.IdentifyRequest(frame=audio_pb2.AudioFrame(audio=b"\x00" * 200_000)))
         if how == "server stops":
             await running.stop(0)
         await asyncio.wait_for(done.wait(), 5)
