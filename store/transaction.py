@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -104,15 +105,18 @@ class Transaction:
         idempotency_key: str = "",
         hashes: Mapping[str, bytes] = NOTHING,
         facts: Mapping[str, str] = NOTHING,
+        occurred_at: datetime | None = None,
     ) -> str:
         """Add an audit event and return its id; it is chained when the transaction commits. Not a coroutine.
+
+        `occurred_at` is for what is written after it happened; without it that is now.
 
         `actor` is a commitment (`vault.commitment(...).hex()`) or `system`; `hashes` are 32-byte digests or
         commitments: never payloads, secrets or audio. ValueError.
         """
         event = audit_event(
             event_id=self.ids.new(),
-            occurred_at=self.clock.now(),
+            occurred_at=occurred_at or self.clock.now(),
             tenant_id=tenant_id,
             owner=owner,
             actor=actor,

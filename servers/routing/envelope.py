@@ -115,7 +115,7 @@ def refused(result: ProviderResultV1, asked: Asked) -> Refusal | None:
     return None
 
 
-def failed(asked: Asked, reason_code: str) -> ProviderResultV1:
+def failed(asked: Asked, reason_code: str, *, latency_s: float = 0.0) -> ProviderResultV1:
     """A terminal failure of what was asked, with nothing in it that an adapter said."""
     return answered(
         asked,
@@ -123,6 +123,7 @@ def failed(asked: Asked, reason_code: str) -> ProviderResultV1:
         capability=asked.capability,
         status=PROVIDER_STATUS_TERMINAL_FAIL,
         reason_code=reason_code,
+        latency_s=latency_s,
     )
 
 

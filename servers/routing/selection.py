@@ -74,8 +74,8 @@ def select(
     has no adapter or no secret for.
 
     The call belongs to `region`; where that is empty, to the region of the primary, which is the first provider that is
-    enabled, allowed and configured, whatever its circuit. Only where the profile allows it does a call leave its region, or go to
-    a provider that does not list its locale.
+    enabled, allowed and configured, whatever its circuit. Only where the profile allows it does a call leave its
+    region, or go to a provider that does not list its locale.
     """
     home = region
     primary: str | None = None

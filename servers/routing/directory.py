@@ -1,0 +1,179 @@
+"""The active routing profile as a process knows it (§24, §27): read beside the calls, resolved once a subject."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from google.protobuf.message import DecodeError
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow
+from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, Scope
+from selene.routing.v1.routing_pb2 import ProviderRoutingProfileV1, RoutingSubject
+
+from servers.routing.profile import (
+    ARTIFACT_TYPE,
+    ProblemCode,
+    ProfileProblem,
+    Resolved,
+    compile,
+    validate,
+)
+from servers.runtime.storage import SYSTEM_TENANT, turn
+from store import Conflict, NotFound, Store, StoreError, Transaction
+
+DEPLOYMENT: Final = Scope(scope_type=SCOPE_TYPE_GLOBAL)
+CACHED_SUBJECTS: Final = 4096
+
+_log = structlog.get_logger("selene.routing")
+
+Subject = tuple[str, str, str, str]
+"""Tenant, locale, channel and user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The active profile, and the version that it has in the ledger."""
+
+    profile: ProviderRoutingProfileV1
+    version: int
+    package_hash: bytes
+
+
+class Directory:
+    """Resolves subjects against the active profile without I/O; `refresh` follows activations."""
+
+    def __init__(self, store: Store, on_resolved: Callable[[Resolved], None]) -> None:
+        self._store = store
+        self._on_resolved = on_resolved
+        self._active: Active | None = None
+        self._named: frozenset[tuple[str, str, str]] = frozenset()
+        self._resolved: OrderedDict[Subject, Resolved | ProfileProblem] = OrderedDict()
+
+    @property
+    def active(self) -> Active | None:
+        """The profile that is used; None before the first activation."""
+        return self._active
+
+    def resolve(self, tenant_id: str, locale: str, channel: str, user_id: str) -> Resolved | ProfileProblem | None:
+        """What the profile comes to for a subject; None where no profile is active."""
+        active = self._active
+        if active is None:
+            return None
+        # Subjects whom no layer names share what their tenant has.
+        subject = (
+            tenant_id,
+            locale if (tenant_id, "locale", locale.casefold()) in self._named else "",
+            channel if (tenant_id, "channel", channel) in self._named else "",
+            user_id if (tenant_id, "user", user_id) in self._named else "",
+        )
+        known = self._resolved.get(subject)
+        if known is None:
+            known = self._compiled(active, subject)
+            self._resolved[subject] = known
+            if len(self._resolved) > CACHED_SUBJECTS:
+                self._resolved.popitem(last=False)
+        return known
+
+    async def refresh(self) -> None:
+        """Follow the pointer. StoreError; a profile that does not hold what it must is never taken on."""
+        pointer = await self._store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT)
+        if pointer is None:
+            return
+        if self._active is not None and self._active.version == pointer.active_version:
+            return
+        payload = await self._store.artifacts.payload(pointer.active_package_hash)
+        profile = parse(payload)
+        problem = ProfileProblem(ProblemCode.CONTRACT_VIOLATED, "profile") if profile is None else None
+        if profile is None or (problem := next(iter(validate(profile)), None)) is not None:
+            _log.error("the active profile is not used", version=pointer.active_version, problem=str(problem))
+            return
+        self._take(Active(profile, pointer.active_version, pointer.active_package_hash))
+
+    def _take(self, active: Active) -> None:
+        rows = (
+            ("locale", active.profile.locale_overrides),
+            ("channel", active.profile.channel_overrides),
+            ("user", active.profile.user_exceptions),
+        )
+        self._named = frozenset(
+            (row.tenant_id, kind, row.scope_id.casefold() if kind == "locale" else row.scope_id)
+            for kind, scoped in rows
+            for row in scoped
+        )
+        self._resolved.clear()
+        self._active = active
+        _log.info("routing profile", profile=active.profile.profile_id, version=active.version)
+
+    def _compiled(self, active: Active, subject: Subject) -> Resolved | ProfileProblem:
+        tenant_id, locale, channel, user_id = subject
+        who = RoutingSubject(tenant_id=tenant_id, locale=locale, channel=channel, user_id=user_id)
+        compiled = compile(active.profile, who)
+        if isinstance(compiled, ProfileProblem):
+            return compiled
+        # A rollback brings an earlier content under a later version.
+        resolved = replace(compiled, profile_version=active.version)
+        self._on_resolved(resolved)
+        return resolved
+
+
+def parse(payload: bytes) -> ProviderRoutingProfileV1 | None:
+    """The profile of an artifact's bytes; None for bytes that are none."""
+    try:
+        return ProviderRoutingProfileV1.FromString(payload)
+    except DecodeError:
+        return None
+
+
+def canonical(profile: ProviderRoutingProfileV1) -> bytes:
+    """The bytes that the ledger keeps."""
+    return profile.SerializeToString(deterministic=True)
+
+
+async def seed(store: Store, profile: ProviderRoutingProfileV1) -> None:
+    """Register and activate the default profile where none is active yet; several processes may do so at once."""
+    if await store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT) is not None:
+        return
+    try:
+        async with store.transaction() as tx:
+            row = await register(tx, profile, idempotency_key="default", created_by="PH1.GOV")
+            await tx.artifacts.activate(ARTIFACT_TYPE, "", DEPLOYMENT, row.artifact_version)
+            tx.audit(
+                tenant_id=SYSTEM_TENANT,
+                owner="PH1.GOV",
+                actor="system",
+                transition="routing_profile.activated",
+                reason_code="SHIPPED_DEFAULT",
+                scope=DEPLOYMENT,
+                turn=turn(),
+                hashes={"package": row.package_hash},
+                facts={"version": str(row.artifact_version)},
+            )
+    except (Conflict, NotFound, StoreError):
+        if await store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT) is None:
+            raise
+
+
+async def register(
+    tx: Transaction, profile: ProviderRoutingProfileV1, *, idempotency_key: str, created_by: str
+) -> ArtifactRow:
+    """Append a validated profile to the ledger as a candidate; the caller audits. Conflict for a version that is not
+    the next one.
+    """
+    payload = canonical(profile)
+    return await tx.artifacts.register(
+        ArtifactRow(
+            artifact_type=ARTIFACT_TYPE,
+            artifact_version=profile.profile_version,
+            scope=DEPLOYMENT,
+            provenance_ref=f"sha256:{hashlib.sha256(payload).hexdigest()}",
+            created_by=created_by,
+            idempotency_key=idempotency_key,
+            status=ARTIFACT_STATUS_CANDIDATE,
+            rollback_pointer_ref=profile.rollback_pointer_ref,
+        ),
+        payload,
+    )

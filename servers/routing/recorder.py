@@ -1,0 +1,149 @@
+"""The audit trail of routed calls (§22 step 9, RTE-3): written beside the calls, many at a time.
+
+A call's rows tell its chain in order: the gates, the profile and the selection, each attempt, the end. They are kept
+with the others of the last tenth of a second in one transaction. While the store refuses them they wait, up to
+`MOST_WAITING` calls; beyond that no further call is routed, so that none goes untold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import structlog
+from selene.common.v1.scope_pb2 import TurnRef
+
+from servers.routing.gates import Passage
+from store import Store, StoreError, Transaction
+
+FLUSH_EVERY_S: Final = 0.1
+AT_ONCE: Final = 200
+MOST_WAITING: Final = 20_000
+
+_log = structlog.get_logger("selene.routing")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row to be."""
+
+    transition: str
+    reason_code: str
+    at: datetime
+    facts: Mapping[str, str]
+    hashes: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Trail:
+    """What happened to one call, in order. `subject` is who called; the trail names a commitment of it."""
+
+    tenant_id: str
+    subject: str
+    request_id: str
+    idempotency_key: str
+    turn: TurnRef
+    steps: list[Step] = field(default_factory=list)
+
+    def add(
+        self,
+        transition: str,
+        reason_code: str,
+        at: datetime,
+        facts: Mapping[str, str],
+        hashes: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """The next step."""
+        self.steps.append(Step(transition, reason_code, at, facts, hashes or {}))
+
+
+def gate_facts(passage: Passage) -> dict[str, str]:
+    """What the gates said, numbered as they were asked."""
+    facts = {}
+    for place, verdict in enumerate(passage.verdicts, start=1):
+        said = "pass" if verdict.allowed else "refuse"
+        rule = f" by {verdict.rule_id}" if verdict.rule_id else ""
+        facts[f"gate_{place}"] = f"{verdict.gate.value} {said} {verdict.reason}{rule}"
+    return facts
+
+
+class Recorder:
+    """Writes trails. `start` begins, `stop` writes what is left."""
+
+    def __init__(self, store: Store, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+        self._waiting: list[Trail] = []
+        self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether no further call can be told of."""
+        return len(self._waiting) >= MOST_WAITING
+
+    def note(self, trail: Trail) -> None:
+        """A call has ended, however."""
+        self._waiting.append(trail)
+        if len(self._waiting) >= AT_ONCE:
+            self._wake.set()
+
+    def start(self) -> None:
+        """Write from now on."""
+        self._task = asyncio.ensure_future(self._repeat())
+
+    async def stop(self) -> None:
+        """Write what is left, then never again."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.flush()
+        if self._waiting:
+            _log.error("calls were not told of in the audit trail", calls=len(self._waiting))
+
+    async def flush(self) -> None:
+        """Write everything that waits; what the store does not take waits on."""
+        async with self._writing:
+            while self._waiting:
+                batch = self._waiting[:AT_ONCE]
+                try:
+                    await self._store.perform(partial(self._write, batch))
+                except StoreError as error:
+                    _log.error("audit rows of calls are waiting", calls=len(self._waiting), cause=type(error).__name__)
+                    return
+                del self._waiting[: len(batch)]
+
+    async def _repeat(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(FLUSH_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await asyncio.shield(self.flush())
+
+    async def _write(self, batch: list[Trail], tx: Transaction) -> None:
+        actors: dict[tuple[str, str], str] = {}
+        for trail in batch:
+            who = (trail.tenant_id, trail.subject)
+            if who not in actors:
+                actors[who] = (await tx.vault.commitment(trail.tenant_id, trail.subject, b"actor")).hex()
+            for step in trail.steps:
+                tx.audit(
+                    tenant_id=trail.tenant_id,
+                    owner=self._owner,
+                    actor=actors[who],
+                    transition=step.transition,
+                    reason_code=step.reason_code,
+                    turn=trail.turn,
+                    idempotency_key=trail.idempotency_key,
+                    hashes=step.hashes,
+                    facts={"request_id": trail.request_id, **step.facts},
+                    occurred_at=step.at,
+                )

@@ -1,0 +1,556 @@
+"""One routed call, from the gates to the answer (§22, RTE-3): no I/O but the provider's own.
+
+The chain is POLICY, COST, QUOTA, profile, selection, adapter, normalisation, validation, and at the end the trail. A
+provider that fails is tried again as often as the profile says, then the next one goes on, until nobody is left. This
+is the one place where anything is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Generic, Protocol, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+from selene.common.v1 import error_reason_pb2 as reasons
+from selene.common.v1.scope_pb2 import TurnRef
+from selene.provider.v1.provider_pb2 import (
+    PROVIDER_STATUS_OK,
+    PROVIDER_STATUS_RETRYABLE_FAIL,
+    Capability,
+    ProviderResultV1,
+    ProviderStatus,
+)
+from selene.routing.v1.route_pb2 import PassedOver, RouteAttempt, RouteTaken
+from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED, Domain
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
+
+from servers.routing import gates
+from servers.routing.board import Board, Key
+from servers.routing.circuit import Probe
+from servers.routing.directory import Directory
+from servers.routing.envelope import Asked, check, failed
+from servers.routing.gates import Gate, Passage
+from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
+from servers.routing.reasons import ProviderReason, outcome_of
+from servers.routing.recorder import Recorder, Trail, gate_facts
+from servers.routing.selection import Chosen, NoProvider, select
+from servers.routing.windows import Call, Outcome
+from servers.runtime.clock import Clock
+from servers.runtime.errors import Refusal
+
+RETRY_FIRST_S: Final = 0.05
+RETRY_MOST_S: Final = 1.0
+PROBE_SLACK_S: Final = 5.0
+"""How much longer than its attempt a probe's lease lasts."""
+
+_log = structlog.get_logger("selene.routing")
+
+A = TypeVar("A")
+E = TypeVar("E")
+A_contra = TypeVar("A_contra", contravariant=True)
+E_co = TypeVar("E_co", covariant=True)
+
+
+class Limit:
+    """Until when the router waits for an attempt, in the clock's monotonic seconds. Whoever drives the attempt may move
+    it while it is waited for; it never goes beyond the call's own end.
+    """
+
+    def __init__(self, clock: Clock, timeout_s: float, call_ends_at: float) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._call_ends_at = call_ends_at
+        self._waiting: asyncio.Timeout | None = None
+        self.at = min(clock.monotonic() + timeout_s, call_ends_at)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until then, 0 at least."""
+        return max(0.0, self.at - self._clock.monotonic())
+
+    def restart(self) -> None:
+        """From now on, as long as one attempt may take."""
+        self._move(self._clock.monotonic() + self._timeout_s)
+
+    def lift(self) -> None:
+        """As long as the call itself may take: the provider is not what is waited for."""
+        self._move(self._call_ends_at)
+
+    async def next(self, events: AsyncGenerator[E, None]) -> E:
+        """The next event. TimeoutError, StopAsyncIteration."""
+        async with asyncio.timeout(self.left_s) as self._waiting:
+            try:
+                return await anext(events)
+            finally:
+                self._waiting = None
+
+    def _move(self, at: float) -> None:
+        self.at = min(at, self._call_ends_at)
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time() + self.left_s)
+
+
+class Work(Protocol[A_contra, E_co]):
+    """What an owner wants of a provider."""
+
+    def begin(self, adapter: A_contra, asked: Asked, limit: Limit) -> AsyncGenerator[E_co | ProviderResultV1, None]:
+        """One attempt, from its beginning: normalised events, then the result as the last.
+
+        What the provider said and the contract does not allow is a result that says so, never an event.
+        """
+        ...
+
+
+class Gatekeeper(Protocol):
+    """Who keeps the facts of the gates."""
+
+    async def ready(self, tenant_id: str) -> None:
+        """Have them at hand for a tenant."""
+        ...
+
+    def admit(self, request: gates.Request, now: float) -> Passage:
+        """Ask the gates; what they grant is reserved until `settle`."""
+        ...
+
+    def settle(self, request: gates.Request, spent_micros: int) -> None:
+        """An admitted call has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedCall:
+    """What is to be done, for whom. `units` is what a price counts; `ends_at` the deadline, monotonic seconds."""
+
+    tenant_id: str
+    subject: str
+    user_id: str
+    channel: str
+    region: str
+    locale: str
+    request_id: str
+    idempotency_key: str
+    units: float
+    ends_at: float
+    turn: TurnRef
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Another attempt begins; what was said of the one before is void."""
+
+    from_provider_ref: str
+    to_provider_ref: str
+    reason_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a call: the result of the provider that answered, or that found what is wrong with the request."""
+
+    result: ProviderResultV1
+    route: RouteTaken
+    key: Key
+
+    @property
+    def done(self) -> bool:
+        """Whether it was done."""
+        return self.result.status == PROVIDER_STATUS_OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domestic(Generic[A]):
+    """What an owner brings. `caller_faults` are reasons that lie in the request; of these `elsewhere` are worth asking
+    another provider. `prices` are micros a unit, by provider.
+    """
+
+    domain: Domain
+    capability: Capability
+    adapters: Mapping[str, A]
+    caller_faults: Collection[str]
+    elsewhere: Collection[str] = ()
+    prices: Mapping[str, int] = field(default_factory=dict)
+
+
+class CallMetrics:
+    """Registered once per server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.attempts = Counter(
+            "selene_routing_attempts",
+            "Calls of providers, by how they ended",
+            ("owner", "provider", "status", "reason"),
+            registry=registry,
+        )
+        self.refused = Counter(
+            "selene_routing_refused", "Calls that no provider was asked for", ("owner", "reason"), registry=registry
+        )
+
+
+@dataclass(slots=True)
+class _Running:
+    """A call under way."""
+
+    call: RoutedCall
+    resolved: Resolved
+    trail: Trail
+    attempts: list[RouteAttempt] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
+    passed_over: dict[str, str] = field(default_factory=dict)
+    failover: bool = False
+    fault: ProviderResultV1 | None = None
+
+    def route(self) -> RouteTaken:
+        return RouteTaken(
+            request_id=self.call.request_id,
+            profile_id=self.resolved.profile_id,
+            profile_version=self.resolved.profile_version,
+            profile_hash=self.resolved.profile_hash,
+            attempts=self.attempts,
+            passed_over=[
+                PassedOver(provider_ref=provider_ref, reason_code=reason)
+                for provider_ref, reason in self.passed_over.items()
+            ],
+            failover=self.failover,
+        )
+
+
+class Router(Generic[A]):
+    """Routes the calls of one owner."""
+
+    def __init__(
+        self,
+        domestic: Domestic[A],
+        *,
+        directory: Directory,
+        board: Board,
+        gatekeeper: Gatekeeper,
+        recorder: Recorder,
+        clock: Clock,
+        metrics: CallMetrics,
+        unconfigured: Callable[[], Collection[str]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.domestic = domestic
+        self._directory = directory
+        self._board = board
+        self._gatekeeper = gatekeeper
+        self._recorder = recorder
+        self._clock = clock
+        self._metrics = metrics
+        self._unconfigured = unconfigured
+        self._sleep = sleep
+
+    def unconfigured(self, resolved: Resolved) -> set[str]:
+        """Providers of the domain that nobody can ask here: no adapter, or no secret."""
+        known = self.domestic.adapters
+        missing = {each.provider_ref for each in resolved.providers(self.domestic.domain)} - known.keys()
+        return missing.union(self._unconfigured())
+
+    def resolve(self, tenant_id: str, locale: str, channel: str, user_id: str) -> Resolved:
+        """The profile for a subject. Refusal: PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS."""
+        resolved = self._directory.resolve(tenant_id, locale, channel, user_id)
+        if resolved is None:
+            raise Refusal(reasons.ERROR_REASON_PROFILE_NOT_ACTIVE, "no routing profile is active")
+        if isinstance(resolved, ProfileProblem):
+            raise Refusal(
+                reasons.ERROR_REASON_SETTING_AMBIGUOUS,
+                "two rows of the routing profile of equal precedence apply, so neither does",
+                key=f"{resolved.where} {resolved.code.value}",
+            )
+        return resolved
+
+    async def run(self, call: RoutedCall, work: Work[A, E]) -> AsyncGenerator[E | Switched | Finished, None]:
+        """The events of whoever answers, a `Switched` before each further attempt, `Finished` at the end.
+
+        Refusal: of a gate, PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED,
+        OVERLOADED where no further call can be told of.
+        """
+        if self._recorder.full:
+            raise Refusal(
+                reasons.ERROR_REASON_OVERLOADED,
+                "the audit trail takes nothing; calls wait until it does",
+                retry_after_ms="1000",
+            )
+        trail = Trail(call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn)
+        request: gates.Request | None = None
+        running: _Running | None = None
+        reason = "CALL_CANCELLED"
+        try:
+            resolved = self.resolve(call.tenant_id, call.locale, call.channel, call.user_id)
+            request = await self._admitted(call, resolved, trail)
+            running = _Running(call, resolved, trail)
+            async with aclosing(self._answers(running, work)) as answers:
+                async for answer in answers:
+                    if isinstance(answer, Finished):
+                        reason = answer.result.reason_code
+                    yield answer
+        except Refusal as refusal:
+            reason = reasons.ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_")
+            self._metrics.refused.labels(self._board.owner, reason).inc()
+            raise
+        finally:
+            if request is not None:
+                self._gatekeeper.settle(request, self._spent(running))
+            attempts = running.attempts if running is not None else []
+            last = attempts[-1].provider_ref if attempts else ""
+            facts = {"attempts": str(len(attempts)), "provider_ref": last}
+            trail.add("call.finished", reason, self._clock.now(), facts)
+            self._recorder.note(trail)
+
+    async def _admitted(self, call: RoutedCall, resolved: Resolved, trail: Trail) -> gates.Request:
+        request = gates.Request(
+            tenant_id=call.tenant_id,
+            domain=self.domestic.domain,
+            capability=self.domestic.capability,
+            channel=call.channel,
+            user_id=call.user_id,
+            cost_micros=self._estimate(call, resolved),
+        )
+        await self._gatekeeper.ready(call.tenant_id)
+        now = self._clock.now()
+        passage = self._gatekeeper.admit(request, now.timestamp())
+        last = passage.verdicts[-1]
+        trail.add("call.gated", last.reason, now, gate_facts(passage))
+        if not passage.allowed:
+            raise _refused(last)
+        return request
+
+    def _estimate(self, call: RoutedCall, resolved: Resolved) -> int:
+        prices = self.domestic.prices
+        dearest = max(
+            (prices.get(each.provider_ref, 0) for each in resolved.providers(self.domestic.domain) if each.enabled),
+            default=0,
+        )
+        return round(dearest * call.units)
+
+    def _spent(self, running: _Running | None) -> int:
+        """Who answered is paid, and whoever was still at it when the caller went away."""
+        if running is None or not running.attempts:
+            return 0
+        paid = [each for each in running.attempts if each.status in (PROVIDER_STATUS_OK, 0)]
+        prices = self.domestic.prices
+        return sum(round(prices.get(each.provider_ref, 0) * running.call.units) for each in paid)
+
+    async def _answers(self, running: _Running, work: Work[A, E]) -> AsyncGenerator[E | Switched | Finished, None]:
+        while True:
+            chosen = self._select(running)
+            provider = chosen.provider
+            key = (running.resolved.profile_hash, provider.provider_ref)
+            lease_id = await self._board.lease(key, provider.timeout_s + PROBE_SLACK_S) if chosen.probe else None
+            running.tried.add(provider.provider_ref)
+            if chosen.probe and lease_id is None:
+                running.passed_over[provider.provider_ref] = "NO_PROBE_FREE"
+                continue
+            running.failover = chosen.failover
+            async with aclosing(self._attempts(running, provider, key, lease_id, work)) as answers:
+                async for answer in answers:
+                    yield answer
+                    if isinstance(answer, Finished):
+                        return
+
+    def _select(self, running: _Running) -> Chosen:
+        call, resolved = running.call, running.resolved
+        chosen = select(
+            resolved,
+            self._board.view(resolved.profile_hash),
+            self.domestic.domain,
+            region=call.region,
+            locale=call.locale,
+            tried=running.tried,
+            unconfigured=self.unconfigured(resolved),
+        )
+        refusals = chosen.refusals if isinstance(chosen, NoProvider) else chosen.passed_over
+        for provider_ref, refusal in refusals:
+            if provider_ref not in running.tried:
+                running.passed_over[provider_ref] = refusal.value
+        facts = {
+            f"passed_over_{place}": f"{ref} {why}" for place, (ref, why) in enumerate(running.passed_over.items(), 1)
+        }
+        facts |= {"profile": f"{resolved.profile_id}@{resolved.profile_version}"}
+        hashes = {"profile": resolved.profile_hash}
+        if isinstance(chosen, NoProvider):
+            running.trail.add("call.unrouted", "NO_PROVIDER_AVAILABLE", self._clock.now(), facts, hashes)
+            raise self._nobody(running, chosen)
+        facts["provider_ref"] = chosen.provider.provider_ref
+        reason = "PROBE" if chosen.probe else "FAILOVER" if chosen.failover else "PRIMARY"
+        running.trail.add("call.routed", reason, self._clock.now(), facts, hashes)
+        return chosen
+
+    def _nobody(self, running: _Running, nobody: NoProvider) -> Refusal:
+        if running.fault is not None:
+            return Refusal(
+                reasons.ERROR_REASON_INPUT_UNSERVABLE,
+                "no provider can do what is asked",
+                cause=running.fault.reason_code,
+                provider=running.fault.provider_ref,
+            )
+        if running.attempts:
+            asked = ",".join(f"{each.provider_ref}={each.reason_code}" for each in running.attempts)
+            return Refusal(
+                reasons.ERROR_REASON_PROVIDERS_FAILED, "every provider that may be asked has failed", providers=asked
+            )
+        why = ",".join(f"{ref}={reason}" for ref, reason in running.passed_over.items())
+        metadata = {"providers": why}
+        if nobody.earliest_retry is not None:
+            wait_s = max(0.0, nobody.earliest_retry - self._clock.now().timestamp())
+            metadata["earliest_retry"] = _instant(nobody.earliest_retry)
+            metadata["retry_after_ms"] = str(round(wait_s * 1000))
+        return Refusal(reasons.ERROR_REASON_NO_PROVIDER_AVAILABLE, "no provider may be asked now", **metadata)
+
+    async def _attempts(
+        self, running: _Running, provider: ResolvedProvider, key: Key, lease_id: str | None, work: Work[A, E]
+    ) -> AsyncGenerator[E | Switched | Finished, None]:
+        """Attempts at one provider; the last one's result is the last attempt of `running`."""
+        most = 1 if lease_id is not None else 1 + provider.max_retries
+
+        def over(state: RetryCallState) -> bool:
+            ends_in_s = running.call.ends_at - self._clock.monotonic()
+            return state.attempt_number >= most or ends_in_s <= RETRY_FIRST_S or not self._closed(key)
+
+        retrying = AsyncRetrying(
+            stop=over,
+            wait=wait_random_exponential(multiplier=RETRY_FIRST_S, max=RETRY_MOST_S),
+            retry=retry_if_result(_retryable),
+            retry_error_callback=_last,
+            sleep=self._sleep,
+        )
+        async for attempt in retrying:
+            if running.attempts:
+                last = running.attempts[-1]
+                yield Switched(last.provider_ref, provider.provider_ref, last.reason_code)
+            result: ProviderResultV1 | None = None
+            async with aclosing(self._attempt(running, provider, key, lease_id, work)) as events:
+                async for event in events:
+                    if isinstance(event, ProviderResultV1):
+                        result = event
+                    else:
+                        yield event
+            with attempt:
+                assert result is not None
+            attempt.retry_state.set_result(result)
+            if result.status == PROVIDER_STATUS_OK or self._final_fault(running, result):
+                yield Finished(result, running.route(), key)
+                return
+
+    async def _attempt(
+        self, running: _Running, provider: ResolvedProvider, key: Key, lease_id: str | None, work: Work[A, E]
+    ) -> AsyncGenerator[E | ProviderResultV1, None]:
+        """One attempt: its events, then the checked result. It is recorded however it ends."""
+        call = running.call
+        asked = Asked(
+            tenant_id=call.tenant_id,
+            provider_ref=provider.provider_ref,
+            capability=self.domestic.capability,
+            request_id=call.request_id,
+            idempotency_key=call.idempotency_key,
+        )
+        limit = Limit(self._clock, provider.timeout_s, call.ends_at)
+        began_at = self._clock.monotonic()
+        made = RouteAttempt(
+            provider_ref=provider.provider_ref, reason_code="CALL_CANCELLED", probe=lease_id is not None
+        )
+        running.attempts.append(made)
+        outcome: Outcome | None = None
+        adapter = self.domestic.adapters[provider.provider_ref]
+        try:
+            result: ProviderResultV1 | None = None
+            async with aclosing(work.begin(adapter, asked, limit)) as events:
+                while result is None:
+                    try:
+                        event = await limit.next(events)
+                    except StopAsyncIteration:
+                        result = check(None, asked)
+                    except Refusal:
+                        raise
+                    except TimeoutError:
+                        result = failed(asked, ProviderReason.DEADLINE_EXCEEDED, latency_s=provider.timeout_s)
+                    except Exception:
+                        _log.exception("an adapter raised", provider=provider.provider_ref)
+                        result = failed(asked, ProviderReason.PROVIDER_CRASHED)
+                    else:
+                        if isinstance(event, ProviderResultV1):
+                            result = check(event, asked)
+                        else:
+                            yield event
+            outcome = outcome_of(result, self.domestic.caller_faults)
+            made.status, made.reason_code = result.status, result.reason_code
+            made.latency.CopyFrom(result.latency)
+            if outcome is not None:
+                latency_ms = result.latency.ToNanoseconds() / 1e6
+                self._board.record(key, Call(call.tenant_id, outcome, latency_ms), probe=lease_id is not None)
+            yield result
+        finally:
+            self._told(running, made, self._clock.monotonic() - began_at)
+            if lease_id is not None:
+                await self._board.settle(key, lease_id, _probe(outcome))
+
+    def _told(self, running: _Running, made: RouteAttempt, took_s: float) -> None:
+        status = ProviderStatus.Name(made.status).removeprefix("PROVIDER_STATUS_") if made.status else "CANCELLED"
+        facts = {
+            "provider_ref": made.provider_ref,
+            "status": status,
+            "latency_ms": f"{made.latency.ToNanoseconds() / 1e6:.1f}",
+            "took_ms": f"{took_s * 1000:.1f}",
+        }
+        running.trail.add("call.attempted", made.reason_code, self._clock.now(), facts)
+        self._metrics.attempts.labels(self._board.owner, made.provider_ref, status, made.reason_code).inc()
+
+    def _final_fault(self, running: _Running, result: ProviderResultV1) -> bool:
+        """Whether the request is at fault for every provider; what this one alone cannot serve is remembered."""
+        if result.reason_code not in self.domestic.caller_faults:
+            return False
+        if result.reason_code in self.domestic.elsewhere:
+            running.fault = running.fault or result
+            return False
+        return True
+
+    def _closed(self, key: Key) -> bool:
+        circuit = self._board.view(key[0]).get(key[1])
+        return circuit is None or circuit.state in (CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED)
+
+
+def _retryable(result: ProviderResultV1) -> bool:
+    return result.status == PROVIDER_STATUS_RETRYABLE_FAIL
+
+
+def _last(state: RetryCallState) -> None:
+    """Retries are used up: the next provider goes on."""
+
+
+def _probe(outcome: Outcome | None) -> Probe:
+    if outcome is None:
+        return Probe.UNTOLD
+    return Probe.OK if outcome is Outcome.OK else Probe.FAILED
+
+
+def _refused(verdict: gates.Verdict) -> Refusal:
+    """The refusal of the gate that refused."""
+    if verdict.reason in (gates.Reason.POLICY_UNKNOWN, gates.Reason.COST_UNKNOWN, gates.Reason.QUOTA_UNKNOWN):
+        return Refusal(
+            reasons.ERROR_REASON_GATE_UNAVAILABLE,
+            "what the gate goes by cannot be read, so it refuses",
+            gate=verdict.gate.value,
+            cause=verdict.reason,
+        )
+    if verdict.gate is Gate.POLICY:
+        return Refusal(
+            reasons.ERROR_REASON_POLICY_REFUSED,
+            "a rule of policy refuses the call",
+            cause=verdict.reason,
+            rule_id=verdict.rule_id,
+        )
+    if verdict.gate is Gate.COST:
+        return Refusal(reasons.ERROR_REASON_BUDGET_EXCEEDED, "the budget does not cover the call", cause=verdict.reason)
+    metadata = {"cause": str(verdict.reason)}
+    if verdict.retry_after_s is not None:
+        metadata["retry_after_ms"] = str(round(verdict.retry_after_s * 1000))
+    return Refusal(reasons.ERROR_REASON_QUOTA_EXHAUSTED, "the quota is used up", **metadata)
+
+
+def _instant(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
