@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from store.access import Writes
+from store.access import Reads, Writes
 from store.errors import IdempotencyConflict
 from store.schema import idempotency
 
@@ -50,6 +50,16 @@ def _tagged(tag: bytes, content: bytes) -> bytes:
     return tag + len(content).to_bytes(8, "big") + content
 
 
+async def answered(reads: Reads, tenant_id: str, method: str, key: str, request_hash: bytes) -> bytes | None:
+    """The stored response to this key, None where there is none. IdempotencyConflict where it is to other content."""
+    found = select(idempotency.c.request_hash, idempotency.c.response).where(*_is(tenant_id, method, key))
+    for row in await reads.rows(found):
+        if row.request_hash != request_hash:
+            raise IdempotencyConflict(method, key)
+        return bytes(row.response) if row.response is not None else None
+    return None
+
+
 class Claims:
     """The idempotency keys that one transaction claimed."""
 
@@ -79,11 +89,7 @@ class Claims:
         if (await self._writes.write(claim)).rows:
             self.unanswered.add((tenant_id, method, key))
             return None
-        found = select(idempotency.c.request_hash, idempotency.c.response).where(*_is(tenant_id, method, key))
-        (row,) = await self._writes.rows(found)
-        if row.request_hash != request_hash:
-            raise IdempotencyConflict(method, key)
-        return bytes(row.response) if row.response is not None else None
+        return await answered(self._writes, tenant_id, method, key, request_hash)
 
     async def remember(self, tenant_id: str, method: str, key: str, response: bytes) -> None:
         """Answer the claim: every later request with this key and content gets these bytes. ValueError if unclaimed."""

@@ -17,6 +17,7 @@ from store.artifacts import ArtifactsReader
 from store.checkpoint import Checkpoints
 from store.engine import Database, Session, insert_into, open_database, sqlite_file
 from store.errors import StoreUnavailable, Unavailability
+from store.idempotency import answered
 from store.keys import MasterKeys, SigningKey
 from store.kms import KmsReader
 from store.ledger import AuditTrail
@@ -140,6 +141,10 @@ class Store(Rooms):
         self._refuse_closed()
         await self._database.writer.exclusively(upgrade)
         await self.vault.check_master_key()
+
+    async def answered(self, tenant_id: str, method: str, key: str, request_hash: bytes) -> bytes | None:
+        """What `Transaction.idempotent` would find, without claiming the key. IdempotencyConflict, StoreUnavailable."""
+        return await answered(self._reads, tenant_id, method, key, request_hash)
 
     async def close(self) -> None:
         """Finish running transactions and close; every later use raises StoreUnavailable."""

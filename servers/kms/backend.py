@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Protocol
 
-from selene.kms.v1 import kms_pb2 as kms
-
-from store import Transaction
-from store.kms import Secret
+from servers.runtime.secrets import BackendUnavailable, Silence
 
 
 class Backend(Protocol):
-    """What the secrets owner asks of a keystore."""
+    """What the secrets owner asks of a keystore; never within a transaction, which a silent one would hold open."""
 
     name: str
     """As `GetSealingKeyResponse.backend` tells it."""
@@ -21,19 +17,14 @@ class Backend(Protocol):
     async def available(self) -> bool:
         """Whether it would keep and give secrets right now. Never raises."""
 
-    async def put(
-        self,
-        tx: Transaction,
-        handle: str,
-        secret: bytes,
-        *,
-        environment: kms.Environment,
-        granted_owners: Sequence[str],
-        now: datetime,
-        rotate_by: datetime,
-        overlap_until: datetime,
-    ) -> Secret:
-        """Keep the next version, within the transaction that makes it known."""
+    async def keep(self, handle: str, secret: bytes) -> int | None:
+        """Keep the next version; its number here. None where the store itself is to keep it. BackendUnavailable."""
+
+    async def destroy(self, handle: str, numbers: Sequence[int]) -> None:
+        """Destroy versions that were kept here, for good; again is no error. BackendUnavailable."""
+
+    async def close(self) -> None:
+        """Let go of every connection and thread."""
 
 
 class LocalKeystore:
@@ -48,25 +39,13 @@ class LocalKeystore:
         """Always."""
         return True
 
-    async def put(
-        self,
-        tx: Transaction,
-        handle: str,
-        secret: bytes,
-        *,
-        environment: kms.Environment,
-        granted_owners: Sequence[str],
-        now: datetime,
-        rotate_by: datetime,
-        overlap_until: datetime,
-    ) -> Secret:
-        """Sealed into the same transaction."""
-        return await tx.kms.secrets.put(
-            handle,
-            secret,
-            environment=environment,
-            granted_owners=granted_owners,
-            now=now,
-            rotate_by=rotate_by,
-            overlap_until=overlap_until,
-        )
+    async def keep(self, handle: str, secret: bytes) -> int | None:
+        """None: sealed into the transaction that makes it known."""
+        return None
+
+    async def destroy(self, handle: str, numbers: Sequence[int]) -> None:
+        """What another backend kept before this one was configured is out of reach."""
+        raise BackendUnavailable(Silence.NOT_CONFIGURED)
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""

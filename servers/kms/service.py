@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -21,16 +21,17 @@ from servers.kms.backend import Backend
 from servers.kms.lifetime import DEFAULT_LEASE, LONGEST_LEASE, lease_ttl, overlap, rotate_by
 from servers.kms.refusals import access_denied, backend_unavailable, not_sealed_here
 from servers.kms.sealing import NotSealedHere, sealing_key, unseal
-from servers.kms.sweep import retire_due
-from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role
+from servers.kms.sweep import destroy_elsewhere, retire_due
+from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE, Principal, require_role
 from servers.runtime.clock import Clock
 from servers.runtime.errors import FieldViolation, Refusal, reason_name
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.redaction import clean_text
-from servers.runtime.storage import SYSTEM_TENANT, actor, not_found, once, refusing_store_errors, turn
-from store import Store, Transaction, request_hash
-from store.kms import Lease, Secret
+from servers.runtime.secrets import BackendUnavailable
+from servers.runtime.storage import SYSTEM_TENANT, actor, answered, not_found, once, refusing_store_errors, turn
+from store import NotFound, Store, StoreError, Transaction, request_hash
+from store.kms import KeptElsewhere, Lease, Secret
 
 _TOKENS: Final = PageTokens("secrets")
 HANDLE: Final = re.compile(r"kms://(providers|delivery)/[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}")
@@ -60,7 +61,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
     async def GetSealingKey(
         self, request: messages.GetSealingKeyRequest, context: Any
     ) -> messages.GetSealingKeyResponse:
-        require_role(ROLE_OPERATOR, ROLE_SERVICE)
+        require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
         policy = kms.LeasePolicy()
         policy.default_ttl.FromTimedelta(DEFAULT_LEASE)
         policy.max_ttl.FromTimedelta(LONGEST_LEASE)
@@ -70,17 +71,18 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         )
 
     async def PutSecret(self, request: messages.PutSecretRequest, context: Any) -> messages.PutSecretResponse:
-        caller = require_role(ROLE_OPERATOR)
+        caller = require_role(ROLE_DEPLOYMENT_OPERATOR)
         handle, now = request.handle, self._clock.now()
 
+        kept: bytes | KeptElsewhere = b""
+        is_known = False
+
         async def put(tx: Transaction) -> messages.PutSecretResponse:
-            material = self._unsealed(handle, request.secret)
-            if not await self._backend.available():
-                raise backend_unavailable(self._backend.name)
-            secret = await self._backend.put(
-                tx,
+            nonlocal is_known
+            is_known = True
+            secret = await tx.kms.secrets.put(
                 handle,
-                material,
+                kept,
                 environment=request.environment,
                 granted_owners=request.granted_owners,
                 now=now,
@@ -111,18 +113,37 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
             request.secret.ciphertext,
         )
         async with self._noting_refusal(caller, "secret.put_refused", request.idempotency_key, handle=handle):
-            return await once(
+            earlier = await answered(
                 self._store,
                 tenant_id=caller.tenant_id,
                 method="PutSecret",
                 key=request.idempotency_key,
                 content=content,
                 reply=messages.PutSecretResponse,
-                work=put,
             )
+            if earlier is not None:
+                return earlier
+            kept = await self._keep(handle, self._unsealed(handle, request.secret))
+            try:
+                reply = await once(
+                    self._store,
+                    tenant_id=caller.tenant_id,
+                    method="PutSecret",
+                    key=request.idempotency_key,
+                    content=content,
+                    reply=messages.PutSecretResponse,
+                    work=put,
+                )
+            except Exception:
+                await self._discard(handle, kept)
+                raise
+            if not is_known:
+                await self._discard(handle, kept)
+        await self._destroy_elsewhere(handle)
+        return reply
 
     async def GetSecret(self, request: messages.GetSecretRequest, context: Any) -> messages.GetSecretResponse:
-        require_role(ROLE_OPERATOR, ROLE_SERVICE)
+        require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
         handle = _handle(request.handle)
         with refusing_store_errors():
             secret = await self._store.kms.secrets.get(handle)
@@ -131,7 +152,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         return messages.GetSecretResponse(secret=secret_info(secret))
 
     async def ListSecrets(self, request: messages.ListSecretsRequest, context: Any) -> messages.ListSecretsResponse:
-        require_role(ROLE_OPERATOR, ROLE_SERVICE)
+        require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
         size = page_size(request.page)
         with refusing_store_errors():
             page = await self._store.kms.secrets.page(after=_TOKENS.after(request.page), limit=size + 1)
@@ -142,16 +163,14 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         )
 
     async def RevokeSecret(self, request: messages.RevokeSecretRequest, context: Any) -> messages.RevokeSecretResponse:
-        caller = require_role(ROLE_OPERATOR)
+        caller = require_role(ROLE_DEPLOYMENT_OPERATOR)
         handle, now = _handle(request.handle), self._clock.now()
 
         async def revoke(tx: Transaction) -> messages.RevokeSecretResponse:
-            if await tx.kms.secrets.locked(handle) is None:
-                raise not_found("secret", handle)
-            ended = await tx.kms.secrets.revoke(handle, now)
-            secret = await tx.kms.secrets.get(handle)
-            if secret is None:
-                raise not_found("secret", handle)
+            try:
+                secret, ended = await tx.kms.secrets.revoke(handle, now)
+            except NotFound:
+                raise not_found("secret", handle) from None
             await _note(
                 tx,
                 caller,
@@ -166,7 +185,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
             return messages.RevokeSecretResponse(secret=secret_info(secret), leases_ended=ended)
 
         async with self._noting_refusal(caller, "secret.revoke_refused", request.idempotency_key, handle=handle):
-            return await once(
+            reply = await once(
                 self._store,
                 tenant_id=caller.tenant_id,
                 method="RevokeSecret",
@@ -175,28 +194,32 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
                 reply=messages.RevokeSecretResponse,
                 work=revoke,
             )
+        await self._destroy_elsewhere(handle)
+        return reply
 
     async def EvaluateAccess(
         self, request: messages.EvaluateAccessRequest, context: Any
     ) -> messages.EvaluateAccessResponse:
-        caller = require_role(ROLE_SERVICE, ROLE_OPERATOR)
+        caller = require_role(ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR)
         handle, now = _handle(request.handle), self._clock.now()
+        available = await self._backend.available()
         with refusing_store_errors():
             async with self._store.transaction() as tx:
                 secret = await tx.kms.secrets.get(handle)
-                found = await self._evaluated(request.owner, secret, now)
+                found = evaluate(Access(request.owner, _standing(secret), available, now))
                 facts = _access_facts(handle, request.owner, secret, found)
                 await _note(tx, caller, "access.evaluated", _reason(found.reason), "", **facts)
         return messages.EvaluateAccessResponse(outcome=found.outcome, reason=found.reason)
 
     async def IssueLease(self, request: messages.IssueLeaseRequest, context: Any) -> messages.IssueLeaseResponse:
-        caller = require_role(ROLE_SERVICE, ROLE_OPERATOR)
+        caller = require_role(ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR)
         handle, now = _handle(request.handle), self._clock.now()
         evaluated: dict[str, str] = {"handle": handle, "owner": request.owner}
+        available = await self._backend.available()
 
         async def issue(tx: Transaction) -> messages.IssueLeaseResponse:
             secret = await tx.kms.secrets.locked(handle)
-            found = await self._evaluated(request.owner, secret, now)
+            found = evaluate(Access(request.owner, _standing(secret), available, now))
             evaluated.update(_access_facts(handle, request.owner, secret, found))
             if secret is None or found.outcome != kms.ACCESS_OUTCOME_ALLOW:
                 raise self._denied(handle, request.owner, found)
@@ -223,7 +246,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         return reply
 
     async def EndLease(self, request: messages.EndLeaseRequest, context: Any) -> messages.EndLeaseResponse:
-        caller = require_role(ROLE_SERVICE, ROLE_OPERATOR)
+        caller = require_role(ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR)
         lease_id, now = request.lease_id, self._clock.now()
         if LEASE_ID.fullmatch(lease_id) is None:
             raise _malformed("lease_id", "must be the id of a lease, not its reference")
@@ -263,8 +286,24 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         except NotSealedHere:
             raise not_sealed_here(self._sealing_keys[0].key_id) from None
 
-    async def _evaluated(self, owner: str, secret: Secret | None, now: datetime) -> Evaluation:
-        return evaluate(Access(owner, _standing(secret), await self._backend.available(), now))
+    async def _keep(self, handle: str, secret: bytes) -> bytes | KeptElsewhere:
+        """What a transaction is to make known: the secret itself, or where the backend keeps it from now on."""
+        try:
+            number = await self._backend.keep(handle, secret)
+        except BackendUnavailable:
+            raise backend_unavailable(self._backend.name) from None
+        return secret if number is None else KeptElsewhere(number)
+
+    async def _discard(self, handle: str, kept: bytes | KeptElsewhere) -> None:
+        """Destroy what no transaction came to know; where that fails, a version stays that no lease can reach."""
+        if isinstance(kept, KeptElsewhere):
+            with suppress(BackendUnavailable):
+                await self._backend.destroy(handle, [kept.backend_version])
+
+    async def _destroy_elsewhere(self, handle: str) -> None:
+        """What just ended is destroyed in the backend at once; what cannot be, the sweeper will."""
+        with suppress(StoreError):
+            await destroy_elsewhere(self._store, self._backend, handle)
 
     def _denied(self, handle: str, owner: str, found: Evaluation) -> Refusal:
         if found.reason == kms.ACCESS_REASON_BACKEND_UNAVAILABLE:

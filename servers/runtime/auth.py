@@ -28,6 +28,8 @@ REQUIRED_CLAIMS: Final = ("exp", "iat", "aud", "iss", "sub", "tid", "roles")
 ROLE_USER: Final = "user"
 ROLE_OPERATOR: Final = "operator"
 ROLE_SERVICE: Final = "service"
+ROLE_DEPLOYMENT_OPERATOR: Final = "deployment-operator"
+"""Manages what belongs to the deployment and to no tenant, such as its secrets; `operator` is one tenant's."""
 
 _MAX_TOKEN_CHARS = 8192
 _MAX_CLAIM_CHARS = 256
@@ -51,7 +53,9 @@ class Principal:
     roles: frozenset[str]
 
 
-DEVELOPMENT_PRINCIPAL: Final = Principal("dev", "developer", "", frozenset({ROLE_USER, ROLE_OPERATOR, ROLE_SERVICE}))
+DEVELOPMENT_PRINCIPAL: Final = Principal(
+    "dev", "developer", "", frozenset({ROLE_USER, ROLE_OPERATOR, ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR})
+)
 """Who calls without a token in the loopback development mode."""
 
 _principal: ContextVar[Principal] = ContextVar("selene_principal")

@@ -73,10 +73,15 @@ class AuthSettings(_Section):
 
 
 class MasterKeySettings(_Section):
-    """The key that wraps the keys of subjects: 32 bytes, base64. At most one of the two."""
+    """The key that wraps the keys of subjects and of secrets: 32 bytes, base64. At most one of `file` and `value`.
+
+    To replace it: give every process the new key among `retired_files`; then the new one as `file` and the old one
+    among `retired_files`; an hour after the trail tells of the last key wrapped anew, give the old one no more.
+    """
 
     file: Path | None = None
     value: SecretStr | None = None
+    retired_files: tuple[Path, ...] = Field(default=(), description="keys that still open what they wrapped")
 
     @model_validator(mode="after")
     def _one(self) -> "MasterKeySettings":

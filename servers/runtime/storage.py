@@ -33,7 +33,7 @@ MASTER_KEY: Final = "development_master_key"
 DATABASE: Final = "selene.db"
 KEY_BYTES: Final = 32
 SYSTEM_TENANT: Final = "system"
-"""Whose chain holds the refusals of callers who did not prove a tenant."""
+"""The deployment's own: its chain holds what belongs to no tenant, and refusals of callers who did not prove one."""
 
 
 async def open_store(settings: Settings, clock: Clock, ids: Ids) -> Store:
@@ -45,6 +45,7 @@ async def open_store(settings: Settings, clock: Clock, ids: Ids) -> Store:
         ids=ids,
         signing_key=_kept(settings.data_dir / SIGNING_SEED),
         master_key=master_key(settings),
+        retired_master_keys=retired_master_keys(settings),
     )
     try:
         await store.migrate()
@@ -64,6 +65,12 @@ def master_key(settings: Settings) -> bytes:
     if settings.development.enabled:
         return _kept(settings.data_dir / MASTER_KEY)
     raise ConfigError("master_key: give `file` or `value`, 32 random bytes in base64 (openssl rand -base64 32)")
+
+
+def retired_master_keys(settings: Settings) -> tuple[bytes, ...]:
+    """32 bytes from each file of a key that was replaced. ConfigError."""
+    files = settings.master_key.retired_files
+    return tuple(_decoded(_read(file), f"master_key.retired_files {file}") for file in files)
 
 
 def _read(path: Path) -> str:
@@ -136,6 +143,18 @@ async def once(
             answer = await work(tx)
             await tx.remember(tenant_id, method, key, answer.SerializeToString(deterministic=True))
         return answer
+
+
+async def answered(
+    store: Store, *, tenant_id: str, method: str, key: str, content: bytes, reply: type[Reply]
+) -> Reply | None:
+    """The first reply to an idempotency key, for work that must not begin twice outside of `once`; else None.
+
+    Refuses as `once` does.
+    """
+    with refusing_store_errors():
+        earlier = await store.answered(tenant_id, method, key, content)
+    return None if earlier is None else reply.FromString(earlier)
 
 
 def not_found(resource: str, resource_id: str) -> Refusal:

@@ -10,14 +10,14 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from selene.kms.v1.kms_pb2 import SECRET_STATE_ACTIVE, SECRET_STATE_OVERLAPPING, SECRET_STATE_REVOKED, SecretState
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, delete, select, update
 
 from store.access import Reads, Writes
 from store.errors import StoreError
@@ -39,19 +39,25 @@ class LeaseFault(StrEnum):
     """Its time is over."""
     VERSION_GONE = "VERSION_GONE"
     """The version was replaced and its overlap is over."""
+    KEPT_ELSEWHERE = "KEPT_ELSEWHERE"
+    """Another backend keeps the version, which the store cannot ask."""
 
 
 class LeaseRefused(StoreError):
-    """The lease gives no secret. The text names the fault and nothing of the reference."""
+    """The lease gives no secret. The text names the fault and nothing of the reference.
 
-    def __init__(self, fault: LeaseFault) -> None:
+    `leased` is the lease, where the reference was one.
+    """
+
+    def __init__(self, fault: LeaseFault, leased: Leased | None = None) -> None:
         super().__init__(fault.value)
         self.fault = fault
+        self.leased = leased
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease as it was made, and when it was ended before its time."""
+    """A lease as it was made, when it was ended before its time, and how often it was redeemed since `redeemed_at`."""
 
     lease_id: str
     handle: str
@@ -60,6 +66,8 @@ class Lease:
     issued_at: datetime
     expires_at: datetime
     ended_at: datetime | None = None
+    redeemed_at: datetime | None = None
+    redemptions: int = 0
 
     @property
     def ends_at(self) -> datetime:
@@ -69,14 +77,20 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A lease with the version that it was made of, as `redeem` needs them: read at one instant."""
+    """A lease with the version that it was made of, as redeeming needs them: read at one instant.
 
+    `backend_version` is the version's number in the backend that keeps it; None where the store does.
+    """
+
+    lease_id: str
     handle: str
     version: int
+    owner: str
     expires_at: datetime
     ended_at: datetime | None
     state: SecretState
     overlap_until: datetime | None
+    backend_version: int | None
     sealed: bytes = field(repr=False)
 
 
@@ -132,17 +146,24 @@ class LeasesReader:
     async def leased(self, lease_id: str) -> Leased | None:
         """The lease and its version, in one read."""
         of_it = and_(kms_versions.c.handle == kms_leases.c.handle, kms_versions.c.version == kms_leases.c.version)
-        chosen = select(kms_leases, kms_versions.c.state, kms_versions.c.overlap_until, kms_versions.c.sealed).join(
-            kms_versions, of_it
-        )
+        chosen = select(
+            kms_leases,
+            kms_versions.c.state,
+            kms_versions.c.overlap_until,
+            kms_versions.c.backend_version,
+            kms_versions.c.sealed,
+        ).join(kms_versions, of_it)
         for row in await self._reads.rows(chosen.where(kms_leases.c.lease_id == lease_id)):
             return Leased(
+                lease_id=row.lease_id,
                 handle=row.handle,
                 version=row.version,
+                owner=row.owner,
                 expires_at=row.expires_at,
                 ended_at=row.ended_at,
                 state=row.state,
                 overlap_until=row.overlap_until,
+                backend_version=row.backend_version,
                 sealed=bytes(row.sealed),
             )
         return None
@@ -188,6 +209,22 @@ class Leases(LeasesReader):
             running = running.where(kms_leases.c.version == version)
         return (await self._writes.write(running.values(ended_at=now))).count
 
+    async def first_redeemed(self, lease_id: str, now: datetime) -> bool:
+        """Note the first redemption of a lease; False where it was redeemed before, and then nothing is written."""
+        unused = update(kms_leases).where(kms_leases.c.lease_id == lease_id, kms_leases.c.redeemed_at.is_(None))
+        return (await self._writes.write(unused.values(redeemed_at=now, redemptions=1))).count > 0
+
+    async def count_redemptions(self, counts: Mapping[str, int]) -> None:
+        """Add to how often leases were redeemed, by lease id; what was purged is counted no more."""
+        for lease_id in sorted(counts):
+            more = kms_leases.c.redemptions + counts[lease_id]
+            counted = update(kms_leases).where(kms_leases.c.lease_id == lease_id).values(redemptions=more)
+            await self._writes.write(counted)
+
+    async def purge(self, before: datetime) -> int:
+        """Forget leases that had run out by `before`; how many."""
+        return (await self._writes.write(delete(kms_leases).where(kms_leases.c.expires_at <= before))).count
+
 
 def _lease(row: Any) -> Lease:
     return Lease(
@@ -198,4 +235,6 @@ def _lease(row: Any) -> Lease:
         issued_at=row.issued_at,
         expires_at=row.expires_at,
         ended_at=row.ended_at,
+        redeemed_at=row.redeemed_at,
+        redemptions=row.redemptions,
     )

@@ -24,7 +24,7 @@ from store.schema import kms_secrets, kms_versions
 from store.vault import Vault
 
 PURPOSE = "kms.secret"
-DESTROYED = b""
+NOTHING_SEALED = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,18 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a secret, by name."""
+    """One version of a secret, by name; `backend_version` where another backend keeps it."""
 
     handle: str
     version: int
+    backend_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptElsewhere:
+    """In place of a secret: the number under which another backend keeps it, from 1."""
+
+    backend_version: int
 
 
 def key_name(handle: str, version: int) -> str:
@@ -73,6 +81,17 @@ class SecretsReader:
         chosen = _known().where(kms_secrets.c.handle > after).order_by(kms_secrets.c.handle).limit(limit)
         return [_secret(row) for row in await self._reads.rows(chosen)]
 
+    async def undestroyed(self, handle: str | None = None, *, limit: int = 1000) -> list[Version]:
+        """Retired and revoked versions, of one secret or of all, that another backend still keeps; by handle."""
+        over = select(kms_versions.c.handle, kms_versions.c.version, kms_versions.c.backend_version).where(
+            kms_versions.c.state.in_((SECRET_STATE_RETIRED, SECRET_STATE_REVOKED)),
+            kms_versions.c.backend_version.is_not(None),
+        )
+        if handle is not None:
+            over = over.where(kms_versions.c.handle == handle)
+        rows = await self._reads.rows(over.order_by(kms_versions.c.handle, kms_versions.c.version).limit(limit))
+        return [Version(row.handle, row.version, row.backend_version) for row in rows]
+
 
 class Secrets(SecretsReader):
     """Changing inside a transaction; the caller audits. Each change locks the secret first."""
@@ -91,7 +110,7 @@ class Secrets(SecretsReader):
     async def put(
         self,
         handle: str,
-        secret: bytes,
+        secret: bytes | KeptElsewhere,
         *,
         environment: Environment,
         granted_owners: Sequence[str],
@@ -114,6 +133,10 @@ class Secrets(SecretsReader):
             kms_versions.c.handle == handle, kms_versions.c.state == SECRET_STATE_ACTIVE
         )
         await self._writes.write(replaced.values(state=SECRET_STATE_OVERLAPPING, overlap_until=overlap_until))
+        if isinstance(secret, KeptElsewhere):
+            kept = {"sealed": NOTHING_SEALED, "backend_version": secret.backend_version}
+        else:
+            kept = {"sealed": await self._vault.seal("", key_name(handle, before + 1), PURPOSE, secret)}
         made = self._writes.insert(kms_versions).values(
             handle=handle,
             version=before + 1,
@@ -121,13 +144,16 @@ class Secrets(SecretsReader):
             put_at=now,
             rotate_by=rotate_by,
             overlap_until=None,
-            sealed=await self._vault.seal("", key_name(handle, before + 1), PURPOSE, secret),
+            **kept,
         )
         await self._writes.write(made)
         return await self._present(handle)
 
     async def retire_due(self, now: datetime, handle: str | None = None) -> list[Version]:
-        """Retire every version whose overlap is over, of one secret or of all, and destroy what is kept of it."""
+        """Retire every version whose overlap is over, of one secret or of all, and destroy what the store keeps of it.
+
+        What another backend keeps is `undestroyed` from then on.
+        """
         due = select(kms_versions.c.handle, kms_versions.c.version).where(
             kms_versions.c.state == SECRET_STATE_OVERLAPPING, kms_versions.c.overlap_until <= now
         )
@@ -139,8 +165,11 @@ class Secrets(SecretsReader):
             await self._leases.end_all(row.handle, now, version=row.version)
         return [Version(row.handle, row.version) for row in rows]
 
-    async def revoke(self, handle: str, now: datetime) -> int:
-        """End every version and every lease at once and destroy what is kept; how many leases ended. NotFound."""
+    async def revoke(self, handle: str, now: datetime) -> tuple[Secret, int]:
+        """End every version and every lease at once and destroy what the store keeps; how many leases ended. NotFound.
+
+        What another backend keeps is `undestroyed` from then on.
+        """
         await self._newest(handle)
         living = select(kms_versions.c.version).where(
             kms_versions.c.handle == handle,
@@ -148,7 +177,17 @@ class Secrets(SecretsReader):
         )
         for row in await self._writes.rows(living.order_by(kms_versions.c.version).with_for_update()):
             await self._destroy(handle, row.version, SECRET_STATE_REVOKED)
-        return await self._leases.end_all(handle, now)
+        ended = await self._leases.end_all(handle, now)
+        return await self._present(handle), ended
+
+    async def destroyed(self, version: Version) -> bool:
+        """The other backend keeps this version no more; False where that was known."""
+        kept = update(kms_versions).where(
+            kms_versions.c.handle == version.handle,
+            kms_versions.c.version == version.version,
+            kms_versions.c.backend_version.is_not(None),
+        )
+        return (await self._writes.write(kept.values(backend_version=None))).count > 0
 
     async def _newest(self, handle: str) -> int:
         """The newest version's number, locked; 0 before the first. NotFound."""
@@ -167,7 +206,7 @@ class Secrets(SecretsReader):
     async def _destroy(self, handle: str, version: int, state: SecretState) -> None:
         await self._vault.destroy("", key_name(handle, version))
         changed = update(kms_versions).where(kms_versions.c.handle == handle, kms_versions.c.version == version)
-        await self._writes.write(changed.values(state=state, sealed=DESTROYED))
+        await self._writes.write(changed.values(state=state, sealed=NOTHING_SEALED))
 
 
 def _known() -> Select[Any]:

@@ -63,7 +63,7 @@ class Live:
             caller.get("tenant", tenant),
             caller.get("subject", "conformance"),
             caller.get("device", ""),
-            frozenset(caller.get("roles", ("user", "service", "operator", "auditor"))),
+            frozenset(caller.get("roles", ("user", "service", "operator", "deployment-operator", "auditor"))),
         )
         began = datetime.now(UTC) - timedelta(hours=caller.get("hours_ago", 0))
         audience, issuer = caller.get("audience", "selene"), caller.get("issuer", "selene")

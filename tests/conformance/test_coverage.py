@@ -73,7 +73,6 @@ def test_the_list_of_uncovered_reasons_names_what_exists() -> None:
         "INT64_GTE",
         "ENUM_NOT_IN",
         "ENUM_DEFINED_ONLY",
-        "DURATION_GT_LTE",
         "DURATION_GTE",
         "DURATION_GTE_LTE",
         "REPEATED_MIN_ITEMS",

@@ -17,7 +17,7 @@ from clients.channel import Connection, connect
 from clients.retry import NO_RETRY
 from clients.secrets import Secrets
 from servers.process import owner
-from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE
+from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.server import Parts, RunningServer, serve
 from servers.runtime.storage import SYSTEM_TENANT, LedgerSink
@@ -43,7 +43,7 @@ class Desk:
         self.clock = clock
         self.issuer = issuer
         self._parts = parts
-        self.operator = self.client(ROLE_OPERATOR)
+        self.operator = self.client(ROLE_DEPLOYMENT_OPERATOR)
         self.service = self.client(ROLE_SERVICE)
 
     def connection(self, *roles: str, subject: str = "ops", tenant: str = "t-1") -> Connection:
@@ -65,7 +65,7 @@ class Desk:
 
     async def raw(self, method: str, request: Any, *roles: str) -> Any:
         """One call as the stub makes it."""
-        connection = self.connection(*(roles or (ROLE_OPERATOR, ROLE_SERVICE)))
+        connection = self.connection(*(roles or (ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)))
         stub = kms_grpc.SecretsServiceStub(connection.channel)
         return await getattr(stub, method)(request, timeout=10, metadata=connection.metadata())
 

@@ -155,7 +155,7 @@ def test_the_search_finds_a_canary_in_every_form(shift: int) -> None:
 
 
 async def test_a_defect_where_the_secret_is_held_is_logged_without_it(sqlite_desk: Desk, log: io.StringIO) -> None:
-    async def defect(keystore: object, tx: object, handle: str, secret: bytes, **_: object) -> None:
+    async def defect(keystore: object, handle: str, secret: bytes) -> None:
         assert secret == FIRST
         raise RuntimeError("cannot keep it")
 
@@ -169,7 +169,7 @@ async def test_a_defect_where_the_secret_is_held_is_logged_without_it(sqlite_des
         idempotency_key="k",
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("servers.kms.backend.LocalKeystore.put", defect)
+        patched.setattr("servers.kms.backend.LocalKeystore.keep", defect)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await sqlite_desk.raw("PutSecret", request)
     assert from_rpc(caught.value).reason == "INTERNAL_ERROR"

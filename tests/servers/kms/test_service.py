@@ -19,7 +19,8 @@ from clients.wire import to_wire
 from servers.kms.backend import LocalKeystore
 from servers.kms.service import SecretsV1
 from servers.kms.sweep import sweep
-from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, ROLE_USER
+from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_OPERATOR, ROLE_SERVICE, ROLE_USER
+from servers.runtime.secrets import BackendUnavailable, Silence
 from store.kms import LeaseFault, LeaseRefused
 from tests.servers.kms.conftest import HANDLE, NEXT, OWNER, SECRET, Desk, facts
 
@@ -91,9 +92,10 @@ async def test_what_is_over_is_destroyed_when_it_is_touched_and_when_it_is_swept
     touched = await desk.store.kms.leases.leased(old.lease.lease_id)
     assert touched is not None and (touched.state, touched.sealed) == (kms.SECRET_STATE_RETIRED, b"")
     await desk.operator.rotate(HANDLE, SECRET, overlap=timedelta(minutes=1))
-    assert await sweep(desk.store, desk.clock.now()) == 0
+    await sweep(desk.store, LocalKeystore(), desk.clock.now())
+    assert len(await desk.trail("secret.retired")) == 1
     desk.clock.skip(MINUTE_S)
-    assert await sweep(desk.store, desk.clock.now()) == 1
+    await sweep(desk.store, LocalKeystore(), desk.clock.now())
     retired = await desk.trail("secret.retired")
     assert [(facts(event)["version"], event.reason_code) for event in retired] == [
         ("1", "OVERLAP_OVER"),
@@ -277,7 +279,7 @@ async def test_secrets_are_listed_by_handle_a_page_at_a_time(desk: Desk) -> None
 async def test_roles_decide_who_may_what(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     await desk.put()
-    operators_only = {
+    deployments_only = {
         "PutSecret": await sealed_put(desk),
         "RevokeSecret": messages.RevokeSecretRequest(handle=HANDLE, reason="r", idempotency_key="k"),
     }
@@ -289,11 +291,12 @@ async def test_roles_decide_who_may_what(sqlite_desk: Desk) -> None:
         "IssueLease": messages.IssueLeaseRequest(handle=HANDLE, owner=OWNER, idempotency_key="k"),
         "EndLease": messages.EndLeaseRequest(lease_id=NO_LEASE, idempotency_key="k"),
     }
-    for method, request in {**operators_only, **both}.items():
-        assert (await refusal(desk.raw(method, request, ROLE_USER))).reason == "ROLE_REQUIRED", method
-    for method, request in operators_only.items():
+    for method, request in {**deployments_only, **both}.items():
+        for role in (ROLE_USER, ROLE_OPERATOR):
+            assert (await refusal(desk.raw(method, request, role))).reason == "ROLE_REQUIRED", method
+    for method, request in deployments_only.items():
         assert (await refusal(desk.raw(method, request, ROLE_SERVICE))).reason == "ROLE_REQUIRED", method
-    for role in (ROLE_SERVICE, ROLE_OPERATOR):
+    for role in (ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR):
         for method, request in both.items():
             if method == "EndLease":
                 assert (await refusal(desk.raw(method, request, role))).reason == "RESOURCE_NOT_FOUND"
@@ -331,6 +334,15 @@ async def test_a_lease_lasts_an_hour_at_most(sqlite_desk: Desk) -> None:
     assert (await refusal(too_long)).reason == "FIELD_INVALID"
 
 
+async def test_a_lease_lasts_a_second_at_least(sqlite_desk: Desk) -> None:
+    await sqlite_desk.put()
+    reply = await sqlite_desk.service.lease(HANDLE, OWNER, ttl=timedelta(seconds=1))
+    assert reply.lease is not None and reply.lease.issued_at is not None
+    assert reply.lease.expires_at == reply.lease.issued_at + timedelta(seconds=1)
+    too_short = sqlite_desk.service.lease(HANDLE, OWNER, ttl=timedelta(microseconds=999_999))
+    assert (await refusal(too_short)).reason == "FIELD_INVALID"
+
+
 async def test_leases_and_a_revocation_at_once_leave_no_lease_alive(desk: Desk) -> None:
     await desk.put()
     calls = [desk.service.lease(HANDLE, OWNER) for _ in range(8)]
@@ -348,11 +360,16 @@ async def nobody_answers(keystore: LocalKeystore) -> bool:
     return False
 
 
+async def nobody_keeps(keystore: LocalKeystore, handle: str, secret: bytes) -> int | None:
+    raise BackendUnavailable(Silence.NO_ANSWER)
+
+
 async def test_a_backend_that_does_not_answer_gives_no_lease_and_takes_no_secret(
     sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await sqlite_desk.put()
     monkeypatch.setattr(LocalKeystore, "available", nobody_answers)
+    monkeypatch.setattr(LocalKeystore, "keep", nobody_keeps)
     evaluated = await sqlite_desk.service.evaluate(HANDLE, OWNER)
     assert evaluated.reason is v1.AccessReason.BACKEND_UNAVAILABLE
     for call in (sqlite_desk.service.lease(HANDLE, OWNER), sqlite_desk.put(NEXT)):

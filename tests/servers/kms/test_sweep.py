@@ -9,6 +9,7 @@ import pytest
 from selene.kms.v1 import kms_pb2 as kms
 
 from servers.kms.assembly import Sweeper
+from servers.kms.backend import LocalKeystore
 from servers.kms.sweep import sweep
 from servers.runtime.storage import SYSTEM_TENANT
 from store import Store, StoreUnavailable, Unavailability
@@ -42,7 +43,7 @@ async def retired(store: Store) -> list[str]:
 async def test_the_owner_sweeps_as_soon_as_it_runs(sqlite_store: Store, clock: FakeClock) -> None:
     await rotated(sqlite_store, clock, timedelta(minutes=1))
     clock.advance(timedelta(minutes=1))
-    sweeper = Sweeper(sqlite_store, clock)
+    sweeper = Sweeper(sqlite_store, clock, LocalKeystore())
     async with asyncio.timeout(10):
         while not await retired(sqlite_store):
             continue
@@ -63,7 +64,7 @@ async def test_a_store_that_refuses_does_not_end_the_sweeping(
         raise StoreUnavailable(Unavailability.LOCKED)
 
     monkeypatch.setattr(sqlite_store, "transaction", locked)
-    sweeper = Sweeper(sqlite_store, clock)
+    sweeper = Sweeper(sqlite_store, clock, LocalKeystore())
     async with asyncio.timeout(10):
         await refused.wait()
         while not await retired(sqlite_store):
@@ -74,5 +75,5 @@ async def test_a_store_that_refuses_does_not_end_the_sweeping(
 
 async def test_nothing_is_written_where_nothing_is_due(store: Store, clock: FakeClock) -> None:
     await rotated(store, clock, timedelta(minutes=1))
-    assert await sweep(store, clock.now()) == 0
+    await sweep(store, LocalKeystore(), clock.now())
     assert await store.audit.size(SYSTEM_TENANT) == 0

@@ -108,7 +108,7 @@ def test_the_effective_settings_show_everything_but_secrets() -> None:
     text = json.dumps(shown)
     assert "canary" not in text
     assert shown["store"]["url"] == "postgresql+asyncpg://(set)@db:5432/selene"
-    assert shown["master_key"] == {"file": None, "value": "(set)"}
+    assert shown["master_key"] == {"file": None, "value": "(set)", "retired_files": ()}
     assert shown["owners"]["delivery"] == {
         "provider_token": "(set)",
         "nested": {"api_key": "(set)"},

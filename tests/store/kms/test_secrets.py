@@ -54,7 +54,7 @@ async def lease(store: Store, lease_id: str, *, now: datetime, ttl: timedelta = 
 
 async def revoke(store: Store, now: datetime, handle: str = HANDLE) -> int:
     async with store.transaction() as tx:
-        ended = await tx.kms.secrets.revoke(handle, now)
+        _, ended = await tx.kms.secrets.revoke(handle, now)
         audit(tx)
     return ended
 
@@ -298,12 +298,15 @@ NOW = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
 def leased(**fields: object) -> Leased:
     usual: dict[str, object] = {
+        "lease_id": "lease-1",
         "handle": HANDLE,
         "version": 1,
+        "owner": OWNER,
         "expires_at": NOW + MINUTE,
         "ended_at": None,
         "state": kms.SECRET_STATE_ACTIVE,
         "overlap_until": None,
+        "backend_version": None,
         "sealed": b"sealed",
     }
     return Leased(**{**usual, **fields})  # type: ignore[arg-type]  # fields of a test
