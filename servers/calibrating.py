@@ -10,14 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope
-
+from servers.packs import scope_of
 from servers.process import models_dir
 from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.storage import open_store
-from servers.shipped import ARTIFACT_TYPE, DEPLOYMENT, register_pack
+from servers.shipped import ARTIFACT_TYPE, register_pack
 from servers.voiceid.calibration.plots import Shown, draw_det, draw_reliability
 from servers.voiceid.calibration.run import CalibrationResult, Request, calibrate
 from servers.voiceid.calibration.trials import Cohort
@@ -86,12 +85,11 @@ def draw(result: CalibrationResult, request: Request, out: Path) -> None:
 async def _activate(wish: Wish, settings: Settings, result: CalibrationResult) -> str:
     clock = SystemClock()
     store = await open_store(settings, clock, UuidV7Ids(clock))
-    scope = Scope(scope_type=SCOPE_TYPE_TENANT, scope_id=wish.tenant) if wish.tenant else DEPLOYMENT
     try:
         row = await register_pack(
             store,
             result.pack.canonical(),
-            scope=scope,
+            scope=scope_of(wish.tenant),
             tenant_id=wish.tenant,
             provenance_ref=f"selene calibrate:{wish.source.name}",
         )

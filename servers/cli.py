@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
@@ -19,7 +19,7 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 
-_EXTRAS: Final = {"postgres": "asyncpg", "openbao": "hvac", "otlp": "opentelemetry.exporter"}
+_EXTRAS: Final = {"postgres": "asyncpg", "otlp": "opentelemetry.exporter"}
 """What a setting may ask for beyond `selene-platform[server]`: the extra, and the module that it brings."""
 
 _err = Console(stderr=True)
@@ -32,6 +32,7 @@ _StoreUrl = Annotated[str | None, typer.Option("--store", help="sqlite:///file o
 _Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; beyond loopback needs TLS and tokens")]
 _Port = Annotated[list[str] | None, typer.Option("--port", help="OWNER=PORT, 0 is any; a bare 0: any for every owner")]
 _Metrics = Annotated[int | None, typer.Option("--metrics-port", help="Expose Prometheus metrics on loopback")]
+_PackTenant = Annotated[str, typer.Option("--tenant", help="Packs of this tenant; unset: those of the deployment")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else")]
 
 
@@ -56,6 +57,11 @@ def register(commands: Commands) -> None:
     models.command("build")(models_build)
     models.command("list")(models_list)
     models.command("add")(models_add)
+    packs = commands.group("packs", help_text="Threshold packs: list, add, activate, rollback.")
+    packs.command("list")(packs_list)
+    packs.command("add")(packs_add)
+    packs.command("activate")(packs_activate)
+    packs.command("rollback")(packs_rollback)
     token = commands.group("token", help_text="The token that calls carry.")
     token.command("issue")(token_issue)
     token.command("key")(token_key)
@@ -240,13 +246,95 @@ def calibrate(
         print(f"{name:<13} {value}")
 
 
+def packs_list(
+    tenant: _PackTenant = "",
+    config: _Config = None,
+    data_dir: _DataDir = None,
+    store: _StoreUrl = None,
+    as_json: _Json = False,
+) -> None:
+    """Show every registered threshold pack: which is ACTIVE, which was before it (PREVIOUS), and what each has proven.
+
+    \b
+      selene packs list
+      selene packs list --tenant acme --json
+    """
+    from servers import packs
+
+    _show(_on_store(config, data_dir, store, lambda opened: packs.listed(opened, tenant)), as_json)
+
+
+def packs_add(
+    file: Annotated[
+        Path, typer.Argument(help="pack.json, as `selene calibrate` wrote it", exists=True, dir_okay=False)
+    ],
+    tenant: _PackTenant = "",
+    config: _Config = None,
+    data_dir: _DataDir = None,
+    store: _StoreUrl = None,
+    as_json: _Json = False,
+) -> None:
+    """Register a pack without using it yet: it gets the next version, and this deployment's signature.
+
+    \b
+      selene calibrate recordings/ --cohort kitchen-german --out pack/
+      selene packs add pack/pack.json
+    """
+    from servers import packs
+
+    payload = _guarded(file.read_bytes)
+    _show([_on_store(config, data_dir, store, lambda opened: packs.add(opened, payload, file.name, tenant))], as_json)
+
+
+def packs_activate(
+    version: Annotated[int, typer.Argument(help="From `selene packs list`", min=1)],
+    tenant: _PackTenant = "",
+    accept_provisional: Annotated[
+        bool, typer.Option("--accept-provisional", help="Use a pack that is not proven: CONFIRMED counts as PROBABLE")
+    ] = False,
+    config: _Config = None,
+    data_dir: _DataDir = None,
+    store: _StoreUrl = None,
+    as_json: _Json = False,
+) -> None:
+    """Put a registered pack in force. Servers that run use it from their next decision on; the change is audited.
+
+    \b
+    Refused, with a reason: a version that is older than the active one, not signed here, damaged or not proven.
+      selene packs activate 3
+    """
+    from servers import packs
+
+    def work(opened: Any) -> Any:
+        return packs.activate(opened, version, tenant, accept_provisional=accept_provisional)
+
+    _show([_on_store(config, data_dir, store, work)], as_json)
+
+
+def packs_rollback(
+    tenant: _PackTenant = "",
+    config: _Config = None,
+    data_dir: _DataDir = None,
+    store: _StoreUrl = None,
+    as_json: _Json = False,
+) -> None:
+    """Return to the pack that was in force before: its content becomes a new, higher version.
+
+    Audited, and in force at once.
+
+    \b
+      selene packs rollback
+    """
+    from servers import packs
+
+    _show([_on_store(config, data_dir, store, lambda opened: packs.rollback(opened, tenant))], as_json)
+
+
 def token_issue(
     subject: Annotated[str, typer.Argument(help="Who the token speaks for")],
     tenant: Annotated[str, typer.Option("--tenant")] = "dev",
     device: Annotated[str, typer.Option("--device", help="Bind the token to a device")] = "",
-    role: Annotated[
-        list[str] | None, typer.Option("--role", help="user, service, operator, deployment-operator, auditor")
-    ] = None,
+    role: Annotated[list[str] | None, typer.Option("--role", help="user, service, operator, auditor")] = None,
     minutes: Annotated[int, typer.Option("--minutes", help="Lifetime", min=1)] = 60,
     key: Annotated[Path | None, typer.Option("--key", help="Signing key (PEM); unset: the development key")] = None,
     config: _Config = None,
@@ -382,6 +470,16 @@ def _settings_of_store(config: Path | None, *, development: bool = False, **give
     if not configured and (settings.data_dir / MASTER_KEY).is_file():
         return _settings(config, development=True, **given)
     return settings
+
+
+def _on_store(
+    config: Path | None, data_dir: Path | None, store: str | None, work: Callable[[Any], Awaitable[Any]]
+) -> Any:
+    """What `work` makes of the configured store."""
+    from servers.packs import on_store
+
+    settings = _settings_of_store(config, data_dir=data_dir, store=store)
+    return _guarded(lambda: asyncio.run(on_store(settings, work)))
 
 
 def _build_models(settings: Any) -> bool:

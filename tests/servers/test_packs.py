@@ -1,0 +1,200 @@
+"""Which threshold pack is in force is changed from the command line: audited, and refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_REVERTED, ArtifactRow
+from typer.testing import CliRunner
+
+from clients import cli
+from servers import packs
+from servers.packs import PackReason, PackRefused
+from servers.runtime.storage import MASTER_KEY, SYSTEM_TENANT
+from servers.shipped import ARTIFACT_TYPE, DEPLOYMENT, register_pack, register_shipped_pack
+from servers.voiceid.active_packs import ActivePack, Packs
+from servers.voiceid.precedence import Subject
+from store import Store
+from tests.support.packs import shipped, variant
+from tests.support.stores import audit, open_store
+
+
+async def register(store: Store, payload: bytes) -> None:
+    await register_pack(store, payload, scope=DEPLOYMENT, tenant_id="", provenance_ref="test", activate=False)
+
+
+async def states(store: Store, tenant: str = "") -> list[tuple[int, str, str]]:
+    return [(row["version"], row["state"], row["status"]) for row in await packs.listed(store, tenant)]
+
+
+async def refused(work: Awaitable[Any]) -> PackReason:
+    with pytest.raises(PackRefused) as caught:
+        await work
+    return caught.value.reason
+
+
+async def transitions(store: Store) -> list[tuple[str, str, str]]:
+    trail = [chained.event async for chained in store.audit.stream(SYSTEM_TENANT)]
+    return [
+        (event.transition, event.reason_code, {fact.name: fact.value for fact in event.facts}["pack"])
+        for event in trail
+    ]
+
+
+async def test_a_registered_pack_decides_nothing_until_it_is_activated(store: Store) -> None:
+    await register_shipped_pack(store)
+    added = await packs.add(store, variant(proven=True), "pack.json", "")
+    assert (added["version"], added["state"], added["status"]) == (2, "", "CANDIDATE")
+    assert await states(store) == [(1, "ACTIVE", "PROVISIONAL"), (2, "", "CANDIDATE")]
+    await packs.activate(store, 2, "", accept_provisional=False)
+    assert await states(store) == [(1, "PREVIOUS", "PROVISIONAL"), (2, "ACTIVE", "CANDIDATE")]
+
+
+async def test_a_rollback_is_a_new_version_with_the_content_of_before(store: Store) -> None:
+    await register_shipped_pack(store)
+    await register(store, variant(proven=True))
+    await packs.activate(store, 2, "", accept_provisional=False)
+    returned = await packs.rollback(store, "")
+    assert (returned["version"], returned["state"], returned["status"]) == (3, "ACTIVE", "PROVISIONAL")
+    rows = await packs.listed(store, "")
+    assert rows[2]["sha256"] == rows[0]["sha256"] != rows[1]["sha256"]
+    assert await transitions(store) == [
+        ("threshold_pack.activated", "PROVISIONAL", f"{ARTIFACT_TYPE}@1"),
+        ("threshold_pack.registered", "CALIBRATED", f"{ARTIFACT_TYPE}@2"),
+        ("threshold_pack.activated", "CALIBRATED", f"{ARTIFACT_TYPE}@2"),
+        ("threshold_pack.rolled_back", "OPERATOR_ROLLBACK", f"{ARTIFACT_TYPE}@3"),
+    ]
+
+
+async def test_a_server_that_runs_decides_by_the_new_pack_at_once(store_url: str) -> None:
+    serving = await open_store(store_url, prefix="server")
+    beside = await open_store(store_url, prefix="command")
+    decisions = Packs(serving, serving.trusted_keys(), shipped().model_set_hash)
+
+    async def limit() -> int:
+        found = await decisions.active("t-1", Subject())
+        assert isinstance(found, ActivePack), found
+        return found.thresholds.policy.conf_high_bp
+
+    await register(beside, variant(proven=True, policy={"conf_high_bp": 9_100}))
+    await register(beside, variant(proven=True, policy={"conf_high_bp": 9_200}))
+    seen = []
+    for change in (
+        lambda: packs.activate(beside, 1, "", accept_provisional=False),
+        lambda: packs.activate(beside, 2, "", accept_provisional=False),
+        lambda: packs.rollback(beside, ""),
+    ):
+        await change()
+        seen.append(await limit())
+    assert seen == [9_100, 9_200, 9_100]
+    await serving.close()
+    await beside.close()
+
+
+async def test_a_pack_that_is_not_proven_has_to_be_accepted_as_such(store: Store) -> None:
+    await register(store, variant())
+    assert await refused(packs.activate(store, 1, "", accept_provisional=False)) == PackReason.PACK_PROVISIONAL
+    assert await states(store) == [(1, "", "PROVISIONAL")]
+    accepted = await packs.activate(store, 1, "", accept_provisional=True)
+    assert accepted["state"] == "ACTIVE"
+
+
+async def test_an_older_version_is_returned_to_by_rollback_only(store: Store) -> None:
+    for limit in (9_100, 9_200):
+        await register(store, variant(proven=True, policy={"conf_high_bp": limit}))
+    await packs.activate(store, 2, "", accept_provisional=False)
+    reason = await refused(packs.activate(store, 1, "", accept_provisional=False))
+    assert reason == PackReason.PACK_OLDER_THAN_ACTIVE
+    # Version 1 was never in force, so there is nothing to return to.
+    assert await refused(packs.rollback(store, "")) == PackReason.NOTHING_TO_ROLL_BACK_TO
+
+
+async def test_what_is_in_force_already_is_activated_without_a_second_event(store: Store) -> None:
+    await register(store, variant(proven=True))
+    for _ in range(2):
+        assert (await packs.activate(store, 1, "", accept_provisional=False))["state"] == "ACTIVE"
+    assert [transition for transition, _, _ in await transitions(store)].count("threshold_pack.activated") == 1
+
+
+async def test_a_tenants_packs_are_its_own(store: Store) -> None:
+    await register_shipped_pack(store)
+    await packs.add(store, variant(proven=True), "pack.json", "t-1")
+    await packs.activate(store, 1, "t-1", accept_provisional=False)
+    assert await states(store, "t-1") == [(1, "ACTIVE", "CANDIDATE")]
+    assert await states(store) == [(1, "ACTIVE", "PROVISIONAL")]
+    assert await states(store, "t-2") == []
+    assert await refused(packs.activate(store, 1, "t-2", accept_provisional=True)) == PackReason.PACK_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("row", "payload", "reason"),
+    [
+        (ArtifactRow(status=ARTIFACT_STATUS_REVERTED), variant(proven=True), PackReason.PACK_TAKEN_BACK),
+        (ArtifactRow(status=1, signature=bytes(64), signing_key_id="x"), b"{}", PackReason.PACK_SIGNATURE_UNTRUSTED),
+        (ArtifactRow(status=1), b"{}", PackReason.PACK_DAMAGED),
+    ],
+)
+async def test_a_pack_that_no_server_would_accept_is_refused(
+    store: Store, row: ArtifactRow, payload: bytes, reason: PackReason
+) -> None:
+    row.artifact_type, row.created_by, row.idempotency_key = ARTIFACT_TYPE, "test", "k"
+    row.scope.CopyFrom(DEPLOYMENT)
+    async with store.transaction() as tx:
+        await tx.artifacts.register(row, payload)
+        audit(tx)
+    assert await refused(packs.activate(store, 1, "", accept_provisional=True)) == reason
+    assert await store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT) is None
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`selene packs …` on a store that `selene up` might have made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / MASTER_KEY).write_bytes(bytes(32))
+    (tmp_path / "pack.json").write_bytes(variant(proven=True))
+    (tmp_path / "weak.json").write_bytes(variant())
+    (tmp_path / "junk.json").write_bytes(b"junk")
+    return lambda *arguments: CliRunner().invoke(cli.build(), ["packs", *arguments, "--data-dir", "data", "--json"])
+
+
+def test_the_commands_say_what_they_did_as_json(run: Callable[..., Result]) -> None:
+    assert json.loads(run("list").stdout) == []
+    for arguments, state in (
+        (("add", "weak.json"), ""),
+        (("activate", "1", "--accept-provisional"), "ACTIVE"),
+        (("add", "pack.json"), ""),
+        (("activate", "2"), "ACTIVE"),
+        (("rollback",), "ACTIVE"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.stderr
+        [said] = json.loads(result.stdout)
+        assert said["state"] == state
+    versions = [(row["version"], row["state"], row["status"]) for row in json.loads(run("list").stdout)]
+    assert versions == [(1, "PREVIOUS", "PROVISIONAL"), (2, "", "CANDIDATE"), (3, "ACTIVE", "PROVISIONAL")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("activate", "7"), "PACK_UNKNOWN: there is no version 7 here; see `selene packs list`"),
+        (("activate", "1"), "--accept-provisional"),
+        (("rollback",), "NOTHING_TO_ROLL_BACK_TO"),
+        (("add", "junk.json"), "NOT_JSON"),
+    ],
+)
+def test_a_refusal_exits_with_1_and_says_what_to_do(
+    run: Callable[..., Result], arguments: tuple[str, ...], said: str
+) -> None:
+    assert run("add", "weak.json").exit_code == 0
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert result.stdout == ""
