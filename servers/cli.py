@@ -19,7 +19,7 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 
-_EXTRAS: Final = {"postgres": "asyncpg", "otlp": "opentelemetry.exporter"}
+_EXTRAS: Final = {"postgres": "asyncpg", "openbao": "hvac", "otlp": "opentelemetry.exporter"}
 """What a setting may ask for beyond `selene-platform[server]`: the extra, and the module that it brings."""
 
 _err = Console(stderr=True)
@@ -334,7 +334,9 @@ def token_issue(
     subject: Annotated[str, typer.Argument(help="Who the token speaks for")],
     tenant: Annotated[str, typer.Option("--tenant")] = "dev",
     device: Annotated[str, typer.Option("--device", help="Bind the token to a device")] = "",
-    role: Annotated[list[str] | None, typer.Option("--role", help="user, service, operator, auditor")] = None,
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="user, service, operator, deployment-operator, auditor")
+    ] = None,
     minutes: Annotated[int, typer.Option("--minutes", help="Lifetime", min=1)] = 60,
     key: Annotated[Path | None, typer.Option("--key", help="Signing key (PEM); unset: the development key")] = None,
     config: _Config = None,
