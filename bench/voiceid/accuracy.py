@@ -27,6 +27,7 @@ from bench.voiceid.load import drive, enrol, write_pool
 from bench.voiceid.material import ENROL_CLIPS, Person, Utterance, shared_speech
 from clients import audio as client_audio
 from clients import turns
+from servers.runtime.audio.resample import MODEL_RATE_HZ
 from servers.shipped import SHIPPED
 from servers.voiceid.calibration import metrics
 from servers.voiceid.calibration.bounds import Interval
@@ -46,7 +47,6 @@ from servers.voiceid.calibration.trials import Trials, split_speakers
 from servers.voiceid.extract import PipelineExtractor, Recording
 from servers.voiceid.models import registry
 from servers.voiceid.models.wheels import fetch_sample
-from servers.voiceid.resample import MODEL_RATE_HZ
 from servers.voiceid.scorer import open_batcher, open_models
 from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.silero import vad_path

@@ -29,11 +29,11 @@ from bench.process import memory, python
 from bench.report import Cell, Report, Table, Target
 from bench.stats import percentile
 from bench.voiceid.material import gather
+from servers.runtime.audio.resample import MODEL_RATE_HZ
 from servers.voiceid.extract import PipelineExtractor, Recording
 from servers.voiceid.fusion import ScoringFailure
 from servers.voiceid.models import registry
 from servers.voiceid.prune import KEEP, Gallery, gallery, prune
-from servers.voiceid.resample import MODEL_RATE_HZ
 from servers.voiceid.roster import Rosters, to_blob
 from servers.voiceid.scorer import open_batcher, open_models
 from servers.voiceid.silero import vad_path

@@ -22,7 +22,7 @@ from bench.voiceid.material import Person, Utterance
 from clients.audio import Recording
 from clients.channel import connect
 from clients.voiceid import VoiceId
-from servers.voiceid.resample import MODEL_RATE_HZ
+from servers.runtime.audio.resample import MODEL_RATE_HZ
 
 AT_ONCE = 2
 """Enrolments at a time: one a core is what the models can use."""

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clients.turns import alone, parse_rttm
+from servers.runtime.audio.resample import MODEL_RATE_HZ
 from servers.voiceid.calibration.folder import find_clips
 from servers.voiceid.extract import Recording
 from servers.voiceid.models import registry
 from servers.voiceid.models.wheels import fetch_sample
-from servers.voiceid.resample import MODEL_RATE_HZ
 
 Pcm = npt.NDArray[np.int16]
 

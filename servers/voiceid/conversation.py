@@ -13,16 +13,16 @@ from typing import Protocol
 from google.protobuf.duration_pb2 import Duration
 from grpc.aio import EOF
 from selene.common.v1 import audio_pb2
-from selene.common.v1 import error_reason_pb2 as reasons
 from selene.voiceid.v1 import voiceid_pb2 as v1
 
+from servers.runtime.audio.decode import AudioError
+from servers.runtime.audio.order import FrameOrder, too_long, undecodable
+from servers.runtime.audio.resample import MODEL_RATE_HZ
 from servers.runtime.auth import Principal
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
-from servers.voiceid.decode import AudioError
 from servers.voiceid.engine import Ask, Engine, Verdict
 from servers.voiceid.pipeline import Heard
-from servers.voiceid.resample import MODEL_RATE_HZ
 from servers.voiceid.streams import LiveStream, LiveStreams
 from servers.voiceid.telemetry import DecisionMetrics
 from servers.voiceid.vad import SpeechEvent
@@ -43,45 +43,6 @@ class Caller(Protocol):
     async def confirm_half_close(self) -> None: ...
 
     def time_remaining(self) -> float: ...
-
-
-class FrameOrder:
-    """Frames come with sequences from a start, without gaps."""
-
-    def __init__(self, following: int) -> None:
-        self.following = following
-
-    def admit(self, frame: audio_pb2.AudioFrame) -> None:
-        """Refuses with STREAM_SEQUENCE_BROKEN."""
-        if frame.sequence != self.following:
-            raise Refusal(
-                reasons.ERROR_REASON_STREAM_SEQUENCE_BROKEN,
-                "a frame is missing, repeated or out of order",
-                expected=str(self.following),
-                received=str(frame.sequence),
-            )
-        self.following += 1
-
-
-def undecodable(error: AudioError, sequence: int) -> Refusal:
-    """AUDIO_UNDECODABLE for bytes that are not what the config said."""
-    return Refusal(
-        reasons.ERROR_REASON_AUDIO_UNDECODABLE, str(error), cause=error.reason, sequence=str(max(0, sequence))
-    )
-
-
-def config_expected(index: int) -> Refusal:
-    """STREAM_CONFIG_EXPECTED for a stream that begins with a frame, or has a second config."""
-    return Refusal(
-        reasons.ERROR_REASON_STREAM_CONFIG_EXPECTED,
-        "the first message, and only the first, is the config",
-        message_index=str(index),
-    )
-
-
-def too_long(max_s: float) -> Refusal:
-    """STREAM_TOO_LONG."""
-    return Refusal(reasons.ERROR_REASON_STREAM_TOO_LONG, "this is more audio than one utterance", max_s=f"{max_s:g}")
 
 
 class Conversation:

@@ -16,6 +16,8 @@ from selene.voiceid.v1 import service_pb2 as v1_service
 from selene.voiceid.v1 import service_pb2_grpc as v1_grpc
 from selene.voiceid.v1 import voiceid_pb2 as v1
 
+from servers.runtime.audio.decode import AudioError
+from servers.runtime.audio.order import FrameOrder, config_expected, too_long, undecodable
 from servers.runtime.auth import Principal, current_principal, require_device, require_subject, require_tenant
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
@@ -23,8 +25,6 @@ from servers.runtime.ids import Ids
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
 from servers.voiceid.active_packs import Packs
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
-from servers.voiceid.conversation import FrameOrder, config_expected, too_long, undecodable
-from servers.voiceid.decode import AudioError
 from servers.voiceid.engine import ENGINE_ID
 from servers.voiceid.enrolment import ClipEvidence, EnrolmentPolicy, Grade, centroid, grade, missing
 from servers.voiceid.fusion import CandidateCosines, Ranking, rank

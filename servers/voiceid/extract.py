@@ -14,11 +14,11 @@ import numpy.typing as npt
 import soundfile
 from selene.common.v1 import audio_pb2
 
+from servers.runtime.audio.decode import AudioError
+from servers.runtime.audio.resample import MODEL_RATE_HZ, Resampler
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.calibration.folder import ClipUnusable, Cut, Heard
-from servers.voiceid.decode import AudioError
 from servers.voiceid.enrolment import centroid
-from servers.voiceid.resample import MODEL_RATE_HZ, Resampler
 from servers.voiceid.scorer import VAD_POLICY, Listening, Models
 from servers.voiceid.silero import Vad
 from servers.voiceid.vad import CHUNK_SAMPLES

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from selene.common.v1 import audio_pb2
 
-from servers.voiceid.decode import open_decoder
+from servers.runtime.audio.decode import open_decoder
+from servers.runtime.audio.resample import MODEL_RATE_HZ, Resampler
 from servers.voiceid.fingerprint import Fingerprint, FingerprintStream
 from servers.voiceid.frontend import (
     FRAME_SAMPLES,
@@ -29,7 +30,6 @@ from servers.voiceid.frontend import (
 )
 from servers.voiceid.models.manifest import ModelManifest
 from servers.voiceid.quality import Quality, QualityMeter
-from servers.voiceid.resample import MODEL_RATE_HZ, Resampler
 from servers.voiceid.vad import CHUNK_SAMPLES, SpeechEvent, VadStep
 
 Samples = npt.NDArray[np.float32]

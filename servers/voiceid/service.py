@@ -16,12 +16,13 @@ from selene.voiceid.v1 import voiceid_pb2 as v1
 from selene.voiceid.v2 import service_pb2 as v2_service
 from selene.voiceid.v2 import service_pb2_grpc as v2_grpc
 
+from servers.runtime.audio.order import config_expected
 from servers.runtime.auth import Principal, current_principal, require_device, require_subject, require_tenant
 from servers.runtime.context import current_correlation
 from servers.runtime.errors import Refusal
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
 from servers.voiceid import migration
-from servers.voiceid.conversation import Caller, Conversation, Event, config_expected
+from servers.voiceid.conversation import Caller, Conversation, Event
 from servers.voiceid.engine import ENGINE_ID, Verdict
 from servers.voiceid.migrated import Stages
 from servers.voiceid.telemetry import DecisionMetrics

@@ -13,8 +13,8 @@ import pytest_asyncio
 from selene.common.v1.audio_pb2 import AudioFrame
 from selene.voiceid.v1 import voiceid_pb2 as v1
 
+from servers.runtime.audio.order import FrameOrder
 from servers.runtime.errors import Refusal
-from servers.voiceid.conversation import FrameOrder
 from tests.support.servers import House, ask, copy_home, serving, stream_config
 from tests.support.speech import Person, silence
 

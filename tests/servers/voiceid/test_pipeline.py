@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from selene.common.v1 import audio_pb2
 
 from clients.audio import Recording
-from servers.voiceid.decode import AudioError
+from servers.runtime.audio.decode import AudioError
 from servers.voiceid.pipeline import Utterance, Voiceprint, Window, WindowPlan
 from servers.voiceid.scorer import VAD_POLICY
 from servers.voiceid.silero import Vad, VadModel

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from servers.voiceid.resample import Resampler
+from servers.runtime.audio.resample import Resampler
 
 RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
 

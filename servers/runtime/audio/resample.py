@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from servers.voiceid.decode import Samples
+from servers.runtime.audio.decode import Samples
 
 MODEL_RATE_HZ = 16_000
 

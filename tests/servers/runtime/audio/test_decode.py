@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selene.common.v1 import audio_pb2
 
-from servers.voiceid.decode import OPUS_PRE_SKIP, AudioError, Float32Decoder, Linear16Decoder, OpusDecoder, open_decoder
+from servers.runtime.audio.decode import (
+    OPUS_PRE_SKIP,
+    AudioError,
+    Float32Decoder,
+    Linear16Decoder,
+    OpusDecoder,
+    open_decoder,
+)
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
