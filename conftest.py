@@ -1,3 +1,3 @@
 """Fixtures for every test folder."""
 
-pytest_plugins = ["tests.support.stores", "tests.support.speech", "tests.support.servers"]
+pytest_plugins = ["tests.support.stores", "tests.support.speech", "tests.support.servers", "tests.support.vowels"]
