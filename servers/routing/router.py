@@ -30,11 +30,12 @@ from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FO
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
 from servers.routing import gates
+from servers.routing.accounts import Accounts, Ticket
 from servers.routing.board import Board, Key
 from servers.routing.circuit import Probe
 from servers.routing.directory import Directory
 from servers.routing.envelope import Asked, check, failed
-from servers.routing.gates import Gate, Passage
+from servers.routing.gates import Gate
 from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
 from servers.routing.reasons import ProviderReason, outcome_of
 from servers.routing.recorder import Recorder, Trail, gate_facts
@@ -103,22 +104,6 @@ class Work(Protocol[A_contra, E_co]):
 
         What the provider said and the contract does not allow is a result that says so, never an event.
         """
-        ...
-
-
-class Gatekeeper(Protocol):
-    """Who keeps the facts of the gates."""
-
-    async def ready(self, tenant_id: str) -> None:
-        """Have them at hand for a tenant."""
-        ...
-
-    def admit(self, request: gates.Request, now: float) -> Passage:
-        """Ask the gates; what they grant is reserved until `settle`."""
-        ...
-
-    def settle(self, request: gates.Request, spent_micros: int) -> None:
-        """An admitted call has ended."""
         ...
 
 
@@ -228,7 +213,7 @@ class Router(Generic[A]):
         *,
         directory: Directory,
         board: Board,
-        gatekeeper: Gatekeeper,
+        accounts: Accounts,
         recorder: Recorder,
         clock: Clock,
         metrics: CallMetrics,
@@ -238,7 +223,7 @@ class Router(Generic[A]):
         self.domestic = domestic
         self._directory = directory
         self._board = board
-        self._gatekeeper = gatekeeper
+        self._accounts = accounts
         self._recorder = recorder
         self._clock = clock
         self._metrics = metrics
@@ -277,12 +262,12 @@ class Router(Generic[A]):
                 retry_after_ms="1000",
             )
         trail = Trail(call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn)
-        request: gates.Request | None = None
+        ticket: Ticket | None = None
         running: _Running | None = None
         reason = "CALL_CANCELLED"
         try:
             resolved = self.resolve(call.tenant_id, call.locale, call.channel, call.user_id)
-            request = await self._admitted(call, resolved, trail)
+            ticket = await self._admitted(call, resolved, trail)
             running = _Running(call, resolved, trail)
             async with aclosing(self._answers(running, work)) as answers:
                 async for answer in answers:
@@ -294,15 +279,15 @@ class Router(Generic[A]):
             self._metrics.refused.labels(self._board.owner, reason).inc()
             raise
         finally:
-            if request is not None:
-                self._gatekeeper.settle(request, self._spent(running))
+            if ticket is not None:
+                ticket.settle(self._spent(running))
             attempts = running.attempts if running is not None else []
             last = attempts[-1].provider_ref if attempts else ""
             facts = {"attempts": str(len(attempts)), "provider_ref": last}
             trail.add("call.finished", reason, self._clock.now(), facts)
             self._recorder.note(trail)
 
-    async def _admitted(self, call: RoutedCall, resolved: Resolved, trail: Trail) -> gates.Request:
+    async def _admitted(self, call: RoutedCall, resolved: Resolved, trail: Trail) -> Ticket:
         request = gates.Request(
             tenant_id=call.tenant_id,
             domain=self.domestic.domain,
@@ -311,14 +296,14 @@ class Router(Generic[A]):
             user_id=call.user_id,
             cost_micros=self._estimate(call, resolved),
         )
-        await self._gatekeeper.ready(call.tenant_id)
+        await self._accounts.ready(call.tenant_id, cost_micros=request.cost_micros)
         now = self._clock.now()
-        passage = self._gatekeeper.admit(request, now.timestamp())
-        last = passage.verdicts[-1]
-        trail.add("call.gated", last.reason, now, gate_facts(passage))
-        if not passage.allowed:
+        ticket = self._accounts.admit(request, now.timestamp())
+        last = ticket.passage.verdicts[-1]
+        trail.add("call.gated", last.reason, now, gate_facts(ticket.passage))
+        if not ticket.allowed:
             raise _refused(last)
-        return request
+        return ticket
 
     def _estimate(self, call: RoutedCall, resolved: Resolved) -> int:
         prices = self.domestic.prices
