@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
 import grpc
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, from_grpc_error
 from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyped]  # the wheel ships no stubs
 
 from servers.routing.credentials import Credential, CredentialUnavailable
@@ -24,6 +25,9 @@ _T = TypeVar("_T")
 _KEY_HEADER: Final = "x-goog-api-key"
 _KEY_REFUSED: Final = "API_KEY_INVALID"
 
+_MASK: Final = "Internal error from Core"
+_STATUS_S: Final = 1.0
+
 _REASONS: Final[Mapping[grpc.StatusCode | None, ProviderReason]] = {
     grpc.StatusCode.UNAUTHENTICATED: ProviderReason.CREDENTIAL_REFUSED,
     grpc.StatusCode.PERMISSION_DENIED: ProviderReason.CREDENTIAL_REFUSED,
@@ -32,6 +36,7 @@ _REASONS: Final[Mapping[grpc.StatusCode | None, ProviderReason]] = {
     grpc.StatusCode.UNAVAILABLE: ProviderReason.PROVIDER_UNAVAILABLE,
     grpc.StatusCode.INTERNAL: ProviderReason.PROVIDER_UNAVAILABLE,
     grpc.StatusCode.UNKNOWN: ProviderReason.PROVIDER_UNAVAILABLE,
+    grpc.StatusCode.CANCELLED: ProviderReason.PROVIDER_UNAVAILABLE,
     grpc.StatusCode.ABORTED: ProviderReason.PROVIDER_UNAVAILABLE,
     grpc.StatusCode.INVALID_ARGUMENT: ProviderReason.REQUEST_REFUSED,
     grpc.StatusCode.FAILED_PRECONDITION: ProviderReason.REQUEST_REFUSED,
@@ -114,10 +119,76 @@ async def answer(asked: Awaitable[_T], seconds: float, interrupt: asyncio.Event 
     error = done.exception()
     if error is None:
         return done.result()
+    if isinstance(error, CallFailed):
+        raise error
     if isinstance(error, GoogleAPICallError):
         raise CallFailed(_reason_of(error), _refused_fields(error)) from None
     # Google's client raises whatever it stumbles over in a status that is not as documented.
     raise CallFailed(ProviderReason.RESPONSE_MALFORMED) from None
+
+
+class Stream:
+    """A bidirectional call of Google's client. Only `read` says how it ended, and says it as Google did.
+
+    grpc.aio overwrites the status of a call with INTERNAL when a write fails because the call has just been ended
+    (grpc/grpc#36066), so that a refused key would look like a crash. Each status that is set on a call runs its done
+    callbacks, hence Google's own is noted there, whichever of the two comes first.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._given: grpc.aio.AioRpcError | None = None
+        self._ended = asyncio.Event()
+        call.add_done_callback(self._note)
+
+    @classmethod
+    async def open(cls, asked: Awaitable[Any], seconds: float, interrupt: asyncio.Event | None = None) -> Stream:
+        """The call that Google's client begins. CallFailed, Interrupted."""
+        return cls(await answer(asked, seconds, interrupt))
+
+    async def write(self, message: Any) -> None:
+        """Waits until the message is past flow control; once the call has ended it is dropped."""
+        with suppress(Exception):  # whatever it is, `read` says it better
+            await self._call.write(message)
+
+    async def half_close(self) -> None:
+        with suppress(Exception):
+            await self._call.done_writing()
+
+    async def read(self, seconds: float, interrupt: asyncio.Event | None = None) -> Any:
+        """The next message; None at the end of a call that went well. CallFailed, Interrupted."""
+        message = await answer(self._read(), seconds, interrupt)
+        if message is None:  # grpc's word for bytes that are no message of the type
+            raise CallFailed(ProviderReason.RESPONSE_MALFORMED)
+        return None if message is grpc.aio.EOF else message
+
+    def cancel(self) -> None:
+        """Give the call up; nothing happens where it has ended."""
+        self._call.cancel()
+
+    async def _read(self) -> Any:
+        try:
+            return await self._call.read()
+        except GoogleAPICallError as error:
+            if error.message != _MASK:
+                raise
+            masked = error
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STATUS_S):
+                await self._ended.wait()
+        if self._given is None:
+            raise masked
+        if self._given.code() is grpc.StatusCode.OK:
+            raise CallFailed(ProviderReason.RESPONSE_TRUNCATED)
+        raise from_grpc_error(self._given)  # type: ignore[no-untyped-call]  # api_core is typed in parts
+
+    def _note(self, call: Any) -> None:
+        details = _now(call.details())
+        if details != _MASK:
+            self._given = grpc.aio.AioRpcError(
+                _now(call.code()), _now(call.initial_metadata()), _now(call.trailing_metadata()), details
+            )
+            self._ended.set()
 
 
 async def _first(asked: Awaitable[_T], seconds: float, interrupt: asyncio.Event | None) -> asyncio.Future[_T]:
@@ -166,3 +237,13 @@ def _is_loopback(endpoint: str) -> bool:
 
 def _has_no_metadata(record: logging.LogRecord) -> bool:
     return not hasattr(record, "metadata")
+
+
+def _now(status: Coroutine[Any, Any, _T]) -> _T:
+    """The value of a status coroutine inside a done callback, where it is known and nothing suspends."""
+    try:
+        status.send(None)
+    except StopIteration as finished:
+        value: _T = finished.value
+        return value
+    raise RuntimeError("the status of a finished call is not known")

@@ -9,19 +9,18 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-import grpc
 from google.cloud import speech_v2
 from google.cloud.speech_v2.services.speech.transports import SpeechGrpcAsyncIOTransport
 from selene.provider.v1.provider_pb2 import CAPABILITY_STT, ProviderResultV1
 
 from servers.routing.credentials import Credential
 from servers.routing.envelope import answered, status_of
-from servers.routing.google import CallFailed, answer, connected, key_metadata, open_channel, wire_timeout
+from servers.routing.google import CallFailed, Stream, connected, key_metadata, open_channel, wire_timeout
 from servers.routing.reasons import TERMINAL, ProviderReason
 from servers.stt.adapter import (
     BYTES_A_SAMPLE,
@@ -120,13 +119,13 @@ class GoogleStt:
     ) -> AsyncGenerator[SttEvent, None]:
         """See `servers.stt.adapter.SttAdapter`."""
         heard = _Heard()
-        call: Any = None
+        stream: Stream | None = None
         sending: asyncio.Task[None] | None = None
         reason: StrEnum
         try:
-            call = await self._begin(request, deadline)
-            sending = asyncio.create_task(self._send(call, heard, request, audio))
-            while (response := await self._read(call, sending, deadline)) is not grpc.aio.EOF:
+            stream = await self._begin(request, deadline)
+            sending = asyncio.create_task(self._send(stream, heard, request, audio))
+            while (response := await self._read(stream, sending, deadline)) is not None:
                 before = heard.text
                 end_s = _take(response, heard)
                 if heard.text != before:
@@ -138,34 +137,33 @@ class GoogleStt:
             unknown_locale = any("language_codes" in name for name in failed.refused_fields)
             reason = SttReason.LOCALE_UNSUPPORTED if unknown_locale else failed.reason
         finally:
-            await _give_up(call, sending)
+            await _give_up(stream, sending)
         if reason is not SttReason.TRANSCRIBED:
             yield self._result(request, reason, heard, 0)
             return
         yield Transcript(heard.text, tuple(heard.words), heard.audio_s)
         yield self._result(request, reason, heard, quality_bp(heard.words))
 
-    async def _begin(self, request: Transcription, deadline: float) -> Any:
+    async def _begin(self, request: Transcription, deadline: float) -> Stream:
         if not _LOCALE.fullmatch(request.locale):
             raise _Refused(SttReason.LOCALE_UNSUPPORTED)
         metadata = await key_metadata(self._credential, self._left(deadline))
         left = self._left(deadline)
         asked = self._client.streaming_recognize(retry=None, timeout=wire_timeout(left), metadata=metadata)
-        return await answer(asked, left)
+        return await Stream.open(asked, left)
 
-    async def _send(self, call: Any, heard: _Heard, request: Transcription, audio: AsyncIterator[bytes]) -> None:
+    async def _send(self, stream: Stream, heard: _Heard, request: Transcription, audio: AsyncIterator[bytes]) -> None:
         """The configuration, the audio, the end. If the audio fails the call is cancelled, so that its reader wakes."""
         try:
-            await _write(call, self._configuration(request))
+            await stream.write(self._configuration(request))
             async with aclosing(self._blocks(audio)) as blocks:
                 async for block in blocks:
-                    await _write(call, speech_v2.StreamingRecognizeRequest(audio=block))
                     heard.sent_bytes += len(block)
+                    await stream.write(speech_v2.StreamingRecognizeRequest(audio=block))
             heard.ended_at = self._monotonic()
-            with suppress(Exception):  # what Google has against the call, its reader is told
-                await call.done_writing()
+            await stream.half_close()
         except BaseException:
-            call.cancel()
+            stream.cancel()
             raise
 
     async def _blocks(self, audio: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -185,13 +183,16 @@ class GoogleStt:
         if waiting:
             yield waiting
 
-    async def _read(self, call: Any, sending: asyncio.Task[None], deadline: float) -> Any:
+    async def _read(
+        self, stream: Stream, sending: asyncio.Task[None], deadline: float
+    ) -> speech_v2.StreamingRecognizeResponse | None:
         try:
-            return await answer(call.read(), self._left(deadline))
+            response: speech_v2.StreamingRecognizeResponse | None = await stream.read(self._left(deadline))
         except CallFailed:
             if sending.done() and not sending.cancelled():
                 sending.result()  # where the audio failed, that is why the call did
             raise
+        return response
 
     def _configuration(self, request: Transcription) -> speech_v2.StreamingRecognizeRequest:
         config = speech_v2.RecognitionConfig(
@@ -230,14 +231,9 @@ class GoogleStt:
         )
 
 
-async def _write(call: Any, message: speech_v2.StreamingRecognizeRequest) -> None:
-    with suppress(Exception):  # what Google has against the call, its reader is told
-        await call.write(message)
-
-
-async def _give_up(call: Any, sending: asyncio.Task[None] | None) -> None:
-    if call is not None:
-        call.cancel()
+async def _give_up(stream: Stream | None, sending: asyncio.Task[None] | None) -> None:
+    if stream is not None:
+        stream.cancel()
     if sending is not None:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
@@ -250,10 +246,8 @@ def _reason(heard: _Heard) -> StrEnum:
     return SttReason.TRANSCRIBED if heard.words else SttReason.NO_SPEECH
 
 
-def _take(response: speech_v2.StreamingRecognizeResponse | None, heard: _Heard) -> float:
+def _take(response: speech_v2.StreamingRecognizeResponse, heard: _Heard) -> float:
     """Add what a response says; how much audio it covers, seconds. CallFailed where it is not as documented."""
-    if response is None:  # grpc's word for bytes that are no message of this type
-        raise _malformed()
     results = speech_v2.StreamingRecognizeResponse.pb(response).results
     if not results:
         return heard.audio_s

@@ -14,12 +14,11 @@ import io
 import time
 import wave
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
-import grpc
 from google.cloud import texttospeech_v1
 from google.cloud.texttospeech_v1.services.text_to_speech.transports import TextToSpeechGrpcAsyncIOTransport
 from selene.provider.v1.provider_pb2 import CAPABILITY_TTS, ProviderResultV1
@@ -29,6 +28,7 @@ from servers.routing.envelope import answered, status_of
 from servers.routing.google import (
     CallFailed,
     Interrupted,
+    Stream,
     answer,
     connected,
     key_metadata,
@@ -190,13 +190,11 @@ class GoogleTts:
         metadata = await key_metadata(self._credential, self._left(deadline), interrupt)
         left = self._left(deadline)
         asked = self._client.streaming_synthesize(retry=None, timeout=wire_timeout(left), metadata=metadata)
-        call: Any = await answer(asked, left, interrupt)
+        stream = await Stream.open(asked, left, interrupt)
         try:
-            await answer(_ask(call, plan), self._left(deadline), interrupt)
+            await answer(_ask(stream, plan), self._left(deadline), interrupt)
             half = b""
-            while (response := await answer(call.read(), self._left(deadline), interrupt)) is not grpc.aio.EOF:
-                if response is None:  # grpc's word for bytes that are no message of this type
-                    raise CallFailed(ProviderReason.RESPONSE_MALFORMED)
+            while (response := await stream.read(self._left(deadline), interrupt)) is not None:
                 pcm = half + response.audio_content
                 whole = len(pcm) - len(pcm) % _BYTES_A_SAMPLE
                 half = pcm[whole:]
@@ -205,7 +203,7 @@ class GoogleTts:
             if half:
                 raise CallFailed(ProviderReason.RESPONSE_TRUNCATED)
         finally:
-            call.cancel()
+            stream.cancel()
 
     async def _whole(self, plan: _Plan, deadline: float, interrupt: asyncio.Event) -> AsyncGenerator[bytes, None]:
         metadata = await key_metadata(self._credential, self._left(deadline), interrupt)
@@ -251,7 +249,7 @@ class GoogleTts:
         )
 
 
-async def _ask(call: Any, plan: _Plan) -> None:
+async def _ask(stream: Stream, plan: _Plan) -> None:
     config = texttospeech_v1.StreamingSynthesizeConfig(
         voice=texttospeech_v1.VoiceSelectionParams(language_code=plan.language, name=plan.voice),
         streaming_audio_config=texttospeech_v1.StreamingAudioConfig(
@@ -259,10 +257,9 @@ async def _ask(call: Any, plan: _Plan) -> None:
         ),
     )
     text = texttospeech_v1.StreamingSynthesisInput(text=plan.text)
-    with suppress(Exception):  # what Google has against the call, its reader is told
-        await call.write(texttospeech_v1.StreamingSynthesizeRequest(streaming_config=config))
-        await call.write(texttospeech_v1.StreamingSynthesizeRequest(input=text))
-        await call.done_writing()
+    await stream.write(texttospeech_v1.StreamingSynthesizeRequest(streaming_config=config))
+    await stream.write(texttospeech_v1.StreamingSynthesizeRequest(input=text))
+    await stream.half_close()
 
 
 def _reason(plan: _Plan, spoken: _Spoken) -> StrEnum:
