@@ -11,7 +11,14 @@ from clients.channel import Connection, Tls, connect, with_port
 
 DEFAULT_TARGET: Final = "127.0.0.1"
 
-PORTS: Final[Mapping[str, int]] = {"voiceid": 7401, "audit": 7402, "kms": 7406}
+PORTS: Final[Mapping[str, int]] = {
+    "voiceid": 7401,
+    "audit": 7402,
+    "stt": 7403,
+    "tts": 7404,
+    "llm": 7405,
+    "kms": 7406,
+}
 """Each owner listens on its own port; these are the well-known ones, for a target that is only a host."""
 
 

@@ -23,7 +23,8 @@ from servers.routing.profile import (
     validate,
 )
 from servers.runtime.storage import SYSTEM_TENANT, turn
-from store import Conflict, NotFound, Store, StoreError, Transaction
+from store import Store, StoreError, Transaction
+from store.routing import Rule
 
 DEPLOYMENT: Final = Scope(scope_type=SCOPE_TYPE_GLOBAL)
 CACHED_SUBJECTS: Final = 4096
@@ -133,14 +134,17 @@ def canonical(profile: ProviderRoutingProfileV1) -> bytes:
     return profile.SerializeToString(deterministic=True)
 
 
-async def seed(store: Store, profile: ProviderRoutingProfileV1) -> None:
-    """Register and activate the default profile where none is active yet; several processes may do so at once."""
+async def seed(store: Store, profile: ProviderRoutingProfileV1, rule: Rule) -> None:
+    """Where no profile is active yet: register and activate this one, and put the deployment's first rule of policy.
+    Several processes may do so at once. StoreError.
+    """
     if await store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT) is not None:
         return
     try:
         async with store.transaction() as tx:
             row = await register(tx, profile, idempotency_key="default", created_by="PH1.GOV")
             await tx.artifacts.activate(ARTIFACT_TYPE, "", DEPLOYMENT, row.artifact_version)
+            await tx.routing.rules.put(rule)
             tx.audit(
                 tenant_id=SYSTEM_TENANT,
                 owner="PH1.GOV",
@@ -150,9 +154,9 @@ async def seed(store: Store, profile: ProviderRoutingProfileV1) -> None:
                 scope=DEPLOYMENT,
                 turn=turn(),
                 hashes={"package": row.package_hash},
-                facts={"version": str(row.artifact_version)},
+                facts={"version": str(row.artifact_version), "policy_rule": rule.rule_id},
             )
-    except (Conflict, NotFound, StoreError):
+    except StoreError:
         if await store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT) is None:
             raise
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -57,15 +57,32 @@ class RpcMetrics:
         )
 
 
+class Registered(Protocol):
+    """Metrics that are made in a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None: ...
+
+
+Shared = TypeVar("Shared", bound=Registered)
+
+
 class Telemetry:
     """The registry that owners add their own metrics to, and the tracer, if traces are wanted."""
 
     def __init__(self, open_span: OpenSpan | None = None, close: Callable[[], None] | None = None) -> None:
         self.registry = CollectorRegistry()
         self.rpc = RpcMetrics.register(self.registry)
+        self._shared: dict[type[Any], Any] = {}
         self._open_span = open_span
         self._close = close
         self._exposition: Any = None
+
+    def shared(self, metrics: type[Shared]) -> Shared:
+        """The metrics of this kind, registered once however many owners of the process want them."""
+        if metrics not in self._shared:
+            self._shared[metrics] = metrics(self.registry)
+        made: Shared = self._shared[metrics]
+        return made
 
     def span(self, call: Call) -> AbstractContextManager[SpanHandle | None]:
         """A span around the call, a child of the caller's ``traceparent``; nothing where traces are off."""

@@ -1,0 +1,119 @@
+"""Puts the routing of one owner together, and keeps it up to date beside its calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field
+
+from servers.routing.accounts import Accounts
+from servers.routing.board import Board, CircuitMetrics
+from servers.routing.directory import Directory, seed
+from servers.routing.profile import Resolved
+from servers.routing.recorder import Recorder
+from servers.routing.router import CallMetrics, Domestic, Router
+from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
+from servers.runtime.server import Runtime
+from store import StoreError
+from store.routing import Rule
+
+EVALUATE_EVERY_S: Final = 0.25
+SETTINGS: Final = "routing"
+
+_log = structlog.get_logger("selene.routing")
+
+A = TypeVar("A")
+
+
+class RoutingSettings(BaseModel):
+    """`owners.routing`: what the routing owners share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prices: dict[str, int] = Field(
+        default_factory=dict, description="what a unit costs, millionths of the budgets' currency, by provider"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Routing(Generic[A]):
+    """Everything that routes the calls of one owner."""
+
+    router: Router[A]
+    directory: Directory
+    board: Board
+    accounts: Accounts
+    recorder: Recorder
+
+    async def refresh(self) -> None:
+        """What happens every 250 ms: follow the profile, then evaluate the circuits."""
+        try:
+            await self.directory.refresh()
+        except StoreError as error:
+            _log.warning("the routing profile was not read", cause=type(error).__name__)
+        await self.board.tick()
+
+
+async def open_routing(
+    runtime: Runtime,
+    engine_id: str,
+    domestic: Domestic[A],
+    *,
+    unconfigured: Callable[[], Collection[str]],
+) -> Routing[A]:
+    """The routing of one owner, running until the runtime stops. StoreError."""
+    store, clock = runtime.store, runtime.clock
+    rule = Rule(tenant_id="", rule_id=RULE_ID, effect=RULE_EFFECT, reason=RULE_REASON)
+    await seed(store, shipped_profile(), rule)
+    board = Board(store, clock, runtime.ids, engine_id, runtime.telemetry.shared(CircuitMetrics))
+
+    def known(resolved: Resolved) -> None:
+        providers = resolved.providers(domestic.domain)
+        board.know(resolved.profile_hash, {each.provider_ref: each.circuit for each in providers})
+
+    directory = Directory(store, known)
+    accounts = Accounts(store, clock, runtime.ids, domestic.domain, owner=engine_id)
+    recorder = Recorder(store, engine_id)
+    router = Router(
+        domestic,
+        directory=directory,
+        board=board,
+        accounts=accounts,
+        recorder=recorder,
+        clock=clock,
+        metrics=runtime.telemetry.shared(CallMetrics),
+        unconfigured=unconfigured,
+    )
+    routing = Routing(router, directory, board, accounts, recorder)
+    await routing.refresh()
+    accounts.start()
+    recorder.start()
+    keeping = asyncio.ensure_future(_repeat(routing))
+
+    async def stop() -> None:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await accounts.stop()
+        await recorder.stop()
+
+    runtime.on_stop(stop)
+    return routing
+
+
+def prices(runtime: Runtime) -> Mapping[str, int]:
+    """What a unit costs, by provider. ConfigError."""
+    return runtime.settings.owner_settings(SETTINGS, RoutingSettings).prices
+
+
+async def _repeat(routing: Routing[A]) -> None:
+    while True:
+        await asyncio.sleep(EVALUATE_EVERY_S)
+        try:
+            await routing.refresh()
+        except Exception:
+            # The evaluator must go on: whatever it was, calls are still routed by what is known.
+            _log.exception("the circuits were not evaluated")
