@@ -38,6 +38,9 @@ class _Known:
 OWNERS: Final = {
     "voiceid": _Known("PH1.VOICE.ID", 7401),
     "audit": _Known("PH1.J", 7402),
+    "stt": _Known("PH1.C", 7403),
+    "tts": _Known("PH1.TTS", 7404),
+    "llm": _Known("PH1.D", 7405),
     "kms": _Known("PH1.KMS", 7406),
 }
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""

@@ -1,0 +1,444 @@
+"""The live side of the gates POLICY, COST and QUOTA (§22, RTE-3): what calls are admitted by, without any I/O.
+
+    await accounts.ready(tenant_id, cost_micros=estimate)      # reads and takes only where that was not done before
+    ticket = accounts.admit(request, now)                      # no I/O
+    if ticket.allowed:
+        ...
+        accounts.settle(ticket, spent_micros)
+
+Every process holds slices of its tenants' budgets and quotas, taken ahead from the store; every 250 ms one transaction
+replenishes what runs low and settles what was used, and changed limits are learnt. What all processes hold together
+never exceeds what is left. The grants of a process that dies run out and count as spent in full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from selene.routing.v1.routing_pb2 import Domain
+
+from servers.routing.gates import Absent, Bucket, Budget, Passage, Request, pass_gates
+from servers.routing.holdings import (
+    GRANT_TTL,
+    Attempt,
+    BudgetPlan,
+    Exchanged,
+    Exchanges,
+    Facts,
+    NothingDone,
+    Outcome,
+    Plan,
+    Pool,
+    QuotaPlan,
+    Tenant,
+    read_facts,
+)
+from servers.routing.slices import charge, share
+from servers.runtime.clock import Clock
+from servers.runtime.ids import Ids
+from store import Rooms, Store, StoreError, Transaction
+from store.routing import Grant
+
+TICK_S: Final = 0.25
+SETTLE_EVERY_S: Final = 5.0
+IDLE_S: Final = 60.0
+FACTS_HOLD_S: Final = 60.0
+"""How long facts are gone by although the store cannot be read; then nothing is known, and gates refuse."""
+OVERDUE_EVERY_S: Final = 1.0
+FORGET_EVERY_S: Final = 60.0
+FORGET_AFTER: Final = timedelta(days=1)
+NEXT_PERIOD_AHEAD: Final = timedelta(seconds=2)
+# A slice that is this much too large, for calls became rare, is cut back.
+TOO_LARGE: Final = 8
+
+_log = structlog.get_logger("selene.routing")
+
+
+class Ticket:
+    """What the gates said of a call. An allowed call is settled once, when it has ended."""
+
+    __slots__ = ("_cost_micros", "_pools", "passage")
+
+    def __init__(self, passage: Passage, pools: tuple[Pool, ...] = (), cost_micros: int = 0) -> None:
+        self.passage = passage
+        self._pools = pools
+        self._cost_micros = cost_micros
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the call may be made."""
+        return self.passage.allowed
+
+    def settle(self, spent_micros: int) -> None:
+        """The first time only."""
+        pools, self._pools = self._pools, ()
+        for pool in pools:
+            pool.settle(self._cost_micros, spent_micros)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a round read."""
+
+    revision: int
+    facts: dict[str, Facts]
+    overdue: list[Grant]
+    left: dict[Pool, int]
+    tokens: dict[str, float]
+
+
+class Accounts:
+    """The accounts of one domain's tenants in this process. `owner` is whose audit rows they are."""
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids, domain: Domain, *, owner: str, holder: str = "") -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._domain = domain
+        self._owner = owner
+        self._holder = holder or ids.new()
+        self._tenants: dict[str, Tenant] = {}
+        self._wanted: set[str] = set()
+        self._revision = -1
+        self._confirmed_at = self._summed_at = clock.monotonic()
+        self._failed_at = self._overdue_at = self._forgot_at = -FORGET_EVERY_S
+        self._lock = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Replenish every 250 ms, until `stop`."""
+        self._ticking = asyncio.ensure_future(self._tick())
+
+    async def stop(self) -> None:
+        """Settle and give back everything, and admit nothing any more. Calls under way are charged their estimates."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._stopped = True
+        self._wanted.clear()
+        async with self._lock:
+            await self._replenish()
+        if self._tenants:
+            _log.warning("grants were not settled: they count as spent when they run out", tenants=len(self._tenants))
+        self._tenants.clear()
+
+    async def ready(self, tenant_id: str, *, cost_micros: int = 0, tokens: float = 1.0) -> None:
+        """Have what a call of this size is judged by. Returns at once where it is there, or was just looked for.
+
+        Never fails: where the store cannot be read, `admit` refuses what it knows nothing of.
+        """
+        # The second round is for a call that is dearer than what a tenant is begun with.
+        for _ in range(2):
+            now = self._clock.monotonic()
+            tenant = self._tenants.get(tenant_id)
+            if tenant is not None and not self._lacks(tenant, cost_micros, tokens, now):
+                return
+            if self._stopped or now - self._failed_at < TICK_S:
+                return
+            self._wanted.add(tenant_id)
+            await asyncio.shield(self._round())
+
+    def admit(self, request: Request, now: float) -> Ticket:
+        """Ask the gates, and reserve what they let through. No I/O; `now` is seconds since the epoch."""
+        tenant = self._tenants.get(request.tenant_id)
+        monotonic = self._clock.monotonic()
+        if tenant is None or request.domain != self._domain or not self._knows(monotonic):
+            return Ticket(pass_gates(request, None, Absent.UNKNOWN, Absent.UNKNOWN, now))
+        tenant.used_at = monotonic
+        pools = tenant.present(now)
+        passage = pass_gates(request, tenant.facts.rules, _tightest(pools), tenant.bucket(now), now)
+        for pool in pools:
+            pool.use.ask(request.cost_micros)
+        tenant.quota_use.ask(request.tokens)
+        if not passage.allowed:
+            return Ticket(passage)
+        for pool in pools:
+            pool.reserve(request.cost_micros)
+        if isinstance(passage.bucket, Bucket):
+            tenant.tokens = passage.bucket.tokens
+            tenant.quota_use.take(request.tokens)
+        return Ticket(passage, pools, request.cost_micros)
+
+    def settle(self, ticket: Ticket, spent_micros: int) -> None:
+        """A call has ended: it cost this, 0 where it was not made. A second time changes nothing."""
+        ticket.settle(spent_micros)
+
+    async def replenish(self) -> None:
+        """One round: what is due, in one transaction. Rounds that are asked for while one waits are that one."""
+        await asyncio.shield(self._round())
+
+    def _knows(self, monotonic: float) -> bool:
+        return not self._stopped and monotonic - self._confirmed_at <= FACTS_HOLD_S
+
+    def _lacks(self, tenant: Tenant, cost_micros: int, tokens: float, now: float) -> bool:
+        tenant.used_at = now
+        lacks = not self._knows(now)
+        for pool in tenant.present(self._clock.now().timestamp()):
+            if pool.offer.left_micros < cost_micros or (pool.grant is None and pool.short_at < 0):
+                pool.use.ask(cost_micros)
+                lacks |= now - pool.short_at >= TICK_S
+        if tenant.facts.quota is not None and tenant.tokens < tokens:
+            tenant.quota_use.ask(tokens)
+            lacks |= now - tenant.quota_short_at >= TICK_S
+        return lacks
+
+    async def _tick(self) -> None:
+        while True:
+            try:
+                await self.replenish()
+            except Exception as error:  # whatever it was, the next round may succeed; until then slices run out
+                _log.error("a round of the accounts failed", cause=type(error).__name__)
+            await asyncio.sleep(TICK_S)
+
+    def _round(self) -> asyncio.Task[None]:
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._run())
+        return self._next
+
+    async def _run(self) -> None:
+        async with self._lock:
+            self._next = None
+            if not self._stopped:
+                await self._replenish()
+
+    async def _replenish(self) -> None:
+        monotonic, now = self._clock.monotonic(), self._clock.now()
+        self._sum_up(monotonic)
+        wanted = self._wanted - self._tenants.keys()
+        leaving = {
+            tenant_id
+            for tenant_id, tenant in self._tenants.items()
+            if self._stopped or (monotonic - tenant.used_at > IDLE_S and not _busy(tenant))
+        }
+        try:
+            seen = await self._read(wanted, now, monotonic)
+            self._learn(seen, monotonic)
+            await self._carry_out(seen, leaving, now, monotonic)
+        except StoreError as error:
+            if monotonic - self._failed_at > FORGET_EVERY_S:
+                _log.warning("limits cannot be read or settled", cause=type(error).__name__)
+            self._failed_at = self._clock.monotonic()
+            return
+        self._wanted -= wanted
+        for tenant_id in leaving:
+            if self._stopped or not _busy(self._tenants[tenant_id]):
+                del self._tenants[tenant_id]
+
+    def _sum_up(self, monotonic: float) -> None:
+        elapsed = monotonic - self._summed_at
+        if elapsed < TICK_S / 2:
+            return
+        self._summed_at = monotonic
+        for tenant in self._tenants.values():
+            tenant.quota_use.sum_up(elapsed)
+            for pool in tenant.pools.values():
+                pool.use.sum_up(elapsed)
+
+    async def _read(self, wanted: Collection[str], now: datetime, monotonic: float) -> _Seen:
+        """Everything that a round goes by, in one hop. StoreUnavailable."""
+        known = tuple(self._tenants)
+        hungry = [pool for tenant in self._tenants.values() for pool in tenant.pools.values() if _hungry(pool)]
+        thirsty = [tenant.tenant_id for tenant in self._tenants.values() if _thirsty(tenant)]
+        look_for_overdue = monotonic - self._overdue_at >= OVERDUE_EVERY_S
+
+        async def read(rooms: Rooms) -> _Seen:
+            changed = await rooms.routing.revisions.after(self._revision)
+            again = known if "" in changed else [tenant_id for tenant_id in known if tenant_id in changed]
+            facts = {tenant_id: await read_facts(rooms, tenant_id, self._domain) for tenant_id in (*again, *wanted)}
+            left = {}
+            for pool in hungry:
+                spending = await rooms.routing.grants.spending(pool.budget.key, pool.start)
+                limit = pool.budget.limit_micros
+                left[pool] = limit - spending.spent_micros - spending.reserved_micros
+            tokens = {}
+            for tenant_id in thirsty:
+                quota = await rooms.routing.quotas.get(tenant_id, self._domain)
+                if quota is not None:
+                    filled = quota.tokens + max(0.0, now.timestamp() - quota.at) * quota.refill_per_s
+                    tokens[tenant_id] = min(quota.capacity, filled)
+            overdue = await rooms.routing.grants.overdue(now) if look_for_overdue else []
+            return _Seen(max(changed.values(), default=self._revision), facts, overdue, left, tokens)
+
+        seen = await self._store.together(read)
+        if look_for_overdue:
+            self._overdue_at = monotonic
+        return seen
+
+    def _learn(self, seen: _Seen, monotonic: float) -> None:
+        self._revision = seen.revision
+        self._confirmed_at = monotonic
+        for tenant_id, facts in seen.facts.items():
+            tenant = self._tenants.get(tenant_id)
+            if tenant is None:
+                self._tenants[tenant_id] = Tenant(tenant_id, facts, used_at=monotonic)
+            else:
+                tenant.learn(facts)
+
+    async def _carry_out(self, seen: _Seen, leaving: Collection[str], now: datetime, monotonic: float) -> None:
+        budgets: list[tuple[Tenant, Pool, BudgetPlan]] = []
+        quotas: list[tuple[Tenant, QuotaPlan]] = []
+        current: set[Pool] = set()
+        for tenant in self._tenants.values():
+            last = tenant.tenant_id in leaving
+            if not last:
+                current.update(tenant.of(now), tenant.of(now + NEXT_PERIOD_AHEAD))
+            for pool in tenant.pools.values():
+                plan = self._budget_plan(pool, seen, now, monotonic, current=pool in current, stopping=last)
+                if plan is not None:
+                    budgets.append((tenant, pool, plan))
+            draw = self._quota_plan(tenant, seen, monotonic, last=last)
+            if draw is not None:
+                quotas.append((tenant, draw))
+        pools = [pool for tenant in self._tenants.values() for pool in tenant.pools.values()]
+        held = {pool.grant.grant_id for pool in pools if pool.grant is not None}
+        overdue = [grant for grant in seen.overdue if grant.grant_id not in held]
+        if budgets or quotas or overdue:
+            await self._exchange(budgets, quotas, overdue, now, monotonic)
+        for tenant in self._tenants.values():
+            tenant.drop({name for name, pool in tenant.pools.items() if pool not in current and _empty(pool)})
+
+    def _budget_plan(
+        self, pool: Pool, seen: _Seen, now: datetime, monotonic: float, *, current: bool, stopping: bool
+    ) -> BudgetPlan | None:
+        gone = not current
+        last = stopping or (gone and pool.calls == 0)
+        owed = charge(pool.held)
+        left = pool.held.budget.left_micros
+        call = int(pool.use.expected)
+        expiring = pool.grant is not None and pool.grant.expires_at - now < GRANT_TTL / 2
+        too_large = left > TOO_LARGE * pool.target
+        settling = owed > 0 and (pool.grant is None or monotonic - pool.exchanged_at >= SETTLE_EVERY_S)
+        must = expiring or too_large or settling or pool.changed or bool(pool.unsure)
+        if gone:
+            must = expiring or bool(pool.unsure) or (last and (pool.grant is not None or owed > 0))
+        optional = not must and not gone and _hungry(pool)
+        there = seen.left.get(pool, pool.budget.limit_micros)
+        if optional and share(pool.target - left, max(0, call - left), there) < 1:
+            pool.short_at = monotonic
+            return None
+        if not must and not optional:
+            return None
+        return BudgetPlan(
+            budget=pool.budget,
+            start=pool.start,
+            held=pool.held,
+            grant=pool.grant,
+            unsure=pool.unsure,
+            grant_id=self._ids.new(),
+            want=0 if gone else pool.target,
+            call=call,
+            keep=not (gone or too_large or pool.changed),
+            optional=optional,
+            last=last,
+        )
+
+    def _quota_plan(self, tenant: Tenant, seen: _Seen, monotonic: float, *, last: bool) -> QuotaPlan | None:
+        returning = tenant.tokens if last or tenant.quota_changed else 0.0
+        held, call = tenant.tokens - returning, tenant.quota_use.expected
+        target = 0.0 if last else tenant.target()
+        there = seen.tokens.get(tenant.tenant_id, target)
+        if not last and _thirsty(tenant) and share(target - held, max(0.0, call - held), there) == 0:
+            tenant.quota_short_at = monotonic
+            target = 0.0
+        if returning == 0 and (last or not _thirsty(tenant) or target == 0):
+            return None
+        return QuotaPlan(tenant.tenant_id, self._domain, returning, held, target, call)
+
+    async def _exchange(
+        self,
+        budgets: list[tuple[Tenant, Pool, BudgetPlan]],
+        quotas: list[tuple[Tenant, QuotaPlan]],
+        overdue: list[Grant],
+        now: datetime,
+        monotonic: float,
+    ) -> None:
+        forgetting = monotonic - self._forgot_at >= FORGET_EVERY_S
+        plan = Plan(
+            [one for _, _, one in budgets],
+            [one for _, one in quotas],
+            overdue,
+            now,
+            now - FORGET_AFTER if forgetting else None,
+        )
+        outcomes: list[Outcome] = []
+
+        async def work(tx: Transaction) -> None:
+            outcomes.append(await Exchanges(tx, self._owner, self._holder, now).all(plan))
+
+        for _, pool, one in budgets:
+            pool.open = one.keep
+        for tenant, draw in quotas:
+            tenant.tokens -= draw.returned
+        try:
+            await self._store.perform(work)
+        except NothingDone:
+            outcomes = [Outcome([None] * len(budgets), [0.0] * len(quotas))]
+        except StoreError:
+            self._unkept(outcomes, budgets, quotas)
+            raise
+        finally:
+            for _, pool, _ in budgets:
+                pool.open = True
+        if forgetting:
+            self._forgot_at = monotonic
+        for (_, pool, _), done in zip(budgets, outcomes[0].budgets, strict=True):
+            _keep(pool, done, monotonic)
+        for (tenant, draw), taken in zip(quotas, outcomes[0].quotas, strict=True):
+            tenant.tokens += taken
+            tenant.quota_changed = False
+            if draw.held + taken < draw.call:
+                tenant.quota_short_at = monotonic
+
+    def _unkept(
+        self,
+        outcomes: list[Outcome],
+        budgets: list[tuple[Tenant, Pool, BudgetPlan]],
+        quotas: list[tuple[Tenant, QuotaPlan]],
+    ) -> None:
+        """Nothing was kept, unless the work was done and only its commit failed: then nobody knows."""
+        if not outcomes:
+            for tenant, draw in quotas:
+                tenant.tokens += draw.returned
+            return
+        for (_, pool, one), done in zip(budgets, outcomes[0].budgets, strict=True):
+            if done is not None:
+                pool.unsure = (*pool.unsure, Attempt(one.grant, done))
+
+
+def _tightest(pools: tuple[Pool, ...]) -> Budget | Absent:
+    """What is left least of: where that lets a call through, all do."""
+    if not pools:
+        return Absent.DISABLED
+    return min((pool.offer for pool in pools), key=lambda budget: budget.left_micros)
+
+
+def _busy(tenant: Tenant) -> bool:
+    return any(pool.calls for pool in tenant.pools.values())
+
+
+def _hungry(pool: Pool) -> bool:
+    return 2 * pool.held.budget.left_micros < pool.target
+
+
+def _thirsty(tenant: Tenant) -> bool:
+    return 2 * tenant.tokens < tenant.target()
+
+
+def _keep(pool: Pool, done: Exchanged | None, monotonic: float) -> None:
+    if done is None:
+        pool.short_at = monotonic
+        return
+    pool.apply(done)
+    pool.changed = False
+    pool.exchanged_at = monotonic
+    pool.short_at = monotonic if done.short else -1.0
+
+
+def _empty(pool: Pool) -> bool:
+    return pool.calls == 0 and pool.grant is None and not pool.unsure and charge(pool.held) == 0
