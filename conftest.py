@@ -1,3 +1,9 @@
 """Fixtures for every test folder."""
 
-pytest_plugins = ["tests.support.stores", "tests.support.speech", "tests.support.servers", "tests.support.vowels"]
+pytest_plugins = [
+    "tests.support.stores",
+    "tests.support.speech",
+    "tests.support.servers",
+    "tests.support.vowels",
+    "tests.support.openbao",
+]

@@ -206,6 +206,8 @@ class Redeemer:
         """Count a last time and let go of the backend."""
         if self._counting is not None:
             self._counting.cancel()
+            # What it had begun to write down is counted again once it has given up.
+            await asyncio.wait([self._counting])
         try:
             await self._flush_or_log()
         finally:
