@@ -7,11 +7,13 @@ import functools
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from servers.retention import Retention
 from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
@@ -21,6 +23,7 @@ from servers.runtime.storage import LedgerSink, open_store
 from servers.runtime.workers import WorkerSlot, run_workers
 from servers.shipped import register_shipped_pack
 from store import Store, StoreError
+from store.retention import Kept
 
 CHECKPOINT_EVERY_S: Final = 600.0
 
@@ -66,12 +69,13 @@ async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlo
     try:
         await register_shipped_pack(store)
         checkpoints = Checkpoints(store)
+        retention = Retention(store, clock, Kept(idempotency=timedelta(days=settings.store.idempotency_days)))
         parts = Parts(
             clock=clock,
             ids=ids,
             store=store,
             audit=LedgerSink(store),
-            on_stop=(store.close, checkpoints.stop),
+            on_stop=(store.close, checkpoints.stop, retention.stop),
             shared_ports=slot.shared_ports,
             worker_index=slot.index,
         )

@@ -183,6 +183,7 @@ idempotency = Table(
     _blob("request_hash"),
     Column("response", LargeBinary, nullable=True),
     _instant("created_at"),
+    Index("ix_idempotency_created_at", "created_at"),
 )
 
 subject_keys = Table(
@@ -293,6 +294,8 @@ prompt_budgets = Table(
     _text("tenant_id", key=True),
     _blob("session_key", key=True),
     _count("used"),
+    Column("spent_at", Instant, nullable=False, server_default="0"),
+    Index("ix_voiceid_prompt_budgets_spent_at", "spent_at"),
 )
 
 prompt_cooldowns = Table(
@@ -301,6 +304,7 @@ prompt_cooldowns = Table(
     _text("tenant_id", key=True),
     _blob("cooldown_key", key=True),
     _instant("until"),
+    Index("ix_voiceid_prompt_cooldowns_until", "until"),
 )
 
 conflict_retries = Table(
@@ -310,6 +314,8 @@ conflict_retries = Table(
     _text("session_id", key=True),
     _text("state", key=True),
     _count("retries"),
+    Column("spent_at", Instant, nullable=False, server_default="0"),
+    Index("ix_voiceid_conflict_retries_spent_at", "spent_at"),
 )
 
 streams = Table(

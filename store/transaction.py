@@ -22,6 +22,7 @@ from store.idempotency import Claims
 from store.keys import MasterKeys, SigningKey
 from store.kms import Kms
 from store.ledger import append_audit, audit_event
+from store.retention import Retention
 from store.routing import Routing
 from store.settings import Settings
 from store.vault import Vault
@@ -33,9 +34,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Transaction:
     """State changes and their audit rows. Made by `Store.transaction`; usable inside that block only.
 
-    Rooms: `artifacts`, `kms`, `routing`, `settings`, `vault`, `voiceid`. Keep the block short and free of other I/O:
-    on SQLite it holds the only writer. After any database error the transaction is over, whatever the block does with
-    the exception.
+    Rooms: `artifacts`, `kms`, `retention`, `routing`, `settings`, `vault`, `voiceid`. Keep the block short and free of
+    other I/O: on SQLite it holds the only writer. After any database error the transaction is over, whatever the block
+    does with the exception.
     """
 
     def __init__(
@@ -64,6 +65,11 @@ class Transaction:
     def artifacts(self) -> Artifacts:
         """The artifacts ledger and its pointers."""
         return Artifacts(self, self._signing_key)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """Removing what is kept for a time only."""
+        return Retention(self)
 
     @cached_property
     def settings(self) -> Settings:

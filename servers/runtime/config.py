@@ -46,6 +46,9 @@ class StoreSettings(_Section):
     """The database."""
 
     url: str = Field(default="", description="SQLAlchemy URL; empty is SQLite in `data_dir`")
+    idempotency_days: float = Field(
+        default=7.0, ge=1.0, le=3650.0, description="how long a repeated request gets its first reply"
+    )
 
 
 class TlsSettings(_Section):

@@ -20,10 +20,10 @@ _GIVE_BACK = (
 _SPEND = for_dialects(
     lambda insert: (
         insert(prompt_budgets)
-        .values(tenant_id=bindparam("tenant"), session_key=bindparam("key"), used=1)
+        .values(tenant_id=bindparam("tenant"), session_key=bindparam("key"), used=1, spent_at=bindparam("at"))
         .on_conflict_do_update(
             index_elements=list(prompt_budgets.primary_key),
-            set_={"used": prompt_budgets.c.used + 1},
+            set_={"used": prompt_budgets.c.used + 1, "spent_at": bindparam("at")},
             where=prompt_budgets.c.used < bindparam("most"),
         )
         .returning(prompt_budgets.c.used)
@@ -93,7 +93,7 @@ class Prompts(PromptsReader):
         Keys are the caller's hashes of the two state keys. A cooldown ends only when `now` reaches it, so a clock that
         went backwards makes the wait longer, never shorter.
         """
-        if max_per_session < 1 or not await self._spend(tenant_id, session_key, max_per_session):
+        if max_per_session < 1 or not await self._spend(tenant_id, session_key, max_per_session, now):
             return False
         if await self._start_cooldown(tenant_id, cooldown_key, now, now + cooldown):
             return True
@@ -109,17 +109,19 @@ class Prompts(PromptsReader):
 
     async def count_retry(self, tenant_id: str, session_id: str, state: str) -> int:
         """Spend one retry of a conflict state and return how many are spent now."""
+        now = self._writes.clock.now()
         counted = self._writes.insert(conflict_retries).values(
-            tenant_id=tenant_id, session_id=session_id, state=state, retries=1
+            tenant_id=tenant_id, session_id=session_id, state=state, retries=1, spent_at=now
         )
         counted = counted.on_conflict_do_update(
-            index_elements=list(conflict_retries.primary_key), set_={"retries": conflict_retries.c.retries + 1}
+            index_elements=list(conflict_retries.primary_key),
+            set_={"retries": conflict_retries.c.retries + 1, "spent_at": now},
         )
         written = await self._writes.write(counted.returning(conflict_retries.c.retries))
         return int(written.rows[0].retries)
 
-    async def _spend(self, tenant_id: str, session_key: bytes, most: int) -> bool:
-        spent = {"tenant": tenant_id, "key": session_key, "most": most}
+    async def _spend(self, tenant_id: str, session_key: bytes, most: int, now: datetime) -> bool:
+        spent = {"tenant": tenant_id, "key": session_key, "most": most, "at": now}
         return bool((await self._writes.write(_SPEND[self._writes.dialect], spent)).rows)
 
     async def _start_cooldown(self, tenant_id: str, cooldown_key: bytes, now: datetime, until: datetime) -> bool:

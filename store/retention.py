@@ -1,0 +1,56 @@
+"""Rows that are kept for a time only are removed when it is over, a few at a time: a batch holds the writer briefly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, Table, delete, select, tuple_
+
+from store.access import Writes
+from store.schema import conflict_retries, idempotency, prompt_budgets, prompt_cooldowns
+
+BATCH = 500
+"""Rows that one transaction removes at most: some 10 ms of SQLite's only writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """For how long: an idempotency key since its first use, a budget and a retry since they were last spent, a
+    cooldown since it ended.
+    """
+
+    idempotency: timedelta = timedelta(days=7)
+    prompt_budgets: timedelta = timedelta(days=7)
+    prompt_cooldowns: timedelta = timedelta(days=1)
+    conflict_retries: timedelta = timedelta(days=1)
+
+
+class Retention:
+    """Removing inside a transaction; the caller audits."""
+
+    def __init__(self, writes: Writes) -> None:
+        self._writes = writes
+
+    async def remove(self, kept: Kept, now: datetime, at_most: int = BATCH) -> Mapping[str, int]:
+        """How many rows of which kind were removed, `at_most` in all: fewer means that nothing more is over."""
+        removed: dict[str, int] = {}
+        for kind, table, since, age in (
+            ("idempotency", idempotency, idempotency.c.created_at, kept.idempotency),
+            ("prompt_budgets", prompt_budgets, prompt_budgets.c.spent_at, kept.prompt_budgets),
+            ("prompt_cooldowns", prompt_cooldowns, prompt_cooldowns.c.until, kept.prompt_cooldowns),
+            ("conflict_retries", conflict_retries, conflict_retries.c.spent_at, kept.conflict_retries),
+        ):
+            count = await self._oldest(table, since, now - age, at_most - sum(removed.values()))
+            if count:
+                removed[kind] = count
+        return removed
+
+    async def _oldest(self, table: Table, since: Column[Any], before: datetime, at_most: int) -> int:
+        if at_most <= 0:
+            return 0
+        key = list(table.primary_key)
+        over = select(*key).where(since < before).order_by(since).limit(at_most)
+        return (await self._writes.write(delete(table).where(tuple_(*key).in_(over), since < before))).count
