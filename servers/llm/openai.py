@@ -87,6 +87,8 @@ class _Answer:
             raise CallEnded(ProviderReason.CONTENT_REFUSED)
         if self.finish is None or self.finish == "length":
             raise CallEnded(ProviderReason.RESPONSE_TRUNCATED)
+        if self.finish != "stop":
+            raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
         try:
             return read_packet("".join(self.pieces))
         except PacketMalformed:
@@ -191,7 +193,8 @@ class OpenAiLlm:
 
 
 def _messages(utterance: Utterance) -> list[ChatCompletionMessageParam]:
-    said = {"utterance": utterance.text, "locale": utterance.locale, "said_at": utterance.said_at.isoformat()}
+    text = utterance.text.encode(errors="replace").decode()  # no request can carry half of a surrogate pair
+    said = {"utterance": text, "locale": utterance.locale, "said_at": utterance.said_at.isoformat()}
     return [
         {"role": "system", "content": INSTRUCTIONS},
         {"role": "user", "content": json.dumps(said, ensure_ascii=False)},

@@ -252,6 +252,8 @@ async def test_an_answer_without_end_is_cut_off(llm: OpenAiLlm, vendor: OpenAiSi
     [
         ("length", ProviderReason.RESPONSE_TRUNCATED),
         ("content_filter", ProviderReason.CONTENT_REFUSED),
+        ("tool_calls", ProviderReason.RESPONSE_MALFORMED),
+        ("whatever", ProviderReason.RESPONSE_MALFORMED),
     ],
 )
 async def test_why_the_model_stopped_decides(
@@ -261,6 +263,30 @@ async def test_why_the_model_stopped_decides(
     events, result = await ask(llm)
     assert result.reason_code == reason
     assert packets(events) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ({"message": "m", "type": "server_error", "code": None}, ProviderReason.PROVIDER_UNAVAILABLE),
+        ({"message": "m", "type": "rate_limit_error", "code": None}, ProviderReason.PROVIDER_BUSY),
+        ({"message": "m", "type": "requests", "code": "rate_limit_exceeded"}, ProviderReason.PROVIDER_BUSY),
+        ({"message": "m", "type": "x", "code": "content_filter"}, ProviderReason.CONTENT_REFUSED),
+    ],
+)
+async def test_an_error_in_the_middle_of_a_stream_says_why(
+    llm: OpenAiLlm, vendor: OpenAiSimulator, error: dict[str, Any], reason: ProviderReason
+) -> None:
+    vendor.answers.error_event = error
+    events, result = await ask(llm)
+    assert result.reason_code == reason
+    assert packets(events) == []
+
+
+async def test_half_a_character_is_replaced_and_not_a_failure(llm: OpenAiLlm, vendor: OpenAiSimulator) -> None:
+    _, result = await ask(llm, utterance("what \ud83d time"))
+    assert result.status == PROVIDER_STATUS_OK
+    assert json.loads(vendor.calls[0].body["messages"][1]["content"])["utterance"] == "what ? time"
 
 
 async def test_a_refusal_by_the_model_is_terminal(llm: OpenAiLlm, vendor: OpenAiSimulator) -> None:

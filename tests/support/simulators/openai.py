@@ -58,12 +58,17 @@ class Call:
 
 @dataclass(slots=True)
 class Answers:
-    """What goes well. ``content`` is what the chat model writes; ``finish`` why it stopped."""
+    """What is answered. ``content`` is what the chat model writes; ``finish`` why it stopped.
+
+    ``error`` is a status and an error's code instead of any answer, ``error_event`` an error in the middle of a stream.
+    """
 
     content: str = json.dumps(PACKET, ensure_ascii=False)
     content_pieces: Sequence[str] | None = None
     finish: str = "stop"
     refusal: str | None = None
+    error: tuple[int, str | None] | None = None
+    error_event: dict[str, Any] | None = None
     text: str = "what time is it"
     logprob: float = -0.105_360_516  # ln 0.9
     words: Sequence[tuple[str, float, float]] = (("what", 0.0, 0.2), ("time", 0.2, 0.5), ("is", 0.5, 0.6))
@@ -78,12 +83,14 @@ class OpenAiSimulator:
     """Served by `serve`. ``keys`` are the secrets that it accepts, None where it wants none.
 
     ``schemas`` is False for a compatible endpoint that knows no JSON schemas and refuses what it does not know.
+    ``streams`` is False for a model that answers a transcription at once, whatever it was asked, as ``whisper-1`` does.
     ``hung`` is set once a call hangs.
     """
 
     def __init__(self, keys: set[str] | None = None, *, schemas: bool = True) -> None:
         self.keys = keys
         self.schemas = schemas
+        self.streams = True
         self.faults = FaultScript()
         self.answers = Answers()
         self.ledger: list[Call] = []
@@ -138,6 +145,9 @@ class OpenAiSimulator:
         if self.keys is not None and call.secret not in self.keys:
             # The real one masks most of the key that it quotes; this one quotes all of it, as a proxy in between might.
             return _error(call, 401, "invalid_request_error", "invalid_api_key", f"Incorrect API key: {call.secret}.")
+        if self.answers.error is not None:
+            status, code = self.answers.error
+            return _error(call, status, "invalid_request_error", code, "As told.")
         if fault is not None and fault.kind in _STATUSES:
             status, kind, code = _STATUSES[fault.kind]
             return _error(call, status, kind, code, f"As scripted; the key was {call.secret}.")
@@ -178,6 +188,8 @@ class OpenAiSimulator:
             deltas.append({"refusal": answers.refusal})
         else:
             deltas += [{"content": piece} for piece in pieces]
+        if answers.error_event is not None:
+            return [*(_event(_chunk(delta, None)) for delta in deltas), _event({"error": answers.error_event})]
         chunks = [_chunk(delta, None) for delta in deltas] + [_chunk({}, answers.finish)]
         return [*(_event(chunk) for chunk in chunks), b"data: [DONE]\n\n"]
 
@@ -197,7 +209,7 @@ class OpenAiSimulator:
     async def _transcription(self, request: web.Request, call: Call, fault: Fault | None) -> web.StreamResponse:
         if not call.body.get("model") or not call.audio.startswith(b"RIFF"):
             return _error(call, 400, "invalid_request_error", None, "a field is missing or not simulated")
-        if call.body.get("stream") == "true":
+        if self.streams and call.body.get("stream") == "true":
             events = self._transcription_events(call, fault)
             return await self._stream(request, call, fault, "text/event-stream", events)
         body = self._verbose(fault)

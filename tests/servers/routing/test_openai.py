@@ -1,0 +1,104 @@
+"""What the adapters of OpenAI's API share: deadlines, statuses, languages."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from servers.routing.openai import CallEnded, Deadline, Endpoint, asking, language_of
+from servers.routing.reasons import ProviderReason
+from tests.support.simulators.openai import OpenAiSimulator
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (302, None, ProviderReason.RESPONSE_MALFORMED),
+        (400, None, ProviderReason.REQUEST_REFUSED),
+        (400, "content_filter", ProviderReason.CONTENT_REFUSED),
+        (400, "content_policy_violation", ProviderReason.CONTENT_REFUSED),
+        (401, None, ProviderReason.CREDENTIAL_REFUSED),
+        (403, None, ProviderReason.CREDENTIAL_REFUSED),
+        (404, None, ProviderReason.REQUEST_REFUSED),
+        (408, None, ProviderReason.DEADLINE_EXCEEDED),
+        (409, None, ProviderReason.PROVIDER_UNAVAILABLE),
+        (413, None, ProviderReason.REQUEST_REFUSED),
+        (422, None, ProviderReason.REQUEST_REFUSED),
+        (429, None, ProviderReason.PROVIDER_BUSY),
+        (429, "insufficient_quota", ProviderReason.PROVIDER_BUSY),
+        (500, None, ProviderReason.PROVIDER_UNAVAILABLE),
+        (502, None, ProviderReason.PROVIDER_UNAVAILABLE),
+        (504, None, ProviderReason.PROVIDER_UNAVAILABLE),
+        (599, None, ProviderReason.PROVIDER_UNAVAILABLE),
+    ],
+)
+async def test_each_status_has_its_reason_and_none_is_tried_again(
+    status: int, code: str | None, reason: ProviderReason
+) -> None:
+    async with OpenAiSimulator().serve() as vendor:
+        vendor.answers.error = (status, code)
+        endpoint = Endpoint(vendor.base_url, None)
+        with pytest.raises(CallEnded) as ended, asking():
+            await endpoint.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        assert ended.value.reason is reason
+        assert len(vendor.calls) == 1
+        await endpoint.close()
+
+
+async def _items(seconds: float, count: int) -> AsyncGenerator[int, None]:
+    for number in range(count):
+        await asyncio.sleep(seconds)
+        yield number
+
+
+async def test_items_in_time_are_handed_on() -> None:
+    deadline = Deadline(float("inf"), time.monotonic)
+    assert [item async for item in deadline.each(_items(0, 3))] == [0, 1, 2]
+
+
+async def test_items_that_trickle_do_not_outlast_the_deadline() -> None:
+    deadline = Deadline(time.monotonic() + 0.1, time.monotonic)
+    with pytest.raises(CallEnded) as ended:
+        _ = [item async for item in deadline.each(_items(0.02, 1_000))]
+    assert ended.value.reason is ProviderReason.DEADLINE_EXCEEDED
+
+
+async def test_a_step_after_the_deadline_is_not_begun() -> None:
+    begun: list[int] = []
+
+    async def step() -> None:
+        begun.append(1)
+
+    with pytest.raises(CallEnded) as ended:
+        await Deadline(5.0, lambda: 5.0).keep(step)
+    assert ended.value.reason is ProviderReason.DEADLINE_EXCEEDED
+    assert begun == []
+
+
+async def test_a_timeout_of_the_step_itself_is_not_taken_for_the_deadline() -> None:
+    async def step() -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await Deadline(5.0, lambda: 0.0).keep(step)
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"),
+    [
+        ("en", "en"),
+        ("en-US", "en"),
+        ("EN-us", "en"),
+        ("zh-Hant-TW", "zh"),
+        ("fil-PH", "tl"),
+        ("nn-NO", "no"),
+        ("tlh", None),
+        ("e", None),
+        ("", None),
+    ],
+)
+def test_a_locale_is_one_of_the_languages_that_openai_lists_or_none(locale: str, language: str | None) -> None:
+    assert language_of(locale) == language
