@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from servers.runtime.mel import slaney_bank, triangles
+
 SAMPLE_RATE_HZ = 16_000
 FRAME_SAMPLES = 400
 HOP_SAMPLES = 160
@@ -20,9 +22,6 @@ _FBANK_FFT = 512
 _FBANK_LOW_HZ = 20.0
 _PREEMPHASIS = 0.97
 _POVEY_EXPONENT = 0.85
-_KNEE_HZ = 1000.0
-_KNEE_MEL = 15.0
-_STEP = 6.4 ** (1 / 27)
 
 Array = NDArray[np.float32]
 Points = NDArray[np.floating[Any]]
@@ -71,7 +70,7 @@ class MelStream:
     def __init__(self, block: int = 16) -> None:
         self._framing = _Framing(block, pending=FRAME_SAMPLES // 2)
         self._window = np.hanning(FRAME_SAMPLES + 1)[:-1].astype(np.float32)
-        self._bank = _slaney_bank()
+        self._bank = slaney_bank(MEL_BANDS, FRAME_SAMPLES, SAMPLE_RATE_HZ)
 
     def push(self, samples: Array) -> Array:
         return self._features(self._framing.push(samples))
@@ -157,35 +156,11 @@ def _kaldi_bank() -> Array:
     """f32[257, 80]: triangles in Kaldi's mel scale from 20 Hz to 8 kHz; the Nyquist bin carries nothing."""
     low, high = _kaldi_mel(np.array([_FBANK_LOW_HZ, SAMPLE_RATE_HZ / 2]))
     edges = np.linspace(low, high, FBANK_BANDS + 2)
-    bank = _triangles(_kaldi_mel(np.fft.rfftfreq(_FBANK_FFT, 1 / SAMPLE_RATE_HZ)), edges)
+    bank = triangles(_kaldi_mel(np.fft.rfftfreq(_FBANK_FFT, 1 / SAMPLE_RATE_HZ)), edges)
     bank[-1] = 0
     return bank.astype(np.float32)
-
-
-def _slaney_bank() -> Array:
-    """f32[201, 40]: triangles in hertz between Slaney's mel points, each of unit area."""
-    edges = _slaney_hz(np.linspace(0.0, _slaney_mel(SAMPLE_RATE_HZ / 2), MEL_BANDS + 2))
-    bank = _triangles(np.fft.rfftfreq(FRAME_SAMPLES, 1 / SAMPLE_RATE_HZ), edges)
-    return (bank * (2.0 / (edges[2:] - edges[:-2]))).astype(np.float32)
-
-
-def _triangles(positions: Points, edges: Points) -> Points:
-    rising = (positions[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - positions[:, None]) / (edges[2:] - edges[1:-1])
-    weights: Points = np.maximum(np.minimum(rising, falling), 0.0)
-    return weights
 
 
 def _kaldi_mel(hertz: Points) -> Points:
     mel: Points = 1127.0 * np.log1p(hertz / 700.0)
     return mel
-
-
-def _slaney_hz(mel: Points) -> Points:
-    """Linear up to 1 kHz (15 mel), then 27 mel for each factor of 6.4."""
-    return np.where(mel < _KNEE_MEL, mel * _KNEE_HZ / _KNEE_MEL, _KNEE_HZ * _STEP ** (mel - _KNEE_MEL))
-
-
-def _slaney_mel(hertz: float) -> float:
-    """Above the knee only: the upper edge of the bank lies there."""
-    return _KNEE_MEL + float(np.log(hertz / _KNEE_HZ) / np.log(_STEP))

