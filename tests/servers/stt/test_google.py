@@ -35,7 +35,7 @@ ASKED = Transcription("t-1", "req-1", "idem-1", "en-US", "sim-7")
 NEVER = math.inf
 FRAME = 640  # 20 ms
 SOUND = bytes(2 * RATE_HZ * 2)  # 2 s
-HALF = PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.RESPONSE_TRUNCATED
+BROKEN_OFF = PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.RESPONSE_TRUNCATED
 LIGHT = Portion(
     (("turn", 0.2, 0.4, 0.9), ("on", 0.4, 0.6, 0.8), ("the", 0.6, 0.7, 0.0), ("light", 0.7, 1.2, 1.0)),
     ("turn", "turn on"),
@@ -208,9 +208,9 @@ async def test_no_audio_at_all_is_no_speech(google: GoogleSimulator, stt: Google
         (FaultKind.MALFORMED, PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.RESPONSE_MALFORMED),
         (FaultKind.WRONG_SCHEMA, PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.RESPONSE_MALFORMED),
         (FaultKind.EMPTY, PROVIDER_STATUS_TERMINAL_FAIL, SttReason.NO_SPEECH),
-        (Fault(FaultKind.HALF_STREAM), *HALF),
-        (Fault(FaultKind.HALF_STREAM, after=1), *HALF),
-        (Fault(FaultKind.HALF_STREAM, after=4), *HALF),
+        (Fault(FaultKind.HALF_STREAM), *BROKEN_OFF),
+        (Fault(FaultKind.HALF_STREAM, after=1), *BROKEN_OFF),
+        (Fault(FaultKind.HALF_STREAM, after=4), *BROKEN_OFF),
         (Fault(FaultKind.RESET), PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_UNAVAILABLE),
         (Fault(FaultKind.RESET, after=2), PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_UNAVAILABLE),
     ],
@@ -473,10 +473,10 @@ async def test_without_a_key_that_can_be_sent_google_is_not_called(
 
 
 async def test_the_key_is_in_nothing_that_can_be_read_later(
-    google: GoogleSimulator, stt: GoogleStt, caplog: pytest.LogCaptureFixture
+    google: GoogleSimulator, stt: GoogleStt, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The simulator quotes the key in its errors, as no vendor should."""
-    logging.getLogger("google").propagate = True
+    monkeypatch.setattr(logging.getLogger("google"), "propagate", True)
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "google"):
         google.faults.plan(None, FaultKind.UNAUTHENTICATED, FaultKind.MALFORMED, FaultKind.RESET)
         results = [(await heard(stt))[2] for _ in range(4)]

@@ -205,7 +205,7 @@ class GoogleSimulator:
                 await context.abort(_CODES[fault.kind], f"simulated, for the key {key}")
             yield call, fault
             call.answered = "OK"
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, grpc.aio.InternalError):  # the second: nobody is there to be answered
             call.answered = "CANCELLED"
             raise
         except grpc.aio.AbortError:
