@@ -477,5 +477,19 @@ routing_circuits = Table(
     _instant("updated_at"),
 )
 
+routing_transitions = Table(
+    "routing_transitions",
+    metadata,
+    _text("transition_id", key=True),
+    _text("owner"),
+    _text("provider_ref"),
+    _blob("profile_hash"),
+    Column("before", Integer, nullable=False),
+    Column("after", Integer, nullable=False),
+    _text("reason_code"),
+    _instant("at"),
+    Index("ix_routing_transitions_owner", "owner", "transition_id"),
+)
+
 APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)
 LEDGERS = ("audit_events", "artifacts_ledger")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 import pybreaker
@@ -29,7 +30,7 @@ from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from servers.runtime.storage import SYSTEM_TENANT, turn
 from store import Store, StoreError, Transaction
-from store.routing import KeptCircuit
+from store.routing import KeptCircuit, Transition
 
 SWAP_ATTEMPTS: Final = 5
 
@@ -196,7 +197,7 @@ class Board:
         if events and not await tx.routing.circuits.swap(self._row(key, changed, row.revision if row else 0)):
             raise StoreError("the circuit has changed in the meantime")
         for event in events:
-            self._audit_event(tx, key, changed, event, actor)
+            await self._tell(tx, key, changed, event, actor)
         return changed
 
     async def refresh(self) -> None:
@@ -244,7 +245,9 @@ class Board:
             for each in due:
                 if await tx.routing.circuits.swap(self._row(each.key, each.circuit, each.held.revision)):
                     swapped.append(each)
-                    self._audit_step(tx, each.key, each.circuit, each.events, "circuit.probing", "PROBES_UNDER_WAY")
+                    await self._tell_step(
+                        tx, each.key, each.circuit, each.events, "circuit.probing", "PROBES_UNDER_WAY"
+                    )
 
         try:
             async with self._store.transaction() as tx:
@@ -277,7 +280,7 @@ class Board:
                 async with self._store.transaction() as tx:
                     swapped = await tx.routing.circuits.swap(self._row(key, circuit, held.revision))
                     if swapped:
-                        self._audit_step(tx, key, circuit, events, transition, reason)
+                        await self._tell_step(tx, key, circuit, events, transition, reason)
                 if swapped:
                     held.revision += 1
                     self._become(key, held, circuit, events)
@@ -304,20 +307,24 @@ class Board:
     def _row(self, key: Key, circuit: Circuit, revision: int) -> KeptCircuit:
         return KeptCircuit(self.owner, key[1], key[0], revision, kept(circuit))
 
-    def _audit_step(
+    async def _tell_step(
         self, tx: Transaction, key: Key, circuit: Circuit, events: tuple[Event, ...], transition: str, reason: str
     ) -> None:
         """A row for each transition, or one for a step that is none."""
         if not events:
             self._audit(tx, key, circuit, "system", transition, reason, {"state": _name(circuit.state)})
         for event in events:
-            self._audit_event(tx, key, circuit, event, "system")
+            await self._tell(tx, key, circuit, event, "system")
 
-    def _audit_event(self, tx: Transaction, key: Key, circuit: Circuit, event: Event, actor: str) -> None:
+    async def _tell(self, tx: Transaction, key: Key, circuit: Circuit, event: Event, actor: str) -> None:
         facts = {"before": _name(event.before), "after": _name(event.after)}
         if circuit.retry_at is not None:
             facts["retry_at"] = f"{circuit.retry_at:.3f}"
         self._audit(tx, key, circuit, actor, f"circuit.{_name(event.after).lower()}", event.reason, facts)
+        at = datetime.fromtimestamp(event.at, UTC)
+        await tx.routing.circuits.note(
+            Transition(self._ids.new(), self.owner, key[1], key[0], event.before, event.after, event.reason, at)
+        )
 
     def _audit(
         self,

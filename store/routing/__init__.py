@@ -1,13 +1,13 @@
 """What the routing owners keep (§22). `store.routing` reads; `tx.routing` reads and writes within a transaction.
 
-Rooms: `circuits`, `rules`, `budgets`, `quotas` (what operators set), `grants` (what processes hold of budgets). Every change of
-what operators set has a revision, so that a process learns with one read what changed.
+Rooms: `circuits`, `rules`, `budgets`, `quotas` (what operators set), `grants` (what processes hold of budgets). Every
+change of what operators set has a revision, so that a process learns with one read what changed.
 """
 
 from __future__ import annotations
 
 from store.access import Reads, Writes
-from store.routing.circuits import Circuits, CircuitsReader, KeptCircuit
+from store.routing.circuits import Circuits, CircuitsReader, KeptCircuit, Transition
 from store.routing.grants import Grant, Grants, GrantsReader, Spending
 from store.routing.limits import (
     Budget,
@@ -24,7 +24,18 @@ from store.routing.limits import (
     RulesReader,
 )
 
-__all__ = ["Budget", "Grant", "KeptCircuit", "Key", "Quota", "Routing", "RoutingReader", "Rule", "Spending"]
+__all__ = [
+    "Budget",
+    "Grant",
+    "KeptCircuit",
+    "Key",
+    "Quota",
+    "Routing",
+    "RoutingReader",
+    "Rule",
+    "Spending",
+    "Transition",
+]
 
 
 class RoutingReader:

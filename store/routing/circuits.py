@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
 
 from store.access import Reads, Writes
-from store.schema import routing_circuits
+from store.schema import routing_circuits, routing_transitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,20 @@ class KeptCircuit:
     profile_hash: bytes
     revision: int
     body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What happened to a circuit; states are numbers of the contract's enum. Ids sort by time."""
+
+    transition_id: str
+    owner: str
+    provider_ref: str
+    profile_hash: bytes
+    before: int
+    after: int
+    reason_code: str
+    at: datetime
 
 
 _OF = select(routing_circuits).where(routing_circuits.c.owner == bindparam("of"))
@@ -46,6 +61,19 @@ class CircuitsReader:
         rows = await self._reads.rows(_ONE, which)
         return _circuit(rows[0]) if rows else None
 
+    async def transitions(
+        self, owner: str, *, provider_ref: str = "", before: str = "", limit: int = 100
+    ) -> list[Transition]:
+        """Up to `limit` of what happened before the transition `before`, latest first."""
+        table = routing_transitions.c
+        found = select(routing_transitions).where(table.owner == owner)
+        if provider_ref:
+            found = found.where(table.provider_ref == provider_ref)
+        if before:
+            found = found.where(table.transition_id < before)
+        rows = await self._reads.rows(found.order_by(table.transition_id.desc()).limit(limit))
+        return [_transition(row) for row in rows]
+
 
 class Circuits(CircuitsReader):
     """Changing inside a transaction; the caller audits."""
@@ -68,6 +96,24 @@ class Circuits(CircuitsReader):
             routing_circuits.c.revision == circuit.revision,
         )
         return (await self._writes.write(changed.values(**new))).count > 0
+
+    async def note(self, transition: Transition) -> None:
+        """Keep what happened."""
+        values = {field.name: getattr(transition, field.name) for field in fields(transition)}
+        await self._writes.write(self._writes.insert(routing_transitions).values(**values))
+
+
+def _transition(row: Row[Any]) -> Transition:
+    return Transition(
+        row.transition_id,
+        row.owner,
+        row.provider_ref,
+        bytes(row.profile_hash),
+        row.before,
+        row.after,
+        row.reason_code,
+        row.at,
+    )
 
 
 def _circuit(row: Row[Any]) -> KeptCircuit:

@@ -10,7 +10,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Create the table of circuits."""
+    """Create the tables of circuits and of what happened to them."""
     op.create_table(
         "routing_circuits",
         sa.Column("owner", sa.Text(), nullable=False),
@@ -21,3 +21,16 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "provider_ref", "profile_hash", name="pk_routing_circuits"),
     )
+    op.create_table(
+        "routing_transitions",
+        sa.Column("transition_id", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("provider_ref", sa.Text(), nullable=False),
+        sa.Column("profile_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("before", sa.Integer(), nullable=False),
+        sa.Column("after", sa.Integer(), nullable=False),
+        sa.Column("reason_code", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("transition_id", name="pk_routing_transitions"),
+    )
+    op.create_index("ix_routing_transitions_owner", "routing_transitions", ["owner", "transition_id"], unique=False)

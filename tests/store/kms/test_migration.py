@@ -23,6 +23,7 @@ BACK_TO_0001 = (
     "DROP TABLE routing_revisions",
     "DROP TABLE routing_rules",
     "DROP TABLE routing_spending",
+    "DROP TABLE routing_transitions",
     "UPDATE alembic_version SET version_num = '0001'",
 )
 

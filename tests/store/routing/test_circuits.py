@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from store import Store
-from store.routing import KeptCircuit
+from store.routing import KeptCircuit, Transition
 
 PROFILE = b"p" * 32
+INSTANT = datetime(2026, 1, 2, tzinfo=UTC)
 FIRST = KeptCircuit("PH1.C", "openai/stt", PROFILE, 0, {"state": 1, "leases": []})
 
 
@@ -46,3 +48,18 @@ async def test_an_owner_reads_its_own_circuits_only(store: Store) -> None:
         ("openai/stt", PROFILE),
         ("openai/stt", b"q" * 32),
     ]
+
+
+async def test_what_happened_is_read_latest_first_and_page_by_page(store: Store) -> None:
+    made = [
+        Transition(f"t-{number}", "PH1.C", f"p{number % 2}/stt", PROFILE, 1, 2, "PROBE_FAILED", INSTANT)
+        for number in range(4)
+    ]
+    async with store.transaction() as tx:
+        tx.audit(tenant_id="system", owner="PH1.C", actor="system", transition="circuit.open", reason_code="X")
+        for each in (*made, replace(made[0], transition_id="t-9", owner="PH1.TTS")):
+            await tx.routing.circuits.note(each)
+    circuits = store.routing.circuits
+    assert await circuits.transitions("PH1.C", limit=3) == made[:0:-1]
+    assert await circuits.transitions("PH1.C", before="t-1") == [made[0]]
+    assert await circuits.transitions("PH1.C", provider_ref="p1/stt") == [made[3], made[1]]
