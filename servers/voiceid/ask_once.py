@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from selene.voiceid.v2.voiceid_pb2 import IDENTITY_TIER_PROBABLE, IDENTITY_TIER_UNKNOWN, IdentityTier
 
@@ -15,7 +15,6 @@ class AskOncePolicy:
 
     max_prompts_per_session: int = 1
     cooldown: timedelta = timedelta(seconds=600)
-    max_retries_after_prompt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +56,9 @@ def cooldown_key(scope: PromptScope) -> bytes:
     )
 
 
-def may_prompt(
-    tier: IdentityTier,
-    *,
-    prompts_used: int,
-    cooldown_until: datetime | None,
-    now: datetime,
-    step_up_pending: bool,
-    policy: AskOncePolicy,
-) -> bool:
-    """`may_prompt_identity`: `prompts_used` counts for the budget key, `cooldown_until` is that of the cooldown key."""
-    budget_remains = prompts_used < policy.max_prompts_per_session
-    cooldown_expired = cooldown_until is None or now >= cooldown_until
-    return eligible(tier, step_up_pending=step_up_pending) and budget_remains and cooldown_expired
-
-
 def eligible(tier: IdentityTier, *, step_up_pending: bool) -> bool:
-    """The part of the rule that needs no state: whether the store is to be asked at all."""
+    """The part of `may_prompt_identity` that needs no state; budget and cooldown are the store's to claim."""
     return tier in PROMPTING_TIERS and not step_up_pending
-
-
-def may_retry(retries_after_prompt: int, policy: AskOncePolicy) -> bool:
-    """Whether the turn after a prompt may be tried at once."""
-    return retries_after_prompt < policy.max_retries_after_prompt
 
 
 def _hash(*parts: str) -> bytes:

@@ -7,7 +7,6 @@ job that is not urgent may wait a bounded time for company, never past its deadl
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
@@ -74,15 +73,6 @@ class Batcher:
         ]
         for thread in self._threads:
             thread.start()
-
-    async def run(self, lane: Lane, window: Floats, *, deadline: float, urgent: bool = False) -> Floats:
-        """The model's row for one window. Raises ModelFailed, or ModelSlow once `deadline` has passed."""
-        future = self.submit(lane, window, deadline=deadline, urgent=urgent)
-        try:
-            async with asyncio.timeout(max(0.0, deadline - self.monotonic())):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise ModelSlow(f"{lane.name} did not answer in time") from None
 
     def submit(self, lane: Lane, window: Floats, *, deadline: float, urgent: bool = False) -> Future[Floats]:
         """Queue one window; the future ends with the model's row, ModelFailed or ModelSlow."""

@@ -1,8 +1,7 @@
 """Ask once: keys and rule."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import product
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -15,12 +14,9 @@ from servers.voiceid.ask_once import (
     budget_key,
     cooldown_key,
     eligible,
-    may_prompt,
-    may_retry,
     user_scope_id,
 )
 
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SCOPE = PromptScope("acme", "user:ann", "phone", "s1", "BR-01")
 TEXT = st.text(max_size=6)
 SCOPES = st.builds(PromptScope, TEXT, TEXT, TEXT, TEXT, TEXT)
@@ -28,43 +24,15 @@ SCOPES = st.builds(PromptScope, TEXT, TEXT, TEXT, TEXT, TEXT)
 
 def test_the_defaults_are_those_of_the_source():
     policy = AskOncePolicy()
-    assert (policy.max_prompts_per_session, policy.max_retries_after_prompt) == (1, 1)
+    assert policy.max_prompts_per_session == 1
     assert policy.cooldown == timedelta(minutes=10)
 
 
-@pytest.mark.parametrize(
-    ("tier", "used", "until", "step_up_pending"),
-    list(
-        product(
-            (*v2.IdentityTier.values(), 9),
-            (0, 1, 2),
-            (None, NOW - timedelta(seconds=1), NOW, NOW + timedelta(microseconds=1)),
-            (False, True),
-        )
-    ),
-)
-def test_may_prompt_is_the_formula(tier, used, until, step_up_pending):
-    expected = (
-        tier in (v2.IDENTITY_TIER_PROBABLE, v2.IDENTITY_TIER_UNKNOWN)
-        and used < 1
-        and (until is None or until <= NOW)
-        and not step_up_pending
-    )
-    granted = may_prompt(
-        tier,
-        prompts_used=used,
-        cooldown_until=until,
-        now=NOW,
-        step_up_pending=step_up_pending,
-        policy=AskOncePolicy(),
-    )
-    assert granted == expected
-    assert not granted or eligible(tier, step_up_pending=step_up_pending)
-
-
-@pytest.mark.parametrize(("retries", "allowed"), [(0, True), (1, False), (2, False)])
-def test_one_retry_follows_a_prompt(retries, allowed):
-    assert may_retry(retries, AskOncePolicy()) is allowed
+@pytest.mark.parametrize("step_up_pending", [False, True])
+@pytest.mark.parametrize("tier", [*v2.IdentityTier.values(), 9])
+def test_only_who_is_not_confirmed_is_asked_and_not_beside_a_step_up(tier, step_up_pending):
+    asks = tier in (v2.IDENTITY_TIER_PROBABLE, v2.IDENTITY_TIER_UNKNOWN) and not step_up_pending
+    assert eligible(tier, step_up_pending=step_up_pending) == asks
 
 
 @pytest.mark.parametrize(
