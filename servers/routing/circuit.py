@@ -19,7 +19,7 @@ evaluation had measures that speak, the circuit opens for as long as before: not
 FORCED_OPEN and FORCED_CLOSED last until an operator releases them: then into what is left of a cooldown, else through
 probes out of FORCED_OPEN and straight into CLOSED out of FORCED_CLOSED.
 
-Every process that keeps measures forgets them where `Event.measures_start_anew` says so. A process that saw none of the
+Every process that keeps measures forgets them where `measures_start_anew` says so. A process that saw none of the
 probes has nothing to say about them, and leaves it to those that did.
 """
 
@@ -89,8 +89,8 @@ class Circuit:
     """State of a circuit; times are seconds since the epoch.
 
     `streaks` counts, by open rule, the windows in a row in which it held. Since it became half-open `issued` leases
-    have been given and `told` probes answered, the last at `told_at`; `window_proven` says that this window's probes
-    were healthy.
+    have been given, the last at `leased_at`, and `told` probes answered, the last at `told_at`; `window_proven` says
+    that this window's probes were healthy.
     """
 
     state: CircuitState = CIRCUIT_STATE_CLOSED
@@ -102,6 +102,7 @@ class Circuit:
     streaks: tuple[int, ...] = ()
     decayed_at: float
     leases: tuple[Lease, ...] = ()
+    leased_at: float = 0.0
     told: int = 0
     told_at: float = 0.0
     issued: int = 0
@@ -144,13 +145,22 @@ def evaluate(circuit: Circuit, measures: Measures, now: float, policy: CircuitPo
     return circuit, ()
 
 
+def measures_start_anew(before: Circuit, after: Circuit) -> bool:
+    """Whether a process that knew `before` and now sees `after` must forget what it measured: the circuit has been
+    half-open meanwhile, or is. For processes that look at a shared circuit now and then and miss its events; nothing
+    is lost where it closes, since every probe that was answered was good.
+    """
+    lets_through = after.state in (CIRCUIT_STATE_HALF_OPEN, CIRCUIT_STATE_CLOSED)
+    return lets_through and (after.state != before.state or after.since > before.since)
+
+
 def lease(circuit: Circuit, lease_id: str, now: float, ttl_s: float, policy: CircuitPolicy) -> tuple[Circuit, bool]:
     """Ask for a probe. `ttl_s` outlasts the attempt's timeout; one that is never settled then gives its place back."""
-    circuit = _without_expired(circuit, now)
+    circuit = _without_expired(_clock_set_back(circuit, now), now)
     if any(held_lease.lease_id == lease_id for held_lease in circuit.leases) or not probe_free(circuit, policy):
         return circuit, False
     leases = (*circuit.leases, Lease(lease_id, now + ttl_s))
-    return replace(circuit, leases=leases, issued=circuit.issued + 1), True
+    return replace(circuit, leases=leases, leased_at=now, issued=circuit.issued + 1), True
 
 
 def probe_free(circuit: Circuit, policy: CircuitPolicy) -> bool:
@@ -167,7 +177,7 @@ def settle(circuit: Circuit, lease_id: str, probe: Probe, now: float, policy: Ci
     leases = tuple(held_lease for held_lease in circuit.leases if held_lease.lease_id != lease_id)
     if circuit.state != CIRCUIT_STATE_HALF_OPEN or len(leases) == len(circuit.leases):
         return circuit, ()
-    circuit = replace(circuit, leases=leases)
+    circuit = _clock_set_back(replace(circuit, leases=leases), now)
     match probe:
         case Probe.OK:
             return replace(circuit, told=circuit.told + 1, told_at=now), ()
@@ -226,15 +236,19 @@ def _watched(circuit: Circuit, measures: Measures, now: float, policy: CircuitPo
 
 
 def _counted(circuit: Circuit, measures: Measures, now: float, policy: CircuitPolicy) -> Circuit:
-    """The streaks after the windows that have ended."""
+    """The streaks after the windows that have ended. A process that has too few calls to judge any of them leaves the
+    end of the window to those that have enough.
+    """
     ended = int((now - circuit.window_from) // policy.window_s)
     if ended < 1:
         return circuit
+    verdicts = [
+        held(rule, measures.readings.get(rule.measure)) if rule.windows > 1 else None for rule in policy.open_when
+    ]
+    if all(verdict is None for verdict in verdicts):
+        return circuit
     before = _streaks(circuit, policy) if ended == 1 else (0,) * len(policy.open_when)
-    streaks = tuple(
-        streak + 1 if held(rule, measures.readings.get(rule.measure)) else 0
-        for rule, streak in zip(policy.open_when, before, strict=True)
-    )
+    streaks = tuple(streak + 1 if verdict else 0 for verdict, streak in zip(verdicts, before, strict=True))
     return replace(circuit, streaks=streaks, window_from=circuit.window_from + ended * policy.window_s)
 
 
@@ -310,8 +324,11 @@ def _without_expired(circuit: Circuit, now: float) -> Circuit:
 
 
 def _clock_set_back(circuit: Circuit, now: float) -> Circuit:
-    """Where the clock was set back every time of the circuit goes back with it, and all that is left to wait stays."""
-    back = max(circuit.since, circuit.window_from) - now
+    """Where the clock was set back every time of the circuit goes back with it, and all that is left to wait stays.
+    Whatever the circuit has seen last tells that it was, however long ago it came into its state.
+    """
+    seen = (circuit.since, circuit.window_from, circuit.decayed_at, circuit.leased_at, circuit.told_at)
+    back = max(seen) - now
     if back <= CLOCK_SKEW_S:
         return circuit
     return replace(
@@ -320,6 +337,7 @@ def _clock_set_back(circuit: Circuit, now: float) -> Circuit:
         retry_at=None if circuit.retry_at is None else circuit.retry_at - back,
         window_from=circuit.window_from - back,
         decayed_at=circuit.decayed_at - back,
+        leased_at=circuit.leased_at - back,
         told_at=circuit.told_at - back,
         leases=tuple(Lease(each.lease_id, each.expires_at - back) for each in circuit.leases),
     )

@@ -16,6 +16,7 @@ from servers.routing.circuit import (
     force_close,
     force_open,
     lease,
+    measures_start_anew,
     new_circuit,
     probe_free,
     release,
@@ -378,3 +379,58 @@ def test_it_never_closes_before_its_cooldown_and_never_has_more_probes_than_its_
                 assert now >= opened_at + policy.cooldown_s
                 assert told == policy.probes
         assert len(circuit.leases) + told <= policy.probes or circuit.state != HALF_OPEN
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "anew"),
+    [
+        (tripped(), half_open(), True),
+        (tripped(now=1000.0), new_circuit(1400.0), True),
+        (new_circuit(0.0), new_circuit(1400.0), True),
+        (half_open(now=2000.0), half_open(now=4000.0), True),
+        (half_open(), probed(half_open(), 2, 2001.0), False),
+        (new_circuit(0.0), tripped(), False),
+        (half_open(), tripped(now=2001.0), False),
+        (new_circuit(90_000.0), new_circuit(500.0), False),
+    ],
+)
+def test_a_process_that_slept_through_the_probes_forgets_what_it_measured_before(before, after, anew):
+    assert measures_start_anew(before, after) is anew
+
+
+def test_a_process_with_too_few_calls_does_not_end_a_row_of_slow_windows_for_the_others():
+    slow, few = measuring(v1.MEASURE_P95_LATENCY_5M, 9000), measuring(v1.MEASURE_P95_LATENCY_5M, 9000, 19)
+    circuit = new_circuit(0.0)
+    for now in (60.0, 120.0, 180.0):
+        circuit, _ = evaluate(circuit, few, now, STT)
+        assert circuit.state == CLOSED
+        circuit, _ = evaluate(circuit, slow, now + 0.1, STT)
+    assert circuit.state == OPEN
+
+
+def test_lost_probes_are_given_back_although_the_clock_was_set_back_after_hours_of_silence():
+    circuit = half_open(now=2000.0)
+    for number in range(3):
+        circuit, granted = lease(circuit, str(number), 20_000.0, 10.0, STT)
+        assert granted
+    circuit, _ = evaluate(circuit, QUIET, 10_000.0, STT)
+    assert not probe_free(circuit, STT)
+    circuit, _ = evaluate(circuit, QUIET, 10_010.0, STT)
+    assert probe_free(circuit, STT)
+
+
+def test_a_probe_leased_right_after_the_clock_was_set_back_keeps_its_place():
+    circuit = half_open(now=2000.0)
+    for number in range(3):
+        circuit, _ = lease(circuit, str(number), 1000.0, 10.0, STT)
+    circuit, _ = evaluate(circuit, QUIET, 1000.2, STT)
+    assert not probe_free(circuit, STT)
+    assert probe_free(evaluate(circuit, QUIET, 1010.2, STT)[0], STT)
+
+
+def test_closed_circuits_decay_on_although_the_clock_was_set_back_while_nobody_called():
+    circuit = Circuit(since=0.0, window_from=0.0, decayed_at=0.0, trips=3)
+    circuit, _ = evaluate(circuit, QUIET, 1000.0, STT)
+    circuit, _ = evaluate(circuit, QUIET, 500.0, STT)
+    assert circuit.trips == 2
+    assert evaluate(circuit, QUIET, 1400.0, STT)[0].trips == 1
