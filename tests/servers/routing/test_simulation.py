@@ -1,68 +1,32 @@
-"""Many hours of one provider, simulated by seed: outages, noise, lost probes."""
+"""Hundreds of hours of three providers, simulated by seed, and what one provider's end and one bad caller do."""
 
 import random
 
 import pytest
 from selene.routing.v1 import routing_pb2 as v1
 
-from servers.routing.circuit import Probe, evaluate, lease, new_circuit, settle
+from bench.routing.world import World
+from servers.routing.circuit import evaluate, new_circuit
 from servers.routing.defaults import DEFAULTS
 from servers.routing.windows import Call, Outcome, Windows
 
-CLOSED, OPEN, HALF_OPEN = v1.CIRCUIT_STATE_CLOSED, v1.CIRCUIT_STATE_OPEN, v1.CIRCUIT_STATE_HALF_OPEN
-HOURS, TICK_S, LEASE_S = 8, 5.0, 20.0
-# A cooldown of 900 s; every attempt's lease lost, and two windows proven and over.
-LONGEST_S = {OPEN: 900.0 + TICK_S, HALF_OPEN: 20 * LEASE_S + 4 * 60.0 + 4 * TICK_S}
+CLOSED, OPEN = v1.CIRCUIT_STATE_CLOSED, v1.CIRCUIT_STATE_OPEN
+# In 54 and 70 a process sleeps through the probes; in the last four an idle one would keep a slow provider in rotation.
+SEEDS = [*range(16), 54, 70, 169, 208, 216, 314]
 
 
-@pytest.mark.parametrize("domain", [v1.DOMAIN_STT, v1.DOMAIN_LLM, v1.DOMAIN_SMS])
-@pytest.mark.parametrize("seed", range(3))
-def test_no_flap_no_surplus_probe_and_no_state_that_nothing_leaves(domain, seed):
-    chance, policy = random.Random(seed), DEFAULTS[domain].policy
-    windows, circuit, now = Windows(), new_circuit(0.0), 0.0
-    entered, opened, told, seen = 0.0, None, 0, {CLOSED}
-    ill_until, next_illness, number = 0.0, 600.0, 0
-    while now < HOURS * 3600:
-        now += TICK_S
-        if now >= next_illness:
-            ill_until = now + chance.uniform(30, 2400)
-            next_illness = ill_until + chance.uniform(60, 7200)
-        ill = now < ill_until
-        events = []
-        for _ in range(chance.randint(1, 4)):
-            number += 1
-            failed = chance.random() < (0.9 if ill else 0.001)
-            outcome = Outcome.ERROR if failed else Outcome.OK
-            call = Call(f"caller-{number % 7}", outcome, chance.uniform(100, 900))
-            if circuit.state == HALF_OPEN:
-                circuit, granted = lease(circuit, str(number), now, LEASE_S, policy)
-                lost = chance.random() < 0.1
-                if granted and not lost:
-                    circuit, happened = settle(circuit, str(number), Probe.FAILED if failed else Probe.OK, now, policy)
-                    told += not failed
-                    events += happened
-                if not granted or lost:
-                    continue
-                assert told + len(circuit.leases) <= policy.probes
-            elif circuit.state != CLOSED:
-                continue
-            windows.record(call, now)
-            if not failed:
-                windows.judge_transcript(call.caller, accepted=True)
-        circuit, happened = evaluate(circuit, windows.measures(now), now, policy)
-        for event in [*events, *happened]:
-            if event.after == OPEN:
-                opened, told = now, 0
-            if event.after == CLOSED:
-                assert now - opened >= policy.cooldown_s
-                assert told == policy.probes
-            if event.measures_start_anew:
-                assert now - opened >= policy.cooldown_s
-                windows.reset()
-            entered = now
-            seen.add(event.after)
-        assert now - entered <= LONGEST_S.get(circuit.state, float("inf"))
-    assert seen == {CLOSED, OPEN, HALF_OPEN}
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_simulated_day_has_no_flap_no_surplus_probe_and_no_state_that_nothing_leaves(seed):
+    tally = World(seed, hours=24).run()
+    assert tally.violations == []
+    assert tally.transitions >= tally.trips
+    assert tally.calls > 500
+
+
+def test_the_same_seed_does_the_same():
+    one, other = (World(7, hours=12).run() for _ in range(2))
+    assert one == other
+    assert one != World(8, hours=12).run()
 
 
 @pytest.mark.parametrize("domain", [v1.DOMAIN_STT, v1.DOMAIN_TTS, v1.DOMAIN_SMS])

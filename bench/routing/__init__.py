@@ -1,0 +1,1 @@
+"""Provider routing, measured: years of providers' behaviour simulated by seed."""
