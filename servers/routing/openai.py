@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,12 +92,18 @@ class Deadline:
 class Endpoint:
     """One base URL with the credential that it wants, None where it wants none.
 
-    At most ``max_connections`` are open; one that nobody uses is kept for ``idle_s``. Nothing is retried, no redirect
-    is followed. Close it when done.
+    At most ``max_connections`` are open; one that nobody uses is kept for ``idle_s``. An answer of more than
+    ``max_answer_bytes`` is broken off. Nothing is retried, no redirect is followed. Close it when done.
     """
 
     def __init__(
-        self, base_url: str, credential: Credential | None, *, max_connections: int = 200, idle_s: float = 60.0
+        self,
+        base_url: str,
+        credential: Credential | None,
+        *,
+        max_connections: int = 200,
+        idle_s: float = 60.0,
+        max_answer_bytes: int = 8 << 20,
     ) -> None:
         if has_secret_shape(base_url):
             raise ValueError("the base URL carries a secret")
@@ -105,7 +111,14 @@ class Endpoint:
         limits = httpx2.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=idle_s
         )
-        self._http = openai.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
+
+        async def bound(response: httpx2.Response) -> None:
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            response.stream = _Bounded(response.stream, max_answer_bytes)
+
+        self._http = openai.DefaultAsyncHttpxClient(
+            limits=limits, follow_redirects=False, event_hooks={"response": [bound]}
+        )
         self._base_url = base_url
         self.client = openai.AsyncOpenAI(
             base_url=base_url,
@@ -146,6 +159,24 @@ class Endpoint:
         await self.client.close()
 
 
+class _Bounded(httpx2.AsyncByteStream):
+    """A body that ends in a DecodingError when it grows too long: the SDK keeps a line or an error until it ends."""
+
+    def __init__(self, body: httpx2.AsyncByteStream, max_bytes: int) -> None:
+        self._body = body
+        self._left = max_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._body:
+            self._left -= len(piece)
+            if self._left < 0:
+                raise httpx2.DecodingError("the answer is too long")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
 async def _revealed(credential: Credential) -> str:
     try:
         secret = await credential.reveal()
@@ -158,10 +189,13 @@ async def _revealed(credential: Credential) -> str:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Around a call up to the head of its answer: what the SDK raises becomes CallEnded."""
+    """Around a call up to the head of its answer: what the SDK raises becomes CallEnded.
+
+    Of an answer that is an error the SDK reads the body too, and does not translate what goes wrong there.
+    """
     try:
         yield
-    except openai.OpenAIError as error:
+    except (openai.OpenAIError, httpx2.HTTPError, OSError, anyio.EndOfStream) as error:
         raise CallEnded(_of_call(error)) from None
 
 
@@ -192,13 +226,13 @@ def language_of(locale: str) -> str | None:
     return language if language in LANGUAGES else None
 
 
-def _of_call(error: openai.OpenAIError) -> ProviderReason:
+def _of_call(error: Exception) -> ProviderReason:
     match error:
-        case openai.APITimeoutError():
+        case openai.APITimeoutError() | httpx2.TimeoutException():
             return ProviderReason.DEADLINE_EXCEEDED
         case openai.APIStatusError():
             return _of_status(error)
-        case openai.APIResponseValidationError():
+        case openai.APIResponseValidationError() | httpx2.DecodingError():
             return ProviderReason.RESPONSE_MALFORMED
         case _:
             return ProviderReason.PROVIDER_UNAVAILABLE
@@ -219,7 +253,11 @@ def _of_answer(error: Exception) -> ProviderReason:
     match error:
         case openai.APITimeoutError() | httpx2.TimeoutException():
             return ProviderReason.DEADLINE_EXCEEDED
-        case openai.APIResponseValidationError() | httpx2.DecodingError():
+        case (
+            openai.APIResponseValidationError()
+            | httpx2.DecodingError()
+            | openai.APIConnectionError(__cause__=httpx2.DecodingError())
+        ):
             return ProviderReason.RESPONSE_MALFORMED
         case openai.APIConnectionError() | httpx2.HTTPError() | OSError() | anyio.EndOfStream():
             return ProviderReason.RESPONSE_TRUNCATED

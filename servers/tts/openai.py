@@ -29,6 +29,9 @@ BYTES_A_SAMPLE: Final = 2
 MIN_RATE_PERCENT: Final = 25
 MAX_RATE_PERCENT: Final = 400
 
+MAX_AUDIO_BYTES: Final = 64 << 20
+"""Over twenty minutes: what 4,096 characters take at a quarter of the pace."""
+
 AUDIBLE: Final = 327
 """-40 dB of full scale."""
 
@@ -62,7 +65,7 @@ class OpenAiTts:
         max_chars: int = 4_096,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._endpoint = Endpoint(base_url, credential)
+        self._endpoint = Endpoint(base_url, credential, max_answer_bytes=MAX_AUDIO_BYTES)
         self._model = model
         self._voice = voice
         self._max_chars = max_chars

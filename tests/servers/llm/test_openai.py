@@ -283,6 +283,31 @@ async def test_an_error_in_the_middle_of_a_stream_says_why(
     assert packets(events) == []
 
 
+@pytest.mark.parametrize(
+    ("endless", "reason"),
+    [
+        ((200, "text/event-stream", b"data: " + b"a" * 100_000), ProviderReason.RESPONSE_MALFORMED),
+        ((200, "text/event-stream", b": nothing\n" * 10_000), ProviderReason.RESPONSE_MALFORMED),
+        ((500, "application/json", b"a" * 100_000), ProviderReason.RESPONSE_MALFORMED),
+    ],
+)
+async def test_an_answer_that_never_ends_is_broken_off_before_it_fills_the_memory(
+    llm: OpenAiLlm, vendor: OpenAiSimulator, endless: tuple[int, str, bytes], reason: ProviderReason
+) -> None:
+    vendor.answers.endless = endless
+    _, result = await ask(llm, within_s=60)
+    assert result.reason_code == reason
+    (call,) = vendor.calls
+    await asyncio.wait_for(call.gone.wait(), 5)
+    assert call.pieces * 100_000 < 32 << 20
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_malformed(llm: OpenAiLlm, vendor: OpenAiSimulator) -> None:
+    vendor.answers.encoding = "gzip"
+    _, result = await ask(llm)
+    assert result.reason_code == ProviderReason.RESPONSE_MALFORMED
+
+
 async def test_half_a_character_is_replaced_and_not_a_failure(llm: OpenAiLlm, vendor: OpenAiSimulator) -> None:
     _, result = await ask(llm, utterance("what \ud83d time"))
     assert result.status == PROVIDER_STATUS_OK

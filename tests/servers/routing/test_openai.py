@@ -48,6 +48,21 @@ async def test_each_status_has_its_reason_and_none_is_tried_again(
         await endpoint.close()
 
 
+async def test_an_error_whose_body_breaks_off_is_an_error_all_the_same() -> None:
+    async def broken(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(broken, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        endpoint = Endpoint(f"http://{host}:{port}/v1", None)
+        with pytest.raises(CallEnded) as ended, asking():
+            await endpoint.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        assert ended.value.reason is ProviderReason.PROVIDER_UNAVAILABLE
+        await endpoint.close()
+
+
 async def _items(seconds: float, count: int) -> AsyncGenerator[int, None]:
     for number in range(count):
         await asyncio.sleep(seconds)

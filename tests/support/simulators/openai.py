@@ -61,6 +61,8 @@ class Answers:
     """What is answered. ``content`` is what the chat model writes; ``finish`` why it stopped.
 
     ``error`` is a status and an error's code instead of any answer, ``error_event`` an error in the middle of a stream.
+    ``endless`` is a status, a type, and a piece of the body that is repeated until the caller leaves. ``encoding`` is
+    how a body is said to be encoded, falsely.
     """
 
     content: str = json.dumps(PACKET, ensure_ascii=False)
@@ -69,6 +71,8 @@ class Answers:
     refusal: str | None = None
     error: tuple[int, str | None] | None = None
     error_event: dict[str, Any] | None = None
+    endless: tuple[int, str, bytes] | None = None
+    encoding: str | None = None
     text: str = "what time is it"
     logprob: float = -0.105_360_516  # ln 0.9
     words: Sequence[tuple[str, float, float]] = (("what", 0.0, 0.2), ("time", 0.2, 0.5), ("is", 0.5, 0.6))
@@ -148,6 +152,8 @@ class OpenAiSimulator:
         if self.answers.error is not None:
             status, code = self.answers.error
             return _error(call, status, "invalid_request_error", code, "As told.")
+        if self.answers.endless is not None:
+            return await self._repeat(request, call, *self.answers.endless)
         if fault is not None and fault.kind in _STATUSES:
             status, kind, code = _STATUSES[fault.kind]
             return _error(call, status, kind, code, f"As scripted; the key was {call.secret}.")
@@ -158,6 +164,16 @@ class OpenAiSimulator:
         if fault is not None and fault.kind is FaultKind.RESET and not fault.after:
             _reset(request)
         return await answer(request, call, fault)
+
+    async def _repeat(
+        self, request: web.Request, call: Call, status: int, content_type: str, piece: bytes
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={"Content-Type": content_type})
+        await response.prepare(request)
+        call.status = status
+        while True:
+            await response.write(piece)
+            call.pieces += 1
 
     async def _hang(self) -> None:
         self.hung.set()
@@ -269,6 +285,8 @@ class OpenAiSimulator:
         kind = fault.kind if fault is not None else None
         response = web.StreamResponse(headers={"Content-Type": content_type, "x-request-id": "req_simulated"})
         response.enable_chunked_encoding()
+        if self.answers.encoding is not None:
+            response.headers["Content-Encoding"] = self.answers.encoding
         await response.prepare(request)
         call.status = 200
         for number, piece in enumerate(pieces):
