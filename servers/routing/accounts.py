@@ -38,7 +38,7 @@ from servers.routing.holdings import (
     Tenant,
     read_facts,
 )
-from servers.routing.slices import charge, share
+from servers.routing.slices import charge, top_up
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from store import Rooms, Store, StoreError, Transaction
@@ -309,19 +309,21 @@ class Accounts:
         gone = not current
         last = stopping or (gone and pool.calls == 0)
         owed = charge(pool.held)
-        left = pool.held.budget.left_micros
-        call = int(pool.use.expected)
         expiring = pool.grant is not None and pool.grant.expires_at - now < GRANT_TTL / 2
-        too_large = left > TOO_LARGE * pool.target
-        settling = owed > 0 and (pool.grant is None or monotonic - pool.exchanged_at >= SETTLE_EVERY_S)
-        must = expiring or too_large or settling or pool.changed or bool(pool.unsure)
+        must = expiring or bool(pool.unsure)
+        keep = optional = False
         if gone:
-            must = expiring or bool(pool.unsure) or (last and (pool.grant is not None or owed > 0))
-        optional = not must and not gone and _hungry(pool)
-        there = seen.left.get(pool, pool.budget.limit_micros)
-        if optional and share(pool.target - left, max(0, call - left), there) < 1:
-            pool.short_at = monotonic
-            return None
+            must |= last and (pool.grant is not None or owed > 0)
+        else:
+            settling = owed > 0 and (pool.grant is None or monotonic - pool.exchanged_at >= SETTLE_EVERY_S)
+            hungry = _hungry(pool)
+            scrap = hungry and not _helped(pool, seen) and 0 < pool.held.budget.left_micros < pool.use.smallest
+            keep = not (scrap or pool.changed or pool.held.budget.left_micros > TOO_LARGE * pool.target)
+            must |= settling or not keep
+            optional = not must and hungry
+            if optional and not _helped(pool, seen):
+                pool.short_at = monotonic
+                return None
         if not must and not optional:
             return None
         return BudgetPlan(
@@ -331,24 +333,32 @@ class Accounts:
             grant=pool.grant,
             unsure=pool.unsure,
             grant_id=self._ids.new(),
-            want=0 if gone else pool.target,
-            call=call,
-            keep=not (gone or too_large or pool.changed),
+            target=0 if gone else pool.target,
+            largest=int(pool.use.largest),
+            smallest=int(pool.use.smallest),
+            keep=keep,
             optional=optional,
             last=last,
         )
 
     def _quota_plan(self, tenant: Tenant, seen: _Seen, monotonic: float, *, last: bool) -> QuotaPlan | None:
-        returning = tenant.tokens if last or tenant.quota_changed else 0.0
-        held, call = tenant.tokens - returning, tenant.quota_use.expected
+        use, held, returned = tenant.quota_use, tenant.tokens, 0.0
         target = 0.0 if last else tenant.target()
-        there = seen.tokens.get(tenant.tenant_id, target)
-        if not last and _thirsty(tenant) and share(target - held, max(0.0, call - held), there) == 0:
-            tenant.quota_short_at = monotonic
-            target = 0.0
-        if returning == 0 and (last or not _thirsty(tenant) or target == 0):
+        if last or tenant.quota_changed:
+            held, returned = 0.0, held
+        elif not _thirsty(tenant):
             return None
-        return QuotaPlan(tenant.tenant_id, self._domain, returning, held, target, call)
+        else:
+            there = seen.tokens.get(tenant.tenant_id, target)
+            smallest, largest = use.smallest, use.largest
+            if not top_up(held=held, target=target, largest=largest, smallest=smallest, there=there):
+                tenant.quota_short_at = monotonic
+                if not 0 < held < smallest:
+                    return None
+                held, returned = 0.0, held
+        if returned == 0 and target == 0:
+            return None
+        return QuotaPlan(tenant.tenant_id, self._domain, returned, held, target, use.largest, use.smallest)
 
     async def _exchange(
         self,
@@ -392,7 +402,7 @@ class Accounts:
         for (tenant, draw), taken in zip(quotas, outcomes[0].quotas, strict=True):
             tenant.tokens += taken
             tenant.quota_changed = False
-            if draw.held + taken < draw.call:
+            if draw.held + taken < draw.largest:
                 tenant.quota_short_at = monotonic
 
     def _unkept(
@@ -424,6 +434,14 @@ def _busy(tenant: Tenant) -> bool:
 
 def _hungry(pool: Pool) -> bool:
     return 2 * pool.held.budget.left_micros < pool.target
+
+
+def _helped(pool: Pool, seen: _Seen) -> bool:
+    """Whether there is something for a pool, as it was read."""
+    use = pool.use
+    there = seen.left.get(pool, pool.budget.limit_micros)
+    held = pool.held.budget.left_micros
+    return top_up(held=held, target=pool.target, largest=use.largest, smallest=use.smallest, there=there) >= 1
 
 
 def _thirsty(tenant: Tenant) -> bool:

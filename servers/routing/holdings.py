@@ -25,7 +25,7 @@ from servers.routing.slices import (
     exchanged,
     give_back,
     period_start,
-    share,
+    top_up,
     wanted,
 )
 from store import Rooms, Transaction
@@ -46,16 +46,19 @@ class Facts:
 
 @dataclass(slots=True)
 class Use:
-    """How much calls take: the largest lately, and on average."""
+    """How much calls take: the largest and the smallest lately, and all on average."""
 
-    call: float
+    largest: float
+    smallest: float
     per_s: float = 0.0
-    _largest: float = 0.0
+    _asked: bool = False
     _total: float = 0.0
 
     def ask(self, amount: float) -> None:
         """A call wants so much."""
-        self._largest = max(self._largest, amount)
+        self.largest = max(self.largest, amount) if self._asked else amount
+        self.smallest = min(self.smallest, amount) if self._asked else amount
+        self._asked = True
 
     def take(self, amount: float) -> None:
         """A call took so much."""
@@ -63,14 +66,9 @@ class Use:
 
     def sum_up(self, elapsed_s: float) -> None:
         """Half of the average is that of the last `elapsed_s`."""
-        self.call = self._largest or self.call
         self.per_s = (self.per_s + self._total / elapsed_s) / 2
-        self._largest = self._total = 0.0
-
-    @property
-    def expected(self) -> float:
-        """What a call is expected to take."""
-        return max(self.call, self._largest)
+        self._total = 0.0
+        self._asked = False
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +95,7 @@ class Pool:
     @property
     def target(self) -> int:
         """How large the slice should be."""
-        return int(wanted(self.use.expected, self.use.per_s, self.budget.limit_micros))
+        return int(wanted(self.use.largest, self.use.per_s, self.budget.limit_micros))
 
     def reserve(self, micros: int) -> None:
         """A call begins."""
@@ -126,7 +124,7 @@ class Tenant:
     facts: Facts
     used_at: float
     tokens: float = 0.0
-    quota_use: Use = field(default_factory=lambda: Use(1.0))
+    quota_use: Use = field(default_factory=lambda: Use(1.0, 1.0))
     quota_short_at: float = -1.0
     quota_changed: bool = False
     pools: dict[tuple[Key, datetime], Pool] = field(default_factory=dict)
@@ -148,7 +146,7 @@ class Tenant:
             start = period_start(budget.key.period, at)
             pool = self.pools.get((budget.key, start))
             if pool is None:
-                pool = self.pools[budget.key, start] = Pool(budget, start, Use(1.0))
+                pool = self.pools[budget.key, start] = Pool(budget, start, Use(1.0, 1.0))
             pools.append(pool)
         return tuple(pools)
 
@@ -183,7 +181,7 @@ class Tenant:
         quota = self.facts.quota
         if quota is None:
             return 0.0
-        return min(quota.capacity, wanted(self.quota_use.expected, self.quota_use.per_s, quota.capacity))
+        return min(quota.capacity, wanted(self.quota_use.largest, self.quota_use.per_s, quota.capacity))
 
 
 def _shape(quota: Quota | None) -> tuple[float, float] | None:
@@ -202,8 +200,9 @@ class BudgetPlan:
     grant: Grant | None
     unsure: tuple[Attempt, ...]
     grant_id: str
-    want: int
-    call: int
+    target: int
+    largest: int
+    smallest: int
     keep: bool
     optional: bool
     last: bool
@@ -235,7 +234,8 @@ class QuotaPlan:
     returned: float
     held: float
     target: float
-    call: float
+    largest: float
+    smallest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +330,15 @@ class Exchanges:
             reserved_micros=spending.reserved_micros - freed + least.grant_micros,
         )
         ahead = max(0, held.budget.left_micros) if plan.keep else 0
-        more = 0 if plan.last else int(share(plan.want - ahead, max(0, plan.call - ahead), after.left_micros))
+        more = int(
+            top_up(
+                held=ahead,
+                target=plan.target,
+                largest=plan.largest,
+                smallest=plan.smallest,
+                there=after.left_micros,
+            )
+        )
         if plan.optional and more == 0:
             return None
         if grant is not None and alive:
@@ -355,7 +363,7 @@ class Exchanges:
             counted_micros=least.counted_micros + counted,
             grant_micros=least.grant_micros + more if following is not None else 0,
         )
-        return Exchanged(done, following, short=ahead + more < plan.call)
+        return Exchanged(done, following, short=ahead + more < plan.largest)
 
     async def _known(self, plan: BudgetPlan) -> tuple[Slice, Grant | None, int]:
         """What is held, and how much of the spending was accounted for, now that attempts can be looked up."""
@@ -400,7 +408,9 @@ class Exchanges:
         now = self._now.timestamp()
         bucket = Bucket(capacity=quota.capacity, refill_per_s=quota.refill_per_s, tokens=quota.tokens, at=quota.at)
         bucket = give_back(bucket, now, plan.returned)
-        bucket, taken = draw(bucket, now, held=plan.held, target=plan.target, call=plan.call)
+        bucket, taken = draw(
+            bucket, now, held=plan.held, target=plan.target, largest=plan.largest, smallest=plan.smallest
+        )
         if taken == plan.returned == 0:
             return 0.0
         await self._tx.routing.quotas.fill(plan.tenant_id, plan.domain, tokens=bucket.tokens, at=bucket.at)

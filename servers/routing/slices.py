@@ -63,13 +63,22 @@ def wanted(call: float, use_per_s: float, whole: float) -> float:
     return max(CALLS_AHEAD * call, HORIZON_S * use_per_s, whole / IDLE_SHARE)
 
 
-def share(want: float, call: float, there: float) -> float:
-    """What to take of what is there: half of it at most, so that others find some; a call's worth where half is less;
-    nothing where there is less than a call's worth.
+def top_up(*, held: float, target: float, largest: float, smallest: float, there: float) -> float:
+    """What to take of what is there, to hold a target: enough for calls like the largest lately, or else, where not
+    even the smallest can be made, for that one; 0 where neither would be helped.
     """
-    if want <= 0 or call > there:
+    return _share(held, target, largest, there) or (_share(held, target, smallest, there) if held < smallest else 0)
+
+
+def _share(held: float, target: float, call: float, there: float) -> float:
+    """Half of what is there at most, so that others find some, and a call's worth at least."""
+    want, needed = target - held, max(0, call - held)
+    if want <= 0 or there <= 0 or needed > there:
         return 0
-    return min(max(min(want, there / 2), call), there)
+    amount = min(want, there / 2)
+    if needed == 0 and amount < min(call, want):
+        return 0
+    return min(max(amount, needed), there)
 
 
 def charge(held: Slice) -> int:
@@ -115,10 +124,12 @@ def ended(held: Slice) -> Slice:
     return replace(held, budget=replace(budget, spent_micros=spent, reserved_micros=0))
 
 
-def draw(bucket: Bucket, now: float, *, held: float, target: float, call: float) -> tuple[Bucket, float]:
+def draw(
+    bucket: Bucket, now: float, *, held: float, target: float, largest: float, smallest: float
+) -> tuple[Bucket, float]:
     """Take tokens ahead, up to a target; the bucket afterwards and how many."""
     filled, _ = take(bucket, now, 0.0)
-    amount = share(target - held, max(0.0, call - held), filled.tokens)
+    amount = top_up(held=held, target=target, largest=largest, smallest=smallest, there=filled.tokens)
     return take(filled, now, amount)[0], amount
 
 
