@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ from clients.retry import NO_RETRY
 from clients.secrets import Secrets
 from servers.process import owner
 from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE
+from servers.runtime.config import load_settings
 from servers.runtime.ids import UuidV7Ids
+from servers.runtime.secrets import Redeemer, redeemer
 from servers.runtime.server import Parts, RunningServer, serve
 from servers.runtime.storage import SYSTEM_TENANT, LedgerSink
 from store import Store
 from tests.support.identity import Issuer
+from tests.support.openbao import Folder
 from tests.support.servers import SteppedClock, settings_of
+from tests.support.simulators.openbao import Front
 from tests.support.stores import MASTER_KEY, SIGNING_KEY
 
 HANDLE = "kms://providers/openai/stt"
@@ -80,8 +84,10 @@ def facts(event: AuditEvent) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def served(store_url: str, folder: Path, issuer: Issuer) -> AsyncIterator[Desk]:
-    """As in production, on loopback: tokens and a master key."""
+async def served(
+    store_url: str, folder: Path, issuer: Issuer, kms: Mapping[str, Any] | None = None
+) -> AsyncIterator[Desk]:
+    """As in production, on loopback: tokens and a master key. `kms` are settings of the owner's own."""
     clock = SteppedClock()
     ids = UuidV7Ids(clock)
     store = await Store.open(store_url, clock=clock, ids=ids, signing_key=SIGNING_KEY, master_key=MASTER_KEY)
@@ -90,6 +96,7 @@ async def served(store_url: str, folder: Path, issuer: Issuer) -> AsyncIterator[
         "development.enabled": False,
         "auth.keys_file": issuer.keys_file,
         "master_key.value": base64.b64encode(MASTER_KEY).decode(),
+        "owners.kms": dict(kms or {}),
     }
     parts = Parts(clock=clock, ids=ids, store=store, audit=LedgerSink(store), on_stop=(store.close,))
     async with AsyncExitStack() as stack:
@@ -110,3 +117,20 @@ async def sqlite_desk(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
     """The owner on SQLite, for what no database makes a difference to."""
     async with served(sqlite_url, tmp_path, Issuer(tmp_path)) as opened:
         yield opened
+
+
+@pytest.fixture
+async def bao_desk(store_url: str, tmp_path: Path, bao_folder: Folder, bao_front: Front) -> AsyncIterator[Desk]:
+    """The owner with OpenBao as its backend, behind the front."""
+    kms = {"backend": "openbao", "openbao": bao_folder.settings(address=bao_front.address)}
+    async with served(store_url, tmp_path, Issuer(tmp_path), kms) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def redeeming(bao_desk: Desk, bao_folder: Folder) -> AsyncIterator[Redeemer]:
+    """What an owner that calls providers redeems with."""
+    section = {"backend": "openbao", "openbao": bao_folder.settings("redeemer")}
+    made = redeemer(load_settings(flags={"owners.kms": section}), bao_desk.store, bao_desk.clock)
+    yield made
+    await made.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Awaitable, Iterator
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,15 @@ from clients.errors import SeleneError, from_rpc
 from clients.secrets import seal
 from clients.wire import to_wire
 from servers.runtime.auth import ROLE_USER
+from servers.runtime.config import load_settings
 from servers.runtime.logging import configure_logging
-from tests.servers.kms.conftest import HANDLE, OWNER, Desk
+from servers.runtime.secrets import BackendUnavailable, redeemer
+from store.kms import LeaseRefused
+from tests.servers.kms.conftest import HANDLE, OWNER, Desk, served
+from tests.support.identity import Issuer
+from tests.support.openbao import Folder
+from tests.support.simulators.faults import FaultKind
+from tests.support.simulators.openbao import Front
 
 CANARIES = (b"canary-6f1hQ-first-secret", b"canary-8sYw2-second-secret", b"canary-Pm3xA-in-a-wrong-field")
 FIRST, SECOND, MISPLACED = CANARIES
@@ -60,6 +68,9 @@ async def tell(heard: list[str], call: Awaitable[Any]) -> Any:
     """Make the call and keep every word of the answer."""
     try:
         reply = await call
+    except (BackendUnavailable, LeaseRefused) as error:
+        heard.append("".join(traceback.format_exception(error)) + repr(error))
+        return error
     except (SeleneError, grpc.aio.AioRpcError) as error:
         refused = error if isinstance(error, SeleneError) else from_rpc(error)
         trailers = "" if isinstance(error, SeleneError) else repr(error.trailing_metadata()) + str(error.details())
@@ -123,24 +134,82 @@ async def test_a_planted_secret_is_found_nowhere(
     await tell(heard, desk.operator.revoke(HANDLE, "drill"))
     await tell(heard, desk.service.lease(HANDLE, OWNER))
 
+    places = await everywhere(desk, sqlite_url, log, heard)
+    assert {place: found(content) for place, content in places.items() if found(content)} == {}
+    # The token of a lease is as good as the secret to whoever holds the store: it is told, and kept nowhere.
+    token = lease.lease_ref.rpartition("/")[2].encode()
+    kept = {place for place, content in places.items() if token in content}
+    assert kept == {"answers"}
+
+
+async def everywhere(desk: Desk, sqlite_url: str, log: io.StringIO, heard: list[str]) -> dict[str, bytes]:
+    """All that is left of what happened, by place."""
     folder = Path(sqlite_url.removeprefix("sqlite:///")).parent
-    files = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file()}
     trails = [desk.store.audit.stream(tenant) for tenant in ("system", "t-1")]
     rows = [str(one).encode() + one.SerializeToString() for trail in trails async for one in trail]
-    places = {
+    assert "selene.db" in files and b"kms_versions" in files["selene.db"]
+    assert len(rows) >= 10 and len(heard) >= 20
+    return {
         "log": log.getvalue().encode(),
         "audit": b"".join(rows),
         "metrics": generate_latest(desk.running.telemetry.registry),
         "answers": "".join(heard).encode(),
         **files,
     }
-    assert "selene.db" in places and b"kms_versions" in places["selene.db"]
-    assert len(rows) >= 10 and len(heard) >= 20
+
+
+@pytest.fixture
+async def sqlite_bao_desk(sqlite_url: str, tmp_path: Path, bao_folder: Folder, bao_front: Front) -> AsyncIterator[Desk]:
+    """The owner on SQLite, with OpenBao as its backend behind the front."""
+    kms = {"backend": "openbao", "openbao": bao_folder.settings(address=bao_front.address)}
+    async with served(sqlite_url, tmp_path, Issuer(tmp_path), kms) as opened:
+        yield opened
+
+
+async def test_a_secret_in_openbao_is_found_nowhere_either_nor_what_opens_openbao(
+    sqlite_bao_desk: Desk,
+    sqlite_url: str,
+    bao_folder: Folder,
+    bao_front: Front,
+    log: io.StringIO,
+    heard: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    desk = sqlite_bao_desk
+    section = {"backend": "openbao", "openbao": bao_folder.settings("redeemer", address=bao_front.address)}
+    redeeming = redeemer(load_settings(flags={"owners.kms": section}), desk.store, desk.clock)
+    await tell(heard, desk.put(FIRST))
+    lease = await tell(heard, desk.service.lease(HANDLE, OWNER))
+    assert await redeeming.redeem(lease.lease_ref) == FIRST
+    await tell(heard, desk.operator.rotate(HANDLE, SECOND, overlap=timedelta(minutes=1)))
+    await misplaced(desk, heard)
+    second = await tell(heard, desk.service.lease(HANDLE, OWNER))
+    assert await redeeming.redeem(second.lease_ref) == SECOND
+    for fault in (FaultKind.UNAVAILABLE, FaultKind.MALFORMED, FaultKind.WRONG_SCHEMA, FaultKind.RESET):
+        bao_front.script.plan(fault, fault, fault)
+        for failing in (
+            desk.put(MISPLACED),
+            desk.service.lease(HANDLE, OWNER),
+            redeeming.redeem(second.lease_ref),
+        ):
+            assert isinstance(await tell(heard, failing), SeleneError | BackendUnavailable)
+    for wrong in (MISPLACED.decode(), f"lease://{MISPLACED.decode()}/{'A' * 43}"):
+        await tell(heard, redeeming.redeem(wrong))
+    await tell(heard, desk.service.end_lease(second.lease.lease_id))
+    await tell(heard, redeeming.redeem(second.lease_ref))
+    await tell(heard, desk.operator.revoke(HANDLE, "drill"))
+    await tell(heard, redeeming.redeem(lease.lease_ref))
+    await redeeming.close()
+
+    places = await everywhere(desk, sqlite_url, log, heard)
+    places["terminal"] = "".join(capfd.readouterr()).encode()
     assert {place: found(content) for place, content in places.items() if found(content)} == {}
-    # The token of a lease is as good as the secret to whoever holds the store: it is told, and kept nowhere.
-    token = lease.lease_ref.rpartition("/")[2].encode()
-    kept = {place for place, content in places.items() if token in content}
-    assert kept == {"answers"}
+    tokens = [lease.lease_ref.rpartition("/")[2].encode(), second.lease_ref.rpartition("/")[2].encode()]
+    assert {place for place, content in places.items() if any(token in content for token in tokens)} == {"answers"}
+    credentials = bao_folder.credentials()
+    assert len(credentials) == 4
+    assert not [place for place, content in places.items() if any(one in content for one in credentials)]
 
 
 @pytest.mark.parametrize("shift", range(3))
