@@ -144,7 +144,13 @@ class Stream:
     @classmethod
     async def open(cls, asked: Awaitable[Any], seconds: float, interrupt: asyncio.Event | None = None) -> Stream:
         """The call that Google's client begins. CallFailed, Interrupted."""
-        return cls(await answer(asked, seconds, interrupt))
+        # The client hands the call out when its headers have gone: one given up before must still be cancelled.
+        opening = asyncio.ensure_future(asked)
+        try:
+            return cls(await answer(asyncio.shield(opening), seconds, interrupt))
+        except BaseException:
+            opening.add_done_callback(_cancel_opened)
+            raise
 
     async def write(self, message: Any) -> None:
         """Waits until the message is past flow control; once the call has ended it is dropped."""
@@ -208,6 +214,11 @@ async def _first(asked: Awaitable[_T], seconds: float, interrupt: asyncio.Event 
     if task not in done:
         raise CallFailed(ProviderReason.DEADLINE_EXCEEDED)
     return task
+
+
+def _cancel_opened(opening: asyncio.Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().cancel()
 
 
 def _reason_of(error: GoogleAPICallError) -> ProviderReason:
