@@ -36,4 +36,5 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
             LanguageV1(routing.router, runtime.clock, runtime.ids),
             "selene.llm.v1.LanguageService",
         ),
+        *routing.services(runtime),
     )

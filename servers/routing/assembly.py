@@ -9,15 +9,18 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
+from selene.routing.v1 import service_pb2_grpc as routing_grpc
 
 from servers.routing.accounts import Accounts
 from servers.routing.board import Board, CircuitMetrics
+from servers.routing.circuit_service import CircuitsV1
 from servers.routing.directory import Directory, seed
 from servers.routing.profile import Resolved
+from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
-from servers.runtime.server import Runtime
+from servers.runtime.server import Runtime, Service
 from store import StoreError
 from store.routing import Rule
 
@@ -48,6 +51,24 @@ class Routing(Generic[A]):
     board: Board
     accounts: Accounts
     recorder: Recorder
+
+    def services(self, runtime: Runtime) -> tuple[Service, ...]:
+        """What every routing owner serves beside its own: the profile, its circuits, the limits of tenants."""
+        store, clock = runtime.store, runtime.clock
+        circuits = CircuitsV1(store, self.router, self.board, runtime.stopping)
+        return (
+            Service(
+                routing_grpc.add_RoutingServiceServicer_to_server,
+                RoutingV1(store, clock, self.router, self.refresh),
+                "selene.routing.v1.RoutingService",
+            ),
+            Service(
+                routing_grpc.add_CircuitServiceServicer_to_server,
+                circuits,
+                "selene.routing.v1.CircuitService",
+                watches=("WatchCircuits",),
+            ),
+        )
 
     async def refresh(self) -> None:
         """What happens every 250 ms: follow the profile, then evaluate the circuits."""

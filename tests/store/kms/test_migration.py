@@ -24,6 +24,12 @@ BACK_TO_0001 = (
     "DROP TABLE routing_rules",
     "DROP TABLE routing_spending",
     "DROP TABLE routing_transitions",
+    "DROP INDEX ix_idempotency_created_at",
+    "DROP INDEX ix_voiceid_prompt_cooldowns_until",
+    "DROP INDEX ix_voiceid_prompt_budgets_spent_at",
+    "DROP INDEX ix_voiceid_conflict_retries_spent_at",
+    "ALTER TABLE voiceid_prompt_budgets DROP COLUMN spent_at",
+    "ALTER TABLE voiceid_conflict_retries DROP COLUMN spent_at",
     "UPDATE alembic_version SET version_num = '0001'",
 )
 
