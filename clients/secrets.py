@@ -57,7 +57,7 @@ def seal(
 class Secrets:
     """The SecretsService over one connection.
 
-    Putting and revoking need role `operator`; the rest `operator` or `service`. Every method raises SeleneError;
+    Putting and revoking need role `deployment-operator`; the rest that or `service`. Every method raises SeleneError;
     mutations take an ``idempotency_key``, or make one, so that they are retried safely.
     """
 
@@ -132,7 +132,7 @@ class Secrets:
                 return
 
     async def revoke(self, handle: str, reason: str, *, idempotency_key: str = "") -> v1.RevokeSecretResponse:
-        """End a secret and every lease of it now, for good."""
+        """End a secret and every lease of it now, for good, also while the backend that keeps it is silent."""
         request = wire.RevokeSecretRequest(handle=handle, reason=reason, idempotency_key=idempotency_key or _key())
         return await self._ask(self._stub.RevokeSecret, request, v1.RevokeSecretResponse)
 
@@ -144,7 +144,7 @@ class Secrets:
     async def lease(
         self, handle: str, owner: str, *, ttl: timedelta | None = None, idempotency_key: str = ""
     ) -> v1.IssueLeaseResponse:
-        """A lease for an owner, and the reference that redeems it in a process that holds the store."""
+        """A lease for an owner, of 1 s to 1 h, and the reference that redeems it in a process that holds the store."""
         message = v1.IssueLeaseRequest(handle=handle, owner=owner, ttl=ttl, idempotency_key=idempotency_key or _key())
         return await self._ask(self._stub.IssueLease, to_wire(message, wire.IssueLeaseRequest), v1.IssueLeaseResponse)
 

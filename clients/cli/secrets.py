@@ -1,5 +1,7 @@
 """`selene secrets`: what the deployment's provider secrets are called, and their rotation, revocation and leases.
 
+They belong to the deployment: its own operators' tokens (role `deployment-operator`) manage them, no tenant's.
+
 A secret is read from stdin or a file, never from an argument, which every process of the machine could read.
 """
 
@@ -34,7 +36,9 @@ _Minutes = Annotated[int | None, typer.Option("--minutes", help="How long it las
 
 def register(commands: Commands) -> None:
     """Adds the commands of the secrets owner."""
-    secrets = commands.group("secrets", help_text="Provider secrets: put, rotate, revoke, lease. Never shown.")
+    secrets = commands.group(
+        "secrets", help_text="Provider secrets (role deployment-operator): put, rotate, revoke, lease. Never shown."
+    )
     for name, command in (
         ("list", secrets_list),
         ("show", secrets_show),
