@@ -35,11 +35,12 @@ def assemble(runtime: Runtime) -> Sequence[Service]:
 
 def backend_of(settings: SecretsSettings) -> Backend:
     """The configured backend. ModuleNotFoundError for OpenBao without hvac."""
-    if settings.backend == "local" or settings.openbao is None:
+    if settings.openbao is None:
         return LocalKeystore()
     from servers.kms.openbao import OpenBaoKeystore  # hvac is an extra, which the local backend does without
 
-    return OpenBaoKeystore(settings.openbao)
+    openbao = OpenBaoKeystore(settings.openbao)
+    return openbao if settings.backend == "openbao" else LocalKeystore(openbao)
 
 
 class Sweeper:

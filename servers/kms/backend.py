@@ -30,10 +30,14 @@ class Backend(Protocol):
 class LocalKeystore:
     """The store itself: each version under a data key of its own, wrapped by the master key.
 
-    Available whenever the store is; a store that is not refuses the transaction.
+    Available whenever the store is; a store that is not refuses the transaction. `before` is the backend that kept
+    secrets before this one was configured, where the settings still name it.
     """
 
     name = "local"
+
+    def __init__(self, before: Backend | None = None) -> None:
+        self._before = before
 
     async def available(self) -> bool:
         """Always."""
@@ -44,8 +48,12 @@ class LocalKeystore:
         return None
 
     async def destroy(self, handle: str, numbers: Sequence[int]) -> None:
-        """What another backend kept before this one was configured is out of reach."""
-        raise BackendUnavailable(Silence.NOT_CONFIGURED)
+        """What the backend before this one kept is destroyed there."""
+        if self._before is None:
+            raise BackendUnavailable(Silence.NOT_CONFIGURED)
+        await self._before.destroy(handle, numbers)
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Let go of the backend before this one."""
+        if self._before is not None:
+            await self._before.close()

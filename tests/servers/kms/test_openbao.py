@@ -13,10 +13,11 @@ from selene_messages.selene.kms import v1
 
 from clients.secrets import seal
 from clients.wire import to_wire
+from servers.kms.assembly import backend_of
 from servers.kms.backend import LocalKeystore
 from servers.kms.openbao import OpenBaoKeystore
 from servers.kms.sweep import sweep
-from servers.runtime.secrets import OpenBaoSettings, Redeemer
+from servers.runtime.secrets import OpenBaoSettings, Redeemer, SecretsSettings
 from store.kms import LeaseFault, LeaseRefused
 from tests.servers.kms.conftest import HANDLE, NEXT, OWNER, SECRET, Desk, facts
 from tests.servers.kms.test_service import refusal
@@ -197,7 +198,7 @@ async def test_versions_kept_there_outlive_a_change_of_the_backend(
     assert bao_folder.versions(HANDLE) == {1: True, 2: False}
 
 
-async def test_the_local_keystore_destroys_nothing_that_another_backend_keeps(
+async def test_after_a_change_to_the_local_keystore_versions_are_destroyed_there_as_long_as_it_is_named(
     bao_desk: Desk, bao_front: Front, bao_folder: Folder
 ) -> None:
     await bao_desk.put()
@@ -207,3 +208,8 @@ async def test_the_local_keystore_destroys_nothing_that_another_backend_keeps(
     (due,) = await bao_desk.store.kms.secrets.undestroyed()
     assert (due.handle, due.version, due.backend_version) == (HANDLE, 1, 1)
     assert bao_folder.versions(HANDLE) == {1: False}
+    still_named = backend_of(SecretsSettings(backend="local", openbao=OpenBaoSettings(**bao_folder.settings())))
+    assert (still_named.name, await still_named.keep(HANDLE, NEXT)) == ("local", None)
+    await sweep(bao_desk.store, still_named, bao_desk.clock.now())
+    await still_named.close()
+    assert bao_folder.versions(HANDLE) == {1: True}
