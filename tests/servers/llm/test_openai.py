@@ -169,6 +169,19 @@ async def test_the_deadline_ends_a_call_that_hangs_or_trickles(
     await asyncio.wait_for(call.gone.wait(), 5)
 
 
+async def test_the_deadline_ends_a_stream_of_events_that_say_nothing(llm: OpenAiLlm, vendor: OpenAiSimulator) -> None:
+    vendor.answers.content_pieces = [" "] * 10_000
+    vendor.faults.plan(Fault(FaultKind.TRICKLE, seconds=0.02))
+    events, result = await ask(llm, within_s=0.3)
+    assert (events, result.reason_code) == ([], ProviderReason.DEADLINE_EXCEEDED)
+    await asyncio.wait_for(vendor.calls[0].gone.wait(), 5)
+
+
+async def test_the_client_itself_waits_no_longer_than_the_deadline(llm: OpenAiLlm, vendor: OpenAiSimulator) -> None:
+    await ask(llm, within_s=7.0)
+    assert 0 < float(vendor.calls[0].headers["x-stainless-read-timeout"]) <= 7.0
+
+
 async def test_a_deadline_that_has_passed_costs_no_call_and_no_secret(
     llm: OpenAiLlm, vendor: OpenAiSimulator, key: RotatingKey
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -48,19 +49,39 @@ async def test_each_status_has_its_reason_and_none_is_tried_again(
         await endpoint.close()
 
 
-async def test_an_error_whose_body_breaks_off_is_an_error_all_the_same() -> None:
-    async def broken(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 100\r\n\r\n{")
+@asynccontextmanager
+async def saying(answer: bytes) -> AsyncIterator[Endpoint]:
+    """An endpoint that answers with these bytes and hangs up."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(broken, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
         endpoint = Endpoint(f"http://{host}:{port}/v1", None)
+        yield endpoint
+        await endpoint.close()
+
+
+async def test_an_error_whose_body_breaks_off_is_an_error_all_the_same() -> None:
+    async with saying(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 100\r\n\r\n{") as endpoint:
         with pytest.raises(CallEnded) as ended, asking():
             await endpoint.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
-        assert ended.value.reason is ProviderReason.PROVIDER_UNAVAILABLE
-        await endpoint.close()
+    assert ended.value.reason is ProviderReason.PROVIDER_UNAVAILABLE
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with OpenAiSimulator().serve() as elsewhere:
+        target = f"{elsewhere.base_url}/chat/completions".encode()
+        redirect = b"HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\nLocation: " + target + b"\r\n\r\n"
+        async with saying(redirect) as endpoint:
+            with pytest.raises(CallEnded) as ended, asking():
+                await endpoint.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+        assert ended.value.reason is ProviderReason.RESPONSE_MALFORMED
+        assert elsewhere.ledger == []
 
 
 async def _items(seconds: float, count: int) -> AsyncGenerator[int, None]:
@@ -79,6 +100,22 @@ async def test_items_that_trickle_do_not_outlast_the_deadline() -> None:
     with pytest.raises(CallEnded) as ended:
         _ = [item async for item in deadline.each(_items(0.02, 1_000))]
     assert ended.value.reason is ProviderReason.DEADLINE_EXCEEDED
+
+
+async def test_a_step_that_does_not_end_is_cancelled_at_the_deadline() -> None:
+    cancelled = asyncio.Event()
+
+    async def step() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(CallEnded) as ended:
+        await Deadline(0.05, lambda: 0.0).keep(step)
+    assert ended.value.reason is ProviderReason.DEADLINE_EXCEEDED
+    assert cancelled.is_set()
 
 
 async def test_a_step_after_the_deadline_is_not_begun() -> None:
