@@ -22,7 +22,17 @@ from selene.routing.v1.routing_pb2 import (
     CircuitState,
 )
 
-from servers.routing.circuit import Circuit, Event, Probe, Step, evaluate, lease, new_circuit, settle
+from servers.routing.circuit import (
+    Circuit,
+    Event,
+    Probe,
+    Step,
+    evaluate,
+    lease,
+    measures_start_anew,
+    new_circuit,
+    settle,
+)
 from servers.routing.kept import circuit_of, kept
 from servers.routing.thresholds import CircuitPolicy
 from servers.routing.windows import Call, Measures, Windows
@@ -43,7 +53,7 @@ Key = tuple[bytes, str]
 @dataclass(slots=True)
 class _Held:
     """A circuit with what this process measured. `revision` is of the state in the store, 0 where it holds none;
-    `unkept` are transitions that it does not hold yet.
+    `anew_at` is when the measures last began anew, monotonic; `unkept` are transitions that the store still lacks.
     """
 
     circuit: Circuit
@@ -51,6 +61,7 @@ class _Held:
     breaker: pybreaker.CircuitBreaker
     windows: Windows = field(default_factory=Windows)
     revision: int = 0
+    anew_at: float = 0.0
     unkept: tuple[Event, ...] = ()
 
 
@@ -130,10 +141,12 @@ class Board:
         held = self._held.get(key)
         return held.windows.measures(self._now()) if held is not None else Measures({})
 
-    def record(self, key: Key, call: Call, *, probe: bool) -> None:
-        """A call has ended. While probes are judged, only they are measured."""
+    def record(self, key: Key, call: Call, *, began_at: float, probe: bool) -> None:
+        """A call has ended that began at this monotonic time. While probes are judged, only they are measured; what
+        began before the measures did says nothing any more.
+        """
         held = self._held[key]
-        if probe or held.circuit.state != CIRCUIT_STATE_HALF_OPEN:
+        if began_at >= held.anew_at and (probe or held.circuit.state != CIRCUIT_STATE_HALF_OPEN):
             held.windows.record(call, self._now())
 
     def judge_transcript(self, key: Key, caller: str, *, accepted: bool) -> None:
@@ -226,12 +239,13 @@ class Board:
         held.unkept = ()
 
     def _become(self, key: Key, held: _Held, circuit: Circuit, events: tuple[Event, ...]) -> None:
+        if measures_start_anew(held.circuit, circuit):
+            held.windows.reset()
+            held.anew_at = self._clock.monotonic()
         held.circuit = circuit
         held.unkept += events
         self._views.setdefault(key[0], {})[key[1]] = circuit
         for event in events:
-            if event.measures_start_anew:
-                held.windows.reset()
             _drive(held.breaker, event.after)
             self._metrics.transitions.labels(self.owner, key[1], _name(event.after), event.reason).inc()
             for watcher in tuple(self._watchers):

@@ -119,11 +119,6 @@ class Event:
     reason: str
     at: float
 
-    @property
-    def measures_start_anew(self) -> bool:
-        """Probes are judged by themselves: what was measured before they began says nothing about them."""
-        return self.after == CIRCUIT_STATE_HALF_OPEN
-
 
 Step = tuple[Circuit, tuple[Event, ...]]
 
@@ -147,8 +142,8 @@ def evaluate(circuit: Circuit, measures: Measures, now: float, policy: CircuitPo
 
 def measures_start_anew(before: Circuit, after: Circuit) -> bool:
     """Whether a process that knew `before` and now sees `after` must forget what it measured: the circuit has been
-    half-open meanwhile, or is. For processes that look at a shared circuit now and then and miss its events; nothing
-    is lost where it closes, since every probe that was answered was good.
+    half-open meanwhile, or is, and probes are judged by themselves. For processes that look at a shared circuit now
+    and then and miss its events; nothing is lost where it closes, since every probe that was answered was good.
     """
     lets_through = after.state in (CIRCUIT_STATE_HALF_OPEN, CIRCUIT_STATE_CLOSED)
     return lets_through and (after.state != before.state or after.since > before.since)

@@ -13,7 +13,8 @@ from selene.routing.v1.routing_pb2 import Circuit as CircuitMessage
 
 from servers.routing.circuit import Circuit, Lease
 
-_NUMBERS: Final = ("since", "trips", "window_from", "decayed_at", "told", "told_at", "issued", "healthy_windows")
+_COUNTS: Final = ("trips", "told", "issued", "healthy_windows")
+_TIMES: Final = ("since", "window_from", "decayed_at", "told_at", "leased_at")
 
 
 def kept(circuit: Circuit) -> dict[str, Any]:
@@ -31,13 +32,13 @@ def circuit_of(body: Mapping[str, Any]) -> Circuit:
         streaks=tuple(int(streak) for streak in body["streaks"]),
         leases=tuple(Lease(str(each["lease_id"]), float(each["expires_at"])) for each in body["leases"]),
         window_proven=bool(body["window_proven"]),
-        **{name: type_of(body[name]) for name, type_of in _TYPES.items()},
+        **_read(body, _COUNTS, int),
+        **_read(body, _TIMES, float),
     )
 
 
-_TYPES: Final[Mapping[str, Any]] = {
-    name: int if name in ("trips", "told", "issued", "healthy_windows") else float for name in _NUMBERS
-}
+def _read(body: Mapping[str, Any], names: tuple[str, ...], number: type[int] | type[float]) -> dict[str, Any]:
+    return {name: number(body[name]) for name in names}
 
 
 def circuit_message(owner: str, provider_ref: str, profile_hash: bytes, circuit: Circuit) -> CircuitMessage:

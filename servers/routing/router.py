@@ -65,7 +65,7 @@ class Limit:
     def __init__(self, clock: Clock, timeout_s: float, call_ends_at: float) -> None:
         self._clock = clock
         self._timeout_s = timeout_s
-        self._call_ends_at = call_ends_at
+        self.call_ends_at = call_ends_at
         self._waiting: asyncio.Timeout | None = None
         self.at = min(clock.monotonic() + timeout_s, call_ends_at)
 
@@ -80,7 +80,11 @@ class Limit:
 
     def lift(self) -> None:
         """As long as the call itself may take: the provider is not what is waited for."""
-        self._move(self._call_ends_at)
+        self._move(self.call_ends_at)
+
+    def extend(self, seconds: float) -> None:
+        """So much longer."""
+        self._move(self.at + seconds)
 
     async def next(self, events: AsyncGenerator[E, None]) -> E:
         """The next event. TimeoutError, StopAsyncIteration."""
@@ -91,7 +95,7 @@ class Limit:
                 self._waiting = None
 
     def _move(self, at: float) -> None:
-        self.at = min(at, self._call_ends_at)
+        self.at = min(at, self.call_ends_at)
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time() + self.left_s)
 
@@ -461,13 +465,17 @@ class Router(Generic[A]):
                         if isinstance(event, ProviderResultV1):
                             result = check(event, asked)
                         else:
+                            given_at = self._clock.monotonic()
                             yield event
+                            # What a slow reader takes is not the provider's time.
+                            limit.extend(self._clock.monotonic() - given_at)
             outcome = outcome_of(result, self.domestic.caller_faults)
             made.status, made.reason_code = result.status, result.reason_code
             made.latency.CopyFrom(result.latency)
             if outcome is not None:
                 latency_ms = result.latency.ToNanoseconds() / 1e6
-                self._board.record(key, Call(call.tenant_id, outcome, latency_ms), probe=lease_id is not None)
+                ended = Call(call.tenant_id, outcome, latency_ms)
+                self._board.record(key, ended, began_at=began_at, probe=lease_id is not None)
             yield result
         finally:
             self._told(running, made, self._clock.monotonic() - began_at)
