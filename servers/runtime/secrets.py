@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from servers.runtime.clock import Clock
 from servers.runtime.config import Settings
 from servers.runtime.storage import SYSTEM_TENANT, turn
-from store import SealBroken, Store, StoreError, Transaction, WrongMasterKey
+from store import Rooms, SealBroken, Store, StoreError, Transaction, WrongMasterKey
 from store.kms import Leased, LeaseFault, LeaseRefused
 
 SETTINGS_OF: Final = "kms"
@@ -170,18 +170,25 @@ class Redeemer:
         LeaseRefused and BackendUnavailable say why not; StoreUnavailable where that cannot even be written down;
         WrongMasterKey, SealBroken.
         """
-        leased: Leased | None = None
+        now = self._clock.now()
+        presented: Leased | None = None
+
+        async def opened(rooms: Rooms) -> tuple[Leased, bytes | None]:
+            nonlocal presented
+            presented = found = await rooms.kms.presented(lease_ref, now)
+            return found, await rooms.kms.opened(found) if found.backend_version is None else None
+
         try:
-            leased = await self._store.kms.presented(lease_ref, self._clock.now())
-            secret = await self._secret(lease_ref, leased)
+            leased, kept_here = await self._store.together(opened)
+            secret = await self._read(lease_ref, leased) if kept_here is None else kept_here
         except LeaseRefused as refused:
             await self._note_refusal(refused.fault.value, refused.leased)
             raise
         except BackendUnavailable as silent:
-            await self._note_refusal("SECRET_BACKEND_UNAVAILABLE", leased, cause=silent.cause.value)
+            await self._note_refusal("SECRET_BACKEND_UNAVAILABLE", presented, cause=silent.cause.value)
             raise
         except (SealBroken, WrongMasterKey) as broken:
-            await self._note_refusal("SECRET_UNREADABLE", leased, cause=type(broken).__name__)
+            await self._note_refusal("SECRET_UNREADABLE", presented, cause=type(broken).__name__)
             raise
         await self._note_use(leased)
         return secret
@@ -214,10 +221,8 @@ class Redeemer:
             if self._keeper is not None:
                 await self._keeper.close()
 
-    async def _secret(self, lease_ref: str, leased: Leased) -> bytes:
-        if leased.backend_version is None:
-            return await self._store.kms.opened(leased)
-        if self._keeper is None:
+    async def _read(self, lease_ref: str, leased: Leased) -> bytes:
+        if self._keeper is None or leased.backend_version is None:
             raise BackendUnavailable(Silence.NOT_CONFIGURED)
         try:
             secret = await self._keeper.read(leased.handle, leased.backend_version)

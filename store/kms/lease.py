@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from selene.kms.v1.kms_pb2 import SECRET_STATE_ACTIVE, SECRET_STATE_OVERLAPPING, SECRET_STATE_REVOKED, SecretState
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 
 from store.access import Reads, Writes
 from store.errors import StoreError
@@ -132,6 +132,23 @@ def refused(leased: Leased | None, now: datetime) -> LeaseFault | None:
     return None if overlaps else LeaseFault.VERSION_GONE
 
 
+# Made once: a provider that is called redeems, and making the statement takes longer than running it.
+_LEASED = (
+    select(
+        kms_leases,
+        kms_versions.c.state,
+        kms_versions.c.overlap_until,
+        kms_versions.c.backend_version,
+        kms_versions.c.sealed,
+    )
+    .join(
+        kms_versions,
+        and_(kms_versions.c.handle == kms_leases.c.handle, kms_versions.c.version == kms_leases.c.version),
+    )
+    .where(kms_leases.c.lease_id == bindparam("lease"))
+)
+
+
 class LeasesReader:
     """Reading leases."""
 
@@ -145,15 +162,7 @@ class LeasesReader:
 
     async def leased(self, lease_id: str) -> Leased | None:
         """The lease and its version, in one read."""
-        of_it = and_(kms_versions.c.handle == kms_leases.c.handle, kms_versions.c.version == kms_leases.c.version)
-        chosen = select(
-            kms_leases,
-            kms_versions.c.state,
-            kms_versions.c.overlap_until,
-            kms_versions.c.backend_version,
-            kms_versions.c.sealed,
-        ).join(kms_versions, of_it)
-        for row in await self._reads.rows(chosen.where(kms_leases.c.lease_id == lease_id)):
+        for row in await self._reads.rows(_LEASED, {"lease": lease_id}):
             return Leased(
                 lease_id=row.lease_id,
                 handle=row.handle,

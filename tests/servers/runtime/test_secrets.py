@@ -24,13 +24,13 @@ from servers.runtime.secrets import (
     redeemer,
 )
 from servers.runtime.storage import SYSTEM_TENANT
-from store import Store, StoreUnavailable, Unavailability
+from store import Store, StoreUnavailable, Unavailability, WrongMasterKey
 from store.kms import KeptElsewhere, Lease, LeaseFault, LeaseRefused
 from tests.support.openbao import Folder
 from tests.support.simulators.faults import FaultKind
 from tests.support.simulators.openbao import Front
-from tests.support.stores import audit
-from tests.support.time import FakeClock
+from tests.support.stores import SIGNING_KEY, audit
+from tests.support.time import FakeClock, SeqIds
 
 HANDLE = "kms://providers/openai/stt"
 SECRET = b"canary-Nb27Rs"
@@ -218,6 +218,31 @@ async def test_a_version_kept_elsewhere_is_not_given_without_its_backend(store: 
     assert facts(event)["cause"] == "NOT_CONFIGURED"
     with pytest.raises(LeaseRefused, match=r"^KEPT_ELSEWHERE$"):
         await store.kms.redeem(ref, clock.now())
+
+
+async def test_a_secret_that_cannot_be_opened_is_refused_and_audited(
+    store: Store, store_url: str, clock: FakeClock
+) -> None:
+    await put(store, clock)
+    ref = await leased(store, clock)
+    other = await Store.open(
+        store_url,
+        clock=clock,
+        ids=SeqIds("other"),
+        signing_key=SIGNING_KEY,
+        master_key=bytes(32),
+    )
+    # The reference is made as that process would: what it lacks is the key that wraps the secret's own.
+    with pytest.raises(WrongMasterKey):
+        await Redeemer(other, clock, None).redeem(other.kms.lease_ref("lease-1"))
+    await other.close()
+    with pytest.raises(LeaseRefused, match=r"^NOT_A_LEASE$"):
+        await Redeemer(store, clock, None).redeem(ref[:-4] + "AAAA")
+    events = await trail(store)
+    assert [(event.transition, event.reason_code, facts(event).get("cause", "")) for event in events] == [
+        ("lease.refused", "SECRET_UNREADABLE", "WrongMasterKey"),
+        ("lease.refused", "NOT_A_LEASE", ""),
+    ]
 
 
 class Slow:
