@@ -61,8 +61,8 @@ class Interrupted(Exception):
 def open_channel(endpoint: str, *, plaintext: bool, max_response_bytes: int) -> grpc.aio.Channel:
     """A channel to ``host:port`` that never retries by itself.
 
-    ``plaintext`` is for a server on this machine and is refused, with ValueError, for any other: the key would be read
-    on the way.
+    ``plaintext`` is for a loopback address and is refused, with ValueError, for any other: the key would be read on
+    the way.
     """
     options = [
         ("grpc.enable_retries", 0),
@@ -73,7 +73,7 @@ def open_channel(endpoint: str, *, plaintext: bool, max_response_bytes: int) -> 
         return grpc.aio.secure_channel(endpoint, grpc.ssl_channel_credentials(), options=options)
     if not _is_loopback(endpoint):
         raise ValueError("plaintext is for a loopback endpoint only")
-    return grpc.aio.insecure_channel(endpoint, options=options)
+    return grpc.aio.insecure_channel(endpoint, options=[*options, ("grpc.enable_http_proxy", 0)])
 
 
 def without_metadata(logger: str) -> None:
@@ -86,10 +86,10 @@ def wire_timeout(seconds: float) -> float | None:
     return None if math.isinf(seconds) else max(0.0, seconds)
 
 
-async def connected(channel: grpc.aio.Channel, seconds: float) -> bool:
-    """Whether a connection was there, or could be made, in time; later calls find it open."""
+async def connected(channel: grpc.aio.Channel, within_s: float) -> bool:
+    """Whether a connection was there, or could be made, in that time; later calls find it open."""
     try:
-        async with asyncio.timeout(wire_timeout(seconds)):
+        async with asyncio.timeout(within_s):
             await channel.channel_ready()
     except TimeoutError:
         return False
@@ -103,10 +103,10 @@ async def key_metadata(
     revealing = await _first(credential.reveal(), seconds, interrupt)
     try:
         key = revealing.result()
-    except CredentialUnavailable:
+    except (CredentialUnavailable, asyncio.CancelledError):  # this task was not cancelled
         raise CallFailed(ProviderReason.CREDENTIAL_UNAVAILABLE) from None
     # grpc quotes metadata that it cannot send in the error that says so.
-    if not (key and key.isascii() and key.isprintable()):
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise CallFailed(ProviderReason.CREDENTIAL_UNAVAILABLE)
     return ((_KEY_HEADER, key),)
 
@@ -237,11 +237,8 @@ def _refused_fields(error: GoogleAPICallError) -> tuple[str, ...]:
 
 
 def _is_loopback(endpoint: str) -> bool:
-    host = endpoint.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
     try:
-        return ip_address(host).is_loopback
+        return ip_address(endpoint.rpartition(":")[0].strip("[]")).is_loopback
     except ValueError:
         return False
 

@@ -81,7 +81,7 @@ class GoogleStt:
     ``recognizer`` is ``projects/{project}/locations/{location}/recognizers/{recognizer}``, ``_`` being none in
     particular; a location other than ``global`` has an ``endpoint`` (host:port) of its own. ``model`` must listen to
     the end of the audio and give words times: ``short`` stops at the first pause. ``plaintext`` is for a loopback
-    endpoint. ``max_audio_s`` bounds a stream. ``monotonic`` gives seconds and is the clock of every deadline. The
+    address. ``max_audio_s`` bounds a stream. ``monotonic`` gives seconds and is the clock of every deadline. The
     credential is an API key, asked for each call. To be made and used on one event loop; close it when done.
     """
 
@@ -106,9 +106,9 @@ class GoogleStt:
         self._channel = open_channel(endpoint, plaintext=plaintext, max_response_bytes=_MAX_RESPONSE_BYTES)
         self._client = speech_v2.SpeechAsyncClient(transport=SpeechGrpcAsyncIOTransport(channel=self._channel))
 
-    async def warm(self, *, deadline: float) -> bool:
-        """Open the connection before it is needed; whether it was open in time."""
-        return await connected(self._channel, self._left(deadline))
+    async def prewarm(self, within_s: float = 5.0) -> bool:
+        """Open the connection, so that the first call need not; whether that was done in that time."""
+        return await connected(self._channel, within_s)
 
     async def close(self) -> None:
         """Close the connection; streams under way end as PROVIDER_UNAVAILABLE."""
@@ -240,7 +240,7 @@ async def _give_up(stream: Stream | None, sending: asyncio.Task[None] | None) ->
 
 
 def _reason(heard: _Heard) -> StrEnum:
-    """Why a stream ended that Google says went well."""
+    """Why a stream ended that Google says went well: only when all was sent, and what was guessed was settled."""
     if heard.ended_at is None or heard.pending:
         return ProviderReason.RESPONSE_TRUNCATED
     return SttReason.TRANSCRIBED if heard.words else SttReason.NO_SPEECH

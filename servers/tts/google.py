@@ -4,7 +4,7 @@ Plain text is spoken by a Chirp 3 HD voice, whose audio streams as it is made; S
 whole, from the voice that Google keeps for the language. The one mark is that of the first sentence of plain text:
 Google does not say where in the audio the others begin, and reports named marks in a preview only.
 
-``quality_score_bp`` is 10,000 where all was spoken: Google does not judge its speech.
+``quality_score_bp`` is 10,000 where something audible came, else 0. It does not say how natural it sounds.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from servers.routing.google import (
 )
 from servers.routing.reasons import TERMINAL, ProviderReason
 from servers.tts.adapter import CALLER_FAULTS, AudioChunk, Mark, MarkKind, Markup, Synthesis, TtsEvent, TtsReason
+from servers.tts.loudness import audible
 from servers.tts.segments import speakable
 from servers.tts.ssml import Spoken, SsmlRefused, parse
 
@@ -99,15 +100,16 @@ class _Spoken:
     began_at: float
     samples: int = 0
     first_at: float | None = None
+    audible: bool = False
 
 
 class GoogleTts:
     """Speaks over one connection, which all calls share.
 
     ``voices`` are the names of streaming voices by locale, and the only locales served; a name begins with Google's
-    code of its language, ``cmn-CN-Chirp3-HD-Kore``. ``plaintext`` is for a
-    loopback ``endpoint`` (host:port). ``monotonic`` gives seconds and is the clock of every deadline. The credential is
-    an API key, asked for each call. To be made and used on one event loop; close it when done.
+    code of its language, ``cmn-CN-Chirp3-HD-Kore``. ``plaintext`` is for an ``endpoint`` (host:port) on a loopback
+    address. ``monotonic`` gives seconds and is the clock of every deadline. The credential is an API key, asked for
+    each call. To be made and used on one event loop; close it when done.
     """
 
     provider_ref = "google/tts"
@@ -130,9 +132,9 @@ class GoogleTts:
             transport=TextToSpeechGrpcAsyncIOTransport(channel=self._channel)
         )
 
-    async def warm(self, *, deadline: float) -> bool:
-        """Open the connection before it is needed; whether it was open in time."""
-        return await connected(self._channel, self._left(deadline))
+    async def prewarm(self, within_s: float = 5.0) -> bool:
+        """Open the connection, so that the first call need not; whether that was done in that time."""
+        return await connected(self._channel, within_s)
 
     async def close(self) -> None:
         """Close the connection; syntheses under way end as PROVIDER_UNAVAILABLE."""
@@ -155,8 +157,10 @@ class GoogleTts:
                             self._may_go_on(deadline, interrupt)
                             yield _first_sentence(request.text)
                     self._may_go_on(deadline, interrupt)
-                    yield AudioChunk(pcm, spoken.samples, RATE_HZ)
+                    chunk = AudioChunk(pcm, spoken.samples, RATE_HZ)
                     spoken.samples += len(pcm) // _BYTES_A_SAMPLE
+                    spoken.audible = spoken.audible or audible(pcm)
+                    yield chunk
             reason = _reason(plan, spoken)
         except _Refused as refused:
             reason = refused.reason
@@ -234,18 +238,16 @@ class GoogleTts:
         return max(0.0, deadline - self._monotonic())
 
     def _result(self, request: Synthesis, reason: StrEnum, spoken: _Spoken) -> ProviderResultV1:
+        done = reason in (TtsReason.SPOKEN, TtsReason.INTERRUPTED)
         answered_at = self._monotonic() if spoken.first_at is None else spoken.first_at
         return answered(
             request,
             provider_ref=self.provider_ref,
             capability=CAPABILITY_TTS,
-            status=status_of(
-                done=reason in (TtsReason.SPOKEN, TtsReason.INTERRUPTED),
-                caller_fault=reason in CALLER_FAULTS or reason in TERMINAL,
-            ),
+            status=status_of(done=done, caller_fault=reason in CALLER_FAULTS or reason in TERMINAL),
             reason_code=reason,
             latency_s=answered_at - spoken.began_at,
-            quality_score_bp=10_000 if reason is TtsReason.SPOKEN else 0,
+            quality_score_bp=10_000 if done and spoken.audible else 0,
         )
 
 

@@ -20,16 +20,14 @@ from selene.provider.v1.provider_pb2 import (
     ProviderResultV1,
 )
 
-from servers.routing.credentials import CredentialUnavailable
 from servers.routing.reasons import ProviderReason
 from servers.stt.adapter import RATE_HZ, Interim, SttAdapter, SttEvent, SttReason, Transcript, Transcription, Word
 from servers.stt.google import MAX_MESSAGE_BYTES, GoogleStt
+from tests.support.keys import RotatingKey, keeps
 from tests.support.simulators.faults import Fault, FaultKind
 from tests.support.simulators.google import GoogleSimulator, Portion, google_simulator, sha256
 from tests.support.speech import pieces
 
-KEY = "AIzaSimulatedKeyOfTheFirstLease0001"
-NEXT_KEY = "AIzaSimulatedKeyOfTheSecondLease002"
 RECOGNIZER = "projects/p-1/locations/global/recognizers/_"
 ASKED = Transcription("t-1", "req-1", "idem-1", "en-US", "sim-7")
 NEVER = math.inf
@@ -44,35 +42,31 @@ LIGHT = Portion(
 PLEASE = Portion((("please", 1.4, 1.8, 0.5),), ("please",))
 
 
-class Lease:
-    """A secret that a test can change or withdraw; how often it was asked for."""
+class Fixed:
+    """A secret that is always this one."""
 
-    def __init__(self, key: str | None = KEY) -> None:
-        self.key = key
-        self.asked = 0
+    def __init__(self, key: str) -> None:
+        self._key = key
 
     async def reveal(self) -> str:
-        self.asked += 1
-        if self.key is None:
-            raise CredentialUnavailable("no lease")
-        return self.key
+        return self._key
 
 
 @pytest.fixture
-async def google() -> AsyncIterator[GoogleSimulator]:
-    async with google_simulator(KEY) as simulator:
+def key() -> RotatingKey:
+    return RotatingKey()
+
+
+@pytest.fixture
+async def google(key: RotatingKey) -> AsyncIterator[GoogleSimulator]:
+    async with google_simulator(key.secret) as simulator:
         simulator.hears = (LIGHT, PLEASE)
         yield simulator
 
 
 @pytest.fixture
-def lease() -> Lease:
-    return Lease()
-
-
-@pytest.fixture
-async def stt(google: GoogleSimulator, lease: Lease) -> AsyncIterator[GoogleStt]:
-    adapter = GoogleStt(lease, recognizer=RECOGNIZER, endpoint=google.endpoint, plaintext=True)
+async def stt(google: GoogleSimulator, key: RotatingKey) -> AsyncIterator[GoogleStt]:
+    adapter = GoogleStt(key, recognizer=RECOGNIZER, endpoint=google.endpoint, plaintext=True)
     yield adapter
     await adapter.close()
 
@@ -319,7 +313,7 @@ async def test_endless_audio_is_cut_off_at_the_bound(google: GoogleSimulator) ->
         while True:
             yield bytes(2 * RATE_HZ)
 
-    stt = GoogleStt(Lease(), recognizer=RECOGNIZER, endpoint=google.endpoint, plaintext=True, max_audio_s=3.0)
+    stt = GoogleStt(RotatingKey(), recognizer=RECOGNIZER, endpoint=google.endpoint, plaintext=True, max_audio_s=3.0)
     _, _, result = await heard(stt, endless())
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.AUDIO_TOO_LONG)
     await stt.close()
@@ -424,56 +418,59 @@ async def test_closing_the_adapter_ends_what_is_under_way(google: GoogleSimulato
 
 
 async def test_nobody_there_is_unavailable(stt: GoogleStt) -> None:
-    nobody = GoogleStt(Lease(), recognizer=RECOGNIZER, endpoint="127.0.0.1:1", plaintext=True)
+    nobody = GoogleStt(RotatingKey(), recognizer=RECOGNIZER, endpoint="127.0.0.1:1", plaintext=True)
     _, _, result = await heard(nobody)
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_UNAVAILABLE)
-    assert not await nobody.warm(deadline=time.monotonic() + 0.1)
+    assert not await nobody.prewarm(within_s=0.1)
     await nobody.close()
 
 
 async def test_a_warm_adapter_has_its_connection(google: GoogleSimulator, stt: GoogleStt) -> None:
-    assert await stt.warm(deadline=time.monotonic() + 5)
+    assert await stt.prewarm()
     assert google.ledger == []
 
 
-async def test_plaintext_leaves_this_machine_never() -> None:
-    for endpoint in ("speech.googleapis.com:443", "10.0.0.1:443", "127.0.0.1.example.com:443"):
-        with pytest.raises(ValueError, match="loopback"):
-            GoogleStt(Lease(), recognizer=RECOGNIZER, endpoint=endpoint, plaintext=True)
-
-
 async def test_the_key_of_each_call_is_the_one_that_is_current(
-    google: GoogleSimulator, stt: GoogleStt, lease: Lease
+    google: GoogleSimulator, stt: GoogleStt, key: RotatingKey
 ) -> None:
     await heard(stt)
-    lease.key, google.keys = NEXT_KEY, {NEXT_KEY}
+    first = key.secret
+    key.rotate()
+    google.keys = {key.secret}
     _, transcript, _ = await heard(stt)
     assert transcript is not None
-    assert [call.key_sha256 for call in google.ledger] == [sha256(KEY), sha256(NEXT_KEY)]
-    assert lease.asked == 2
+    assert [call.key_sha256 for call in google.ledger] == [sha256(first), sha256(key.secret)]
+    assert key.revealed == 2
 
 
 async def test_a_revoked_key_is_refused(google: GoogleSimulator, stt: GoogleStt) -> None:
-    google.keys = {NEXT_KEY}
+    google.keys = {"another"}
     _, _, result = await heard(stt)
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, ProviderReason.CREDENTIAL_REFUSED)
 
 
-@pytest.mark.parametrize("key", [None, "", "line\nfeed", "schlüssel"])
-async def test_without_a_key_that_can_be_sent_google_is_not_called(
-    google: GoogleSimulator, stt: GoogleStt, lease: Lease, key: str | None
-) -> None:
-    lease.key = key
+async def test_without_a_lease_google_is_not_called(google: GoogleSimulator, stt: GoogleStt, key: RotatingKey) -> None:
+    key.available = False
     _, _, result = await heard(stt)
-    assert (result.status, result.reason_code) == (
-        PROVIDER_STATUS_TERMINAL_FAIL,
-        ProviderReason.CREDENTIAL_UNAVAILABLE,
-    )
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, ProviderReason.CREDENTIAL_UNAVAILABLE)
     assert google.ledger == []
 
 
+@pytest.mark.parametrize("secret", ["", "two words", "line\nfeed", "schlüssel"])
+async def test_a_key_that_no_header_can_carry_is_not_sent(google: GoogleSimulator, secret: str) -> None:
+    stt = GoogleStt(Fixed(secret), recognizer=RECOGNIZER, endpoint=google.endpoint, plaintext=True)
+    _, _, result = await heard(stt)
+    assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, ProviderReason.CREDENTIAL_UNAVAILABLE)
+    assert google.ledger == []
+    await stt.close()
+
+
 async def test_the_key_is_in_nothing_that_can_be_read_later(
-    google: GoogleSimulator, stt: GoogleStt, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    google: GoogleSimulator,
+    stt: GoogleStt,
+    key: RotatingKey,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The simulator quotes the key in its errors, as no vendor should."""
     monkeypatch.setattr(logging.getLogger("google"), "propagate", True)
@@ -482,9 +479,10 @@ async def test_the_key_is_in_nothing_that_can_be_read_later(
         results = [(await heard(stt))[2] for _ in range(4)]
     texts = [str(result) for result in results]
     texts += [str(vars(record)) for record in caplog.records]
-    texts += [repr(stt), repr(vars(stt)), repr(vars(stt._client)), repr(vars(stt._client.transport))]
+    texts += [repr(stt), repr(vars(stt))]
     assert len({result.reason_code for result in results}) == 4
-    assert all(KEY not in text for text in texts)
+    assert all(key.secret not in text for text in texts)
+    assert not keeps(stt, key.secret)
 
 
 async def test_streams_beside_each_other_share_a_connection_and_do_not_mix(

@@ -20,10 +20,10 @@ from selene.provider.v1.provider_pb2 import (
     ProviderResultV1,
 )
 
-from servers.routing.credentials import CredentialUnavailable
 from servers.routing.reasons import ProviderReason
 from servers.tts.adapter import AudioChunk, Mark, MarkKind, Markup, Synthesis, TtsAdapter, TtsEvent, TtsReason
 from servers.tts.google import RATE_HZ, GoogleTts
+from tests.support.keys import RotatingKey, keeps
 from tests.support.simulators.faults import Fault, FaultKind
 from tests.support.simulators.google import (
     SECONDS_A_CHARACTER,
@@ -35,8 +35,6 @@ from tests.support.simulators.google import (
     wav,
 )
 
-KEY = "AIzaSimulatedKeyOfTheFirstLease0001"
-NEXT_KEY = "AIzaSimulatedKeyOfTheSecondLease002"
 TEXT = "Hello there. What time is it now?"
 SSML = f"<speak>{TEXT}</speak>"
 SPOKEN_S = len(TEXT) * SECONDS_A_CHARACTER
@@ -47,34 +45,30 @@ RETRYABLE = PROVIDER_STATUS_RETRYABLE_FAIL
 TERMINAL = PROVIDER_STATUS_TERMINAL_FAIL
 
 
-class Lease:
-    """A secret that a test can change or withdraw; how often it was asked for."""
+class Fixed:
+    """A secret that is always this one."""
 
-    def __init__(self) -> None:
-        self.key: str | None = KEY
-        self.asked = 0
+    def __init__(self, key: str) -> None:
+        self._key = key
 
     async def reveal(self) -> str:
-        self.asked += 1
-        if self.key is None:
-            raise CredentialUnavailable("no lease")
-        return self.key
+        return self._key
 
 
 @pytest.fixture
-async def google() -> AsyncIterator[GoogleSimulator]:
-    async with google_simulator(KEY) as simulator:
+def key() -> RotatingKey:
+    return RotatingKey()
+
+
+@pytest.fixture
+async def google(key: RotatingKey) -> AsyncIterator[GoogleSimulator]:
+    async with google_simulator(key.secret) as simulator:
         yield simulator
 
 
 @pytest.fixture
-def lease() -> Lease:
-    return Lease()
-
-
-@pytest.fixture
-async def tts(google: GoogleSimulator, lease: Lease) -> AsyncIterator[GoogleTts]:
-    adapter = GoogleTts(lease, endpoint=google.endpoint, plaintext=True)
+async def tts(google: GoogleSimulator, key: RotatingKey) -> AsyncIterator[GoogleTts]:
+    adapter = GoogleTts(key, endpoint=google.endpoint, plaintext=True)
     yield adapter
     await adapter.close()
 
@@ -179,11 +173,11 @@ async def test_the_rate_is_googles_in_hundredths(
     ],
 )
 async def test_what_cannot_be_said_is_refused_without_asking_google(
-    google: GoogleSimulator, tts: GoogleTts, lease: Lease, request_: Synthesis, reason: str
+    google: GoogleSimulator, tts: GoogleTts, key: RotatingKey, request_: Synthesis, reason: str
 ) -> None:
     chunks, _, result = await spoken(tts, request_)
     assert (chunks, result.status, result.reason_code) == ([], TERMINAL, reason)
-    assert (google.ledger, lease.asked) == ([], 0)
+    assert (google.ledger, key.revealed) == ([], 0)
 
 
 async def test_locales_are_found_however_they_are_written(google: GoogleSimulator, tts: GoogleTts) -> None:
@@ -315,7 +309,7 @@ async def test_the_deadline_ends_a_trickle(google: GoogleSimulator, tts: GoogleT
 async def test_the_deadline_holds_until_the_last_chunk_is_taken(google: GoogleSimulator, markup: Markup) -> None:
     """The caller takes chunks slower than the deadline allows; all of the audio has long come."""
     now = 100.0
-    tts = GoogleTts(Lease(), endpoint=google.endpoint, plaintext=True, monotonic=lambda: now)
+    tts = GoogleTts(RotatingKey(), endpoint=google.endpoint, plaintext=True, monotonic=lambda: now)
     taken = []
     async for event in tts.synthesise(either(markup), deadline=105.0):
         taken.append(event)
@@ -425,47 +419,58 @@ async def test_a_caller_that_reads_slowly_loses_nothing(google: GoogleSimulator,
 
 
 async def test_nobody_there_is_unavailable() -> None:
-    nobody = GoogleTts(Lease(), endpoint="127.0.0.1:1", plaintext=True)
+    nobody = GoogleTts(RotatingKey(), endpoint="127.0.0.1:1", plaintext=True)
     for markup in Markup:
         _, _, result = await spoken(nobody, either(markup))
         assert (result.status, result.reason_code) == (RETRYABLE, ProviderReason.PROVIDER_UNAVAILABLE)
-    assert not await nobody.warm(deadline=time.monotonic() + 0.1)
+    assert not await nobody.prewarm(within_s=0.1)
     await nobody.close()
 
 
 async def test_a_warm_adapter_has_its_connection(google: GoogleSimulator, tts: GoogleTts) -> None:
-    assert await tts.warm(deadline=time.monotonic() + 5)
+    assert await tts.prewarm()
     assert google.ledger == []
 
 
 @pytest.mark.parametrize("markup", Markup)
 async def test_the_key_of_each_call_is_the_one_that_is_current(
-    google: GoogleSimulator, tts: GoogleTts, lease: Lease, markup: Markup
+    google: GoogleSimulator, tts: GoogleTts, key: RotatingKey, markup: Markup
 ) -> None:
     await spoken(tts, either(markup))
-    lease.key, google.keys = NEXT_KEY, {NEXT_KEY}
+    first = key.secret
+    key.rotate()
+    google.keys = {key.secret}
     _, _, result = await spoken(tts, either(markup))
     assert result.reason_code == TtsReason.SPOKEN
-    assert [call.key_sha256 for call in google.ledger] == [sha256(KEY), sha256(NEXT_KEY)]
-    assert lease.asked == 2
+    assert [call.key_sha256 for call in google.ledger] == [sha256(first), sha256(key.secret)]
+    assert key.revealed == 2
 
 
 @pytest.mark.parametrize("markup", Markup)
 async def test_a_revoked_key_is_refused(google: GoogleSimulator, tts: GoogleTts, markup: Markup) -> None:
-    google.keys = {NEXT_KEY}
+    google.keys = {"another"}
     _, _, result = await spoken(tts, either(markup))
     assert (result.status, result.reason_code) == (TERMINAL, ProviderReason.CREDENTIAL_REFUSED)
 
 
 @pytest.mark.parametrize("markup", Markup)
-@pytest.mark.parametrize("key", [None, "", "line\nfeed", "schlüssel"])
-async def test_without_a_key_that_can_be_sent_google_is_not_called(
-    google: GoogleSimulator, tts: GoogleTts, lease: Lease, markup: Markup, key: str | None
+async def test_without_a_lease_google_is_not_called(
+    google: GoogleSimulator, tts: GoogleTts, key: RotatingKey, markup: Markup
 ) -> None:
-    lease.key = key
+    key.available = False
     _, _, result = await spoken(tts, either(markup))
     assert (result.status, result.reason_code) == (TERMINAL, ProviderReason.CREDENTIAL_UNAVAILABLE)
     assert google.ledger == []
+
+
+@pytest.mark.parametrize("markup", Markup)
+@pytest.mark.parametrize("secret", ["", "two words", "line\nfeed", "schlüssel"])
+async def test_a_key_that_no_header_can_carry_is_not_sent(google: GoogleSimulator, markup: Markup, secret: str) -> None:
+    tts = GoogleTts(Fixed(secret), endpoint=google.endpoint, plaintext=True)
+    _, _, result = await spoken(tts, either(markup))
+    assert (result.status, result.reason_code) == (TERMINAL, ProviderReason.CREDENTIAL_UNAVAILABLE)
+    assert google.ledger == []
+    await tts.close()
 
 
 @pytest.mark.parametrize("markup", Markup)
@@ -473,6 +478,7 @@ async def test_the_key_is_in_nothing_that_can_be_read_later(
     google: GoogleSimulator,
     tts: GoogleTts,
     markup: Markup,
+    key: RotatingKey,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -483,9 +489,10 @@ async def test_the_key_is_in_nothing_that_can_be_read_later(
         results = [(await spoken(tts, either(markup)))[2] for _ in range(4)]
     texts = [str(result) for result in results]
     texts += [str(vars(record)) for record in caplog.records]
-    texts += [repr(tts), repr(vars(tts)), repr(vars(tts._client)), repr(vars(tts._client.transport))]
+    texts += [repr(tts), repr(vars(tts))]
     assert len({result.reason_code for result in results}) == 4
-    assert all(KEY not in text for text in texts)
+    assert all(key.secret not in text for text in texts)
+    assert not keeps(tts, key.secret)
 
 
 async def test_speech_of_many_at_once_shares_a_connection_and_does_not_mix(
