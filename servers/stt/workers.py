@@ -1,22 +1,23 @@
 """Decoder processes and the pool that lends them: one utterance has one process for itself.
 
-A process takes 0.5 to 1 s to start and about 120 MB, so it is kept. What was given up in the middle is tidied up in the
-background; what has died or does not answer is replaced.
+A process takes half a second to a second to start and 235 MB (370 for a moment), so it is kept. What was given up in
+the middle is tidied up in the background; what has died or does not answer is replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from servers.runtime.workers import Backoff
 from servers.stt.adapter import Word
-from servers.stt.confidence import plausible, to_bp
+from servers.stt.confidence import to_bp
+from servers.stt.models import WhisperFiles
 
 _log = structlog.get_logger("selene.stt.local")
 
@@ -28,14 +29,6 @@ class WorkerDied(Exception):
     """The process has ended, or said what it should not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The words of a whole utterance that could have been said, and how many seconds of it sounded like a voice."""
-
-    words: tuple[Word, ...]
-    voiced_s: float
-
-
 class Worker:
     """One decoder process. Calls do not overlap; after one was cancelled, `discard` makes the worker usable again."""
 
@@ -44,25 +37,30 @@ class Worker:
         self._process = process
         self._requests = process.stdin
         self._replies = process.stdout
-        self._owed = 1  # the line that says that the decoder is open
+        self._owed = 1  # the line that says that the model is open
         self.clean = False
 
     @classmethod
-    async def start(cls) -> Worker:
-        """A process with an open decoder; raises WorkerDied if it cannot be had."""
+    async def start(cls, files: WhisperFiles) -> Worker:
+        """A process with an open model; raises WorkerDied if it cannot be had."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "servers.stt.sphinx",
+            "servers.stt.whisper",
+            files.weights,
+            files.configuration,
+            files.vocabulary,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_MAX_REPLY,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
         worker = cls(process)
         try:
             await worker._reply()
         except BaseException:
             worker.kill()
+            await worker.ended()
             raise
         worker.clean = True
         return worker
@@ -81,12 +79,11 @@ class Worker:
         answer = await self._ask(b"A", pcm)
         return str(answer["text"])
 
-    async def end(self) -> Heard:
-        """The whole utterance; takes up to a fifth of a second for ten seconds of speech."""
+    async def end(self) -> tuple[Word, ...]:
+        """The words of the whole utterance; none if it was no speech. Takes half a second to a second of one core."""
         answer = await self._ask(b"E")
-        words = (Word(text, start, end, to_bp(posterior)) for text, start, end, posterior in answer["words"])
         self.clean = True
-        return Heard(tuple(word for word in words if plausible(word)), float(answer["voiced_s"]))
+        return tuple(Word(text, start, end, to_bp(probability)) for text, start, end, probability in answer["words"])
 
     async def discard(self) -> None:
         """Throw away the utterance, and the answers nobody waited for."""
@@ -127,8 +124,9 @@ class Worker:
 class Pool:
     """A fixed number of workers, lent one at a time; made by `open_pool`, and closed when done."""
 
-    def __init__(self, workers: list[Worker], backoff: Backoff) -> None:
+    def __init__(self, workers: list[Worker], files: WhisperFiles, backoff: Backoff) -> None:
         self._all = set(workers)
+        self._files = files
         self._backoff = backoff
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._settling: set[asyncio.Task[None]] = set()
@@ -185,7 +183,7 @@ class Pool:
         wait_s = 0.0
         while True:
             try:
-                worker = await Worker.start()
+                worker = await Worker.start(self._files)
             except (WorkerDied, OSError):
                 wait_s = self._backoff.after(wait_s, 0.0)
                 _log.error("no decoder process", retry_in_s=wait_s)
@@ -195,12 +193,13 @@ class Pool:
             return worker
 
 
-async def open_pool(size: int, backoff: Backoff | None = None) -> Pool:
-    """A pool of ``size`` decoder processes, all of them open; raises WorkerDied if one cannot be had."""
-    started = await asyncio.gather(*(Worker.start() for _ in range(size)), return_exceptions=True)
+async def open_pool(size: int, files: WhisperFiles, backoff: Backoff | None = None) -> Pool:
+    """A pool of ``size`` decoder processes, each with the model open; raises WorkerDied if one cannot be had."""
+    started = await asyncio.gather(*(Worker.start(files) for _ in range(size)), return_exceptions=True)
     workers = [worker for worker in started if isinstance(worker, Worker)]
     if len(workers) < size:
         for worker in workers:
             worker.kill()
+        await asyncio.gather(*(worker.ended() for worker in workers))
         raise WorkerDied("a decoder process could not be started")
-    return Pool(workers, backoff or Backoff())
+    return Pool(workers, files, backoff or Backoff())

@@ -1,4 +1,4 @@
-"""How far a decoder's words are believed."""
+"""How far a model's words are believed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 
 from servers.stt.adapter import Word
-from servers.stt.confidence import plausible, quality_bp, to_bp
+from servers.stt.confidence import quality_bp, repetitive, speech, sure, to_bp, unlooped
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,45 @@ def test_a_posterior_becomes_basis_points(posterior: float, bp: int) -> None:
     assert to_bp(posterior) == bp
 
 
+@pytest.mark.parametrize(("probability", "spoken"), [(0.0, True), (0.5, True), (0.51, False), (math.nan, False)])
+def test_only_what_is_probably_speech_is_speech(probability: float, spoken: bool) -> None:
+    assert speech(probability) is spoken
+
+
+@pytest.mark.parametrize(("mean", "enough"), [(0.0, True), (-0.5, True), (-0.51, False), (math.nan, False)])
+def test_only_a_likely_text_is_left_at_that(mean: float, enough: bool) -> None:
+    assert sure(mean) is enough
+
+
+@pytest.mark.parametrize(
+    ("text", "circles"),
+    [
+        ("", False),
+        ("No, no, no, no.", False),
+        ("Where did I leave my keys this morning? Where did I leave my keys this morning?", False),
+        ("I'm going to the end of the end of the end of the end of the end of the end of the end of the end.", True),
+        ("Lobsters. " * 12, True),
+    ],
+)
+def test_a_text_that_goes_round_in_circles_is_told_from_one_that_repeats_a_word(text: str, circles: bool) -> None:
+    assert repetitive(text) is circles
+
+
+@pytest.mark.parametrize(
+    ("tokens", "once"),
+    [
+        ([], []),
+        ([1, 1, 2, 2], [1, 1, 2, 2]),
+        ([1, 2, 3, 4, 1, 2, 3, 4], [1, 2, 3, 4]),
+        ([9, 1, 2, 3, 1, 2, 3, 1, 2], [9, 1, 2, 3]),
+        ([1, 2, 3, 9, 1, 2, 3], [1, 2, 3, 9, 1, 2, 3]),
+        ([7] * 20, [7] * 3),
+    ],
+)
+def test_what_is_at_once_said_again_is_kept_once(tokens: list[int], once: list[int]) -> None:
+    assert unlooped(tokens) == once
+
+
 def test_quality_weighs_words_by_how_long_they_last() -> None:
     assert quality_bp([Word("long", 0.0, 0.9, 8_000), Word("a", 0.9, 1.0, 3_000)]) == 7_500
 
@@ -25,17 +64,3 @@ def test_quality_weighs_words_by_how_long_they_last() -> None:
 def test_no_words_have_no_quality() -> None:
     assert quality_bp([]) == 0
     assert quality_bp([Word("a", 1.0, 1.0, 9_000)]) == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "lasted_s", "believed"),
-    [
-        ("a", 0.9, True),
-        ("thigh", 2.9, False),
-        ("thigh", 1.2, True),
-        ("responsibilities", 2.0, True),
-        ("c", 1.96, False),
-    ],
-)
-def test_a_word_that_lasts_too_long_for_its_letters_was_not_said(text: str, lasted_s: float, believed: bool) -> None:
-    assert plausible(Word(text, 3.0, 3.0 + lasted_s, 10_000)) is believed

@@ -1,4 +1,4 @@
-"""The local recogniser on real decoder processes, with a person's voice, the local synthesiser's, and no voice."""
+"""The local recogniser on real decoder processes, with people's voices, the local synthesiser's, and no voice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import re
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import protovalidate
@@ -29,7 +31,8 @@ from servers.routing.reasons import ProviderReason
 from servers.runtime.clock import ManualClock
 from servers.stt.adapter import RATE_HZ, Interim, SttAdapter, SttEvent, SttReason, Transcript, Transcription
 from servers.stt.local import LocalStt
-from servers.stt.workers import Pool, open_pool
+from servers.stt.models import WhisperFiles
+from servers.stt.workers import Pool, WorkerDied, open_pool
 from servers.tts import espeak
 from tests.support.speech import LIBRISPEECH, pieces
 
@@ -42,12 +45,24 @@ POEM = (
     "there's iron they say in all our blood and a grain or two perhaps is good "
     "but his he makes me harshly feel has got a little too much of steel"
 )
-COMMANDS = ["what time is it", "turn on the light", "one two three four five", "good morning", "open the door"]
+COMMANDS = ["what time is it", "turn on the light", "good morning", "open the door"]
+SENTENCES = [
+    *COMMANDS,
+    "where did I leave my keys this morning",
+    "remind me to call my sister on Friday evening",
+    "play some quiet music in the kitchen",
+    "I would like to know more about the history of this house",
+    "the meeting has been moved to Thursday afternoon",
+    "can you tell me who is speaking",
+    "close the window before it starts to rain",
+    "thank you very much for your help",
+]
+KEYS = SENTENCES[4]
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
-    opened = await open_pool(1)
+async def pool(whisper_files: WhisperFiles) -> AsyncIterator[Pool]:
+    opened = await open_pool(1, whisper_files)
     yield opened
     await opened.close()
 
@@ -92,7 +107,7 @@ async def heard(
 
 def word_errors(expected: str, got: str) -> int:
     """Substitutions, insertions and deletions between the two."""
-    reference, hypothesis = expected.split(), got.split()
+    reference, hypothesis = (re.sub(r"[^a-z' ]", "", text.lower()).split() for text in (expected, got))
     row = list(range(len(hypothesis) + 1))
     for number, wanted in enumerate(reference, 1):
         above, row[0] = row[0], number
@@ -101,7 +116,7 @@ def word_errors(expected: str, got: str) -> int:
     return row[-1]
 
 
-async def test_a_person_reading_a_poem_is_understood_for_the_most_part(pool: Pool) -> None:
+async def test_a_person_reading_a_poem_is_understood(pool: Pool) -> None:
     """The poem is Gaskell's motto to chapter 10 of North and South; the recording brings no text of its own."""
     file = LIBRISPEECH / "test-other" / "1688" / "1688-142285-0000.flac"
     if not file.exists():
@@ -110,31 +125,48 @@ async def test_a_person_reading_a_poem_is_understood_for_the_most_part(pool: Poo
     assert recording.rate == RATE_HZ
     _, transcript, result = await heard(LocalStt(pool), frames(recording.samples.astype("<i2").tobytes()))
     assert transcript is not None
-    assert word_errors(POEM, transcript.text) / len(POEM.split()) < 0.55
-    assert all(re.fullmatch(r"[a-z'.\-]+", word.text) for word in transcript.words)
+    assert word_errors(POEM, transcript.text) / len(POEM.split()) < 0.2
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_OK, SttReason.TRANSCRIBED)
-    assert 2_000 < result.quality_score_bp <= 10_000
+    assert 5_000 < result.quality_score_bp <= 10_000
 
 
-async def test_a_synthesised_voice_is_heard_as_speech(pool: Pool) -> None:
-    """The acoustic model is of people: of a formant synthesiser's words it gets few right, but each is a word."""
-    _, transcript, result = await heard(LocalStt(pool), frames(said("one two three four five")))
-    assert transcript is not None
-    assert 3 <= len(transcript.words) <= 8
-    assert result.reason_code == SttReason.TRANSCRIBED
+async def test_people_reading_are_heard_to_the_end(pool: Pool) -> None:
+    """These recordings bring no text; that the transcripts are of their length is what can be asked of them."""
+    files = sorted((LIBRISPEECH / "test-other").glob("*/*-0001.flac"))
+    if not files:
+        pytest.skip("no LibriSpeech beside the repository (shared/data/librispeech-dev/test-other)")
+    stt = LocalStt(pool)
+    for file in files:
+        _, transcript, result = await heard(stt, frames(audio.read(file).samples.astype("<i2").tobytes()))
+        assert transcript is not None
+        assert 1.2 < len(transcript.words) / transcript.audio_s < 4.5
+        assert transcript.words[-1].end_s > 0.8 * transcript.audio_s
+        assert result.quality_score_bp > 5_000
+
+
+async def test_what_the_local_synthesiser_says_is_understood(pool: Pool) -> None:
+    stt = LocalStt(pool)
+    wrong = 0
+    for sentence in SENTENCES:
+        _, transcript, result = await heard(stt, frames(said(sentence)))
+        assert transcript is not None
+        assert result.reason_code == SttReason.TRANSCRIBED
+        wrong += word_errors(sentence, transcript.text)
+    assert wrong / sum(len(sentence.split()) for sentence in SENTENCES) < 0.1
 
 
 async def test_words_carry_times_and_interims_come_while_audio_flows(pool: Pool) -> None:
-    sound = said("one two three four five")
+    sound = said(KEYS)
     interims, transcript, result = await heard(LocalStt(pool), frames(sound))
     assert transcript is not None
     assert transcript.text == " ".join(word.text for word in transcript.words)
     assert transcript.audio_s == pytest.approx(len(sound) / 2 / RATE_HZ)
-    assert len(interims) > 2
-    assert interims[0].end_s < 0.7 * transcript.audio_s
+    assert interims
+    assert interims[0].end_s < 0.5 * transcript.audio_s
     edges = [edge for word in transcript.words for edge in (word.start_s, word.end_s)]
     assert edges == sorted(edges)
-    assert SILENCE_S - 0.05 <= edges[0] < edges[-1] <= transcript.audio_s
+    assert 0.0 <= edges[0] < edges[-1] <= transcript.audio_s
+    assert len(transcript.words) == len(KEYS.split())
     assert (result.provider_ref, result.capability) == ("selene-local/stt", CAPABILITY_STT)
     assert (result.request_id, result.idempotency_key) == ("req-1", "idem-1")
 
@@ -152,7 +184,7 @@ async def test_nothing_of_an_utterance_reaches_the_next(pool: Pool) -> None:
     _, alone, _ = await heard(stt, frames(said("open the door")))
     loud = np.random.default_rng(3).integers(-30_000, 30_000, 3 * RATE_HZ).astype("<i2").tobytes()
     await heard(stt, frames(loud))
-    await heard(stt, frames(said("one two three four five")))
+    await heard(stt, frames(said(KEYS)))
     _, after, _ = await heard(stt, frames(said("open the door")))
     assert alone == after
 
@@ -178,12 +210,36 @@ async def test_what_is_no_speech_is_said_to_be_none(pool: Pool, sound: bytes) ->
 
 
 async def test_clipped_speech_is_still_transcribed(pool: Pool) -> None:
-    samples = np.frombuffer(said("one two three four five"), "<i2").astype(np.int32) * 4
+    samples = np.frombuffer(said(KEYS), "<i2").astype(np.int32) * 4
     clipped = samples.clip(-32768, 32767).astype("<i2")
     assert np.count_nonzero(np.abs(clipped.astype(np.int32)) >= 32_767) > 100
     _, transcript, _ = await heard(LocalStt(pool), frames(clipped.tobytes()))
     assert transcript is not None
-    assert len(transcript.words) >= 3
+    assert word_errors(KEYS, transcript.text) <= 2
+
+
+async def test_more_than_the_model_s_window_is_transcribed_to_the_end(pool: Pool) -> None:
+    """More than 30 seconds: the same sentence at both ends, with sentences between."""
+    between = [sentence for sentence in SENTENCES if sentence != KEYS]
+    sound = b"".join(said(sentence) for sentence in (KEYS, *between, KEYS))
+    _, transcript, result = await heard(LocalStt(pool), frames(sound, len(sound)))
+    assert transcript is not None
+    assert transcript.audio_s > 30
+    first, last = transcript.text[: len(KEYS)], transcript.text[-len(KEYS) - 2 :]
+    assert word_errors(KEYS, first) <= 2
+    assert word_errors(KEYS, last) <= 2
+    edges = [edge for word in transcript.words for edge in (word.start_s, word.end_s)]
+    assert edges == sorted(edges)
+    assert edges[-1] > transcript.audio_s - 2
+    assert result.reason_code == SttReason.TRANSCRIBED
+
+
+@pytest.mark.parametrize("locale", ["en", "en-US", "en-GB", "EN-in"])
+async def test_english_of_every_region_is_taken(pool: Pool, locale: str) -> None:
+    asked = Transcription("t-1", "req-1", "idem-1", locale)
+    _, transcript, _ = await heard(LocalStt(pool), frames(said("good morning")), asked=asked)
+    assert transcript is not None
+    assert word_errors("good morning", transcript.text) == 0
 
 
 @pytest.mark.parametrize("odd", [b"\0", bytes(641)])
@@ -198,8 +254,8 @@ async def test_endless_audio_is_cut_off_at_the_bound(pool: Pool) -> None:
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.AUDIO_TOO_LONG)
 
 
-@pytest.mark.parametrize("locale", ["", "de-DE", "en-GB", "xx"])
-async def test_another_locale_is_refused(pool: Pool, locale: str) -> None:
+@pytest.mark.parametrize("locale", ["", "de-DE", "enm", "xx"])
+async def test_another_language_is_refused(pool: Pool, locale: str) -> None:
     asked = Transcription("t-1", "req-1", "idem-1", locale)
     _, _, result = await heard(LocalStt(pool), frames(said("good morning")), asked=asked)
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_TERMINAL_FAIL, SttReason.LOCALE_UNSUPPORTED)
@@ -282,8 +338,8 @@ async def test_a_decoder_that_dies_is_a_retryable_failure_and_is_replaced(pool: 
     assert victim not in pool.pids
 
 
-async def test_closing_the_pool_ends_every_process_and_fails_what_is_under_way() -> None:
-    pool = await open_pool(1)
+async def test_closing_the_pool_ends_every_process_and_fails_what_is_under_way(whisper_files: WhisperFiles) -> None:
+    pool = await open_pool(1, whisper_files)
     (pid,) = pool.pids
     stream = LocalStt(pool).transcribe(ASKED, endless(), deadline=NEVER)
     await anext(stream)
@@ -295,8 +351,14 @@ async def test_closing_the_pool_ends_every_process_and_fails_what_is_under_way()
         os.kill(pid, 0)
 
 
-async def test_streams_beside_each_other_do_not_mix() -> None:
-    pool = await open_pool(2)
+async def test_a_pool_whose_model_cannot_be_read_does_not_open(whisper_files: WhisperFiles, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"no model")
+    with pytest.raises(WorkerDied):
+        await open_pool(2, replace(whisper_files, weights=tmp_path / "model.bin"))
+
+
+async def test_streams_beside_each_other_do_not_mix(whisper_files: WhisperFiles) -> None:
+    pool = await open_pool(2, whisper_files)
     stt = LocalStt(pool)
     alone = [(await heard(stt, frames(said(command))))[1] for command in COMMANDS[:3]]
     together = await asyncio.gather(*(heard(stt, frames(said(command))) for command in COMMANDS[:3] * 2))
