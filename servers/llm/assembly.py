@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
 
 from selene.llm.v1 import service_pb2_grpc as llm_grpc
 from selene.provider.v1.provider_pb2 import CAPABILITY_LLM
 from selene.routing.v1.routing_pb2 import DOMAIN_LLM
 
-from servers.llm import ENGINE_ID
+from servers.llm import ENGINE_ID, NAME
 from servers.llm.adapter import CALLER_FAULTS, LlmAdapter, LlmReason
 from servers.llm.local import LocalLlm, shipped_grammar
 from servers.llm.service import LanguageV1
-from servers.routing.assembly import open_routing, prices
+from servers.llm.settings import LlmSettings
+from servers.routing.assembly import CredentialOf, left_out, open_routing, prices, vendor_handle
+from servers.routing.credentials import Credential
 from servers.routing.router import Domestic
+from servers.runtime.clock import Clock
 from servers.runtime.server import Runtime, Service
 
+OPENAI: Final = "openai/llm"
+LLAMA: Final = "llama/llm"
 
-async def assemble(runtime: Runtime) -> Sequence[Service]:
-    """ConfigError, StoreError."""
+
+class Closable(LlmAdapter, Protocol):
+    """An adapter with connections of its own."""
+
+    async def close(self) -> None: ...
+
+
+async def assemble(
+    runtime: Runtime,
+    credential_of: CredentialOf | None = None,
+    unconfigured: Callable[[], Collection[str]] = lambda: (),
+) -> Sequence[Service]:
+    """The services. Vendors are there where `credential_of` is; `unconfigured` are those of them that have no secret
+    now. ConfigError, StoreError.
+    """
+    settings = runtime.settings.owner_settings(NAME, LlmSettings)
     local = LocalLlm(shipped_grammar(), monotonic=runtime.clock.monotonic)
     adapters: dict[str, LlmAdapter] = {local.provider_ref: local}
+    made = vendors(settings, credential_of, runtime.clock)
+    for adapter in made.values():
+        runtime.on_stop(adapter.close)
+    adapters |= made
     domestic = Domestic(
         domain=DOMAIN_LLM,
         capability=CAPABILITY_LLM,
@@ -29,7 +53,7 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
         elsewhere=frozenset({LlmReason.LOCALE_UNSUPPORTED, LlmReason.UTTERANCE_TOO_LONG}),
         prices=prices(runtime),
     )
-    routing = await open_routing(runtime, ENGINE_ID, domestic, unconfigured=lambda: ())
+    routing = await open_routing(runtime, ENGINE_ID, domestic, unconfigured=unconfigured)
     return (
         Service(
             llm_grpc.add_LanguageServiceServicer_to_server,
@@ -37,4 +61,44 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
             "selene.llm.v1.LanguageService",
         ),
         *routing.services(runtime),
+    )
+
+
+def vendors(settings: LlmSettings, credential_of: CredentialOf | None, clock: Clock) -> Mapping[str, Closable]:
+    """The providers over a network, without those that are not installed or not configured. To be closed."""
+    made: dict[str, Closable] = {}
+    try:
+        if credential_of is not None:
+            made[OPENAI] = _openai(settings, credential_of(vendor_handle(OPENAI)), clock)
+        llama_secret = credential_of(vendor_handle(LLAMA)) if credential_of and settings.llama.needs_secret else None
+        if settings.llama.base_url and (llama_secret is not None or not settings.llama.needs_secret):
+            made[LLAMA] = _llama(settings, llama_secret, clock)
+    except ImportError as error:
+        left_out("openai/llm and llama/llm", error)
+    return made
+
+
+def _openai(settings: LlmSettings, credential: Credential, clock: Clock) -> Closable:
+    from servers.llm.openai import OpenAiLlm  # imported late, as below: the extra `vendors` may not be installed
+    from servers.routing.openai import BASE_URL
+
+    return OpenAiLlm(
+        OPENAI,
+        settings.openai.base_url or BASE_URL,
+        credential,
+        model=settings.openai.model,
+        monotonic=clock.monotonic,
+    )
+
+
+def _llama(settings: LlmSettings, credential: Credential | None, clock: Clock) -> Closable:
+    from servers.llm.openai import AnswerFormat, OpenAiLlm
+
+    return OpenAiLlm(
+        LLAMA,
+        settings.llama.base_url,
+        credential,
+        model=settings.llama.model,
+        answer_format=AnswerFormat[settings.llama.answer.upper()],
+        monotonic=clock.monotonic,
     )

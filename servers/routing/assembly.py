@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,7 @@ from selene.routing.v1 import service_pb2_grpc as routing_grpc
 from servers.routing.accounts import Accounts
 from servers.routing.board import Board, CircuitMetrics
 from servers.routing.circuit_service import CircuitsV1
+from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
 from servers.routing.profile import Resolved
 from servers.routing.profile_service import RoutingV1
@@ -30,6 +31,8 @@ SETTINGS: Final = "routing"
 _log = structlog.get_logger("selene.routing")
 
 A = TypeVar("A")
+CredentialOf = Callable[[str], Credential]
+"""The credential that a handle names."""
 
 
 class RoutingSettings(BaseModel):
@@ -123,6 +126,17 @@ async def open_routing(
 
     runtime.on_stop(stop)
     return routing
+
+
+def vendor_handle(provider_ref: str) -> str:
+    """Where a vendor's secret is kept, as the shipped profile names it."""
+    return f"kms://providers/{provider_ref}"
+
+
+def left_out(provider_ref: str, cause: Exception) -> dict[str, Any]:
+    """No adapter, and a line in the log that says why: the provider stays NOT_CONFIGURED."""
+    _log.warning("a provider is not available here", provider=provider_ref, cause=f"{type(cause).__name__}: {cause}")
+    return {}
 
 
 def prices(runtime: Runtime) -> Mapping[str, int]:

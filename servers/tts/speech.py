@@ -1,0 +1,114 @@
+"""One text on its way to a listener, across the providers that speak it.
+
+Whoever speaks, the listener hears one stream at one rate. A provider that takes over begins at the last sentence that
+was begun, where the one before told of sentences and the text is plain; else at the beginning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+from servers.tts.adapter import AudioChunk, Mark, MarkKind
+
+MAX_CHUNK_BYTES = 15_360
+BYTES_A_SAMPLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Where another provider begins: a place in the text, in characters, and in the audio, in samples."""
+
+    text_offset: int = 0
+    sample_offset: int = 0
+
+
+class Speech:
+    """The audio that was sent so far. Rates are Hz, offsets samples at `rate_hz`."""
+
+    def __init__(self, text: str, *, rate_hz: int, resumable: bool) -> None:
+        self.rate_hz = rate_hz
+        self.samples = 0
+        self._text = text
+        self._resumable = resumable
+        self._sentence: Resumed | None = None
+
+    def resumed(self) -> Resumed:
+        """Where the next provider begins."""
+        return self._sentence if self._sentence is not None and self._resumable else Resumed()
+
+    def part(self) -> Part:
+        """The next provider's part."""
+        begin = self.resumed() if self.samples else Resumed()
+        return Part(self, self._text[begin.text_offset :], begin.text_offset)
+
+    def sent(self, samples: int) -> None:
+        """So much more was sent."""
+        self.samples += samples
+
+    def began(self, mark: Mark) -> None:
+        """A sentence was told of, at its place in the whole."""
+        if mark.kind is MarkKind.SENTENCE:
+            self._sentence = Resumed(mark.text_offset, mark.sample_offset)
+
+
+class Part:
+    """What one provider speaks of it, brought to the stream's rate and place."""
+
+    def __init__(self, speech: Speech, text: str, text_offset: int) -> None:
+        self.text = text
+        self._speech = speech
+        self._text_offset = text_offset
+        self._begins_at = speech.samples
+        self._resampler: Resampler | None = None
+
+    def mark(self, mark: Mark, rate_hz: int) -> Mark:
+        """The mark, at its place in the whole. `rate_hz` is the provider's."""
+        placed = Mark(
+            kind=mark.kind,
+            sample_offset=self._begins_at + round(mark.sample_offset * self._speech.rate_hz / rate_hz),
+            text_offset=self._text_offset + mark.text_offset,
+            text_length=mark.text_length,
+            name=mark.name,
+        )
+        self._speech.began(placed)
+        return placed
+
+    def chunks(self, chunk: AudioChunk) -> list[AudioChunk]:
+        """The audio that is ready with this chunk, in pieces that a message holds."""
+        if self._resampler is None:
+            self._resampler = Resampler(chunk.rate_hz, self._speech.rate_hz)
+        return self._placed(self._resampler.push(chunk.pcm))
+
+    def rest(self) -> list[AudioChunk]:
+        """The audio that was held back; the part is over."""
+        return [] if self._resampler is None else self._placed(self._resampler.flush())
+
+    def _placed(self, pcm: bytes) -> list[AudioChunk]:
+        pieces = []
+        for at in range(0, len(pcm), MAX_CHUNK_BYTES):
+            piece = pcm[at : at + MAX_CHUNK_BYTES]
+            pieces.append(AudioChunk(piece, self._speech.samples, self._speech.rate_hz))
+            self._speech.sent(len(piece) // BYTES_A_SAMPLE)
+        return pieces
+
+
+class Resampler:
+    """PCM16 mono from one rate to another; the output does not depend on how the input was split."""
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        self._stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="int16", quality="HQ") if from_hz != to_hz else None
+
+    def push(self, pcm: bytes) -> bytes:
+        """What is ready."""
+        if self._stream is None:
+            return pcm
+        return bytes(self._stream.resample_chunk(np.frombuffer(pcm, "<i2")).astype("<i2"))
+
+    def flush(self) -> bytes:
+        """What was held back."""
+        if self._stream is None:
+            return b""
+        return bytes(self._stream.resample_chunk(np.zeros(0, np.int16), last=True).astype("<i2"))
