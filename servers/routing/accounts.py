@@ -180,7 +180,7 @@ class Accounts:
         tenant.used_at = now
         lacks = not self._knows(now)
         for pool in tenant.present(self._clock.now().timestamp()):
-            if pool.offer.left_micros < cost_micros or (pool.grant is None and pool.short_at < 0):
+            if cost_micros > max(0, pool.left_micros) or not pool.open:
                 pool.use.ask(cost_micros)
                 lacks |= now - pool.short_at >= TICK_S
         if tenant.facts.quota is not None and tenant.tokens < tokens:
@@ -317,8 +317,8 @@ class Accounts:
         else:
             settling = owed > 0 and (pool.grant is None or monotonic - pool.exchanged_at >= SETTLE_EVERY_S)
             hungry = _hungry(pool)
-            scrap = hungry and not _helped(pool, seen) and 0 < pool.held.budget.left_micros < pool.use.smallest
-            keep = not (scrap or pool.changed or pool.held.budget.left_micros > TOO_LARGE * pool.target)
+            scrap = hungry and not _helped(pool, seen) and 0 < pool.left_micros < pool.use.smallest
+            keep = not (scrap or pool.changed or pool.left_micros > TOO_LARGE * pool.target)
             must |= settling or not keep
             optional = not must and hungry
             if optional and not _helped(pool, seen):
@@ -425,6 +425,8 @@ def _tightest(pools: tuple[Pool, ...]) -> Budget | Absent:
     """What is left least of: where that lets a call through, all do."""
     if not pools:
         return Absent.DISABLED
+    if len(pools) == 1:
+        return pools[0].offer
     return min((pool.offer for pool in pools), key=lambda budget: budget.left_micros)
 
 
@@ -433,14 +435,14 @@ def _busy(tenant: Tenant) -> bool:
 
 
 def _hungry(pool: Pool) -> bool:
-    return 2 * pool.held.budget.left_micros < pool.target
+    return 2 * pool.left_micros < pool.target
 
 
 def _helped(pool: Pool, seen: _Seen) -> bool:
     """Whether there is something for a pool, as it was read."""
     use = pool.use
     there = seen.left.get(pool, pool.budget.limit_micros)
-    held = pool.held.budget.left_micros
+    held = pool.left_micros
     return top_up(held=held, target=pool.target, largest=use.largest, smallest=use.smallest, there=there) >= 1
 
 

@@ -73,12 +73,15 @@ class Use:
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """A slice of one period of a budget. A closed pool takes no calls."""
+    """A slice of one period of a budget, in parts, for calls change it. A closed pool takes no calls."""
 
     budget: Budget
     start: datetime
     use: Use
-    held: Slice = field(default_factory=lambda: Slice(gates.Budget(limit_micros=0)))
+    limit_micros: int = 0
+    granted_micros: int = 0
+    spent_micros: int = 0
+    reserved_micros: int = 0
     grant: Grant | None = None
     unsure: tuple[Attempt, ...] = ()
     exchanged_at: float = 0.0
@@ -88,9 +91,20 @@ class Pool:
     changed: bool = False
 
     @property
+    def held(self) -> Slice:
+        """The slice as it is now."""
+        return Slice(self._part(), self.granted_micros)
+
+    @property
     def offer(self) -> gates.Budget:
         """What calls may be reserved in."""
-        return self.held.budget if self.open else closed(self.held.budget)
+        part = self._part()
+        return part if self.open else closed(part)
+
+    @property
+    def left_micros(self) -> int:
+        """What calls may still reserve, were the pool open."""
+        return self.limit_micros - self.spent_micros - self.reserved_micros
 
     @property
     def target(self) -> int:
@@ -100,20 +114,28 @@ class Pool:
     def reserve(self, micros: int) -> None:
         """A call begins."""
         self.calls += 1
-        budget = self.held.budget
-        self.held = replace(self.held, budget=replace(budget, reserved_micros=budget.reserved_micros + micros))
+        self.reserved_micros += micros
         self.use.take(micros)
 
     def settle(self, reserved_micros: int, spent_micros: int) -> None:
-        """A call has ended."""
+        """A call has ended: its reservation becomes what it really cost."""
         self.calls -= 1
-        self.held = replace(self.held, budget=gates.settle_cost(self.held.budget, reserved_micros, spent_micros))
+        self.reserved_micros -= reserved_micros
+        self.spent_micros += max(0, spent_micros)
 
     def apply(self, done: Exchanged) -> None:
         """The transaction of an exchange was kept."""
-        self.held = exchanged(self.held, done.exchange)
+        after = exchanged(self.held, done.exchange)
+        self.granted_micros = after.granted_micros
+        self.limit_micros = after.budget.limit_micros
+        self.spent_micros = after.budget.spent_micros
         self.grant = done.grant
         self.unsure = ()
+
+    def _part(self) -> gates.Budget:
+        return gates.Budget(
+            limit_micros=self.limit_micros, spent_micros=self.spent_micros, reserved_micros=self.reserved_micros
+        )
 
 
 @dataclass(slots=True, eq=False)

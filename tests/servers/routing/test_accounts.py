@@ -251,6 +251,33 @@ async def test_a_change_of_limits_holds_after_the_next_round(store: Store, proce
     assert await spending(store, clock) == (450, 0)
 
 
+async def test_a_rule_of_the_deployment_that_changes_holds_for_every_tenant(
+    store: Store, process: Open, clock: FakeClock
+) -> None:
+    await put(store, ALLOW)
+    accounts = process("p1")
+    for tenant in ("t1", "t2"):
+        await accounts.ready(tenant)
+    await put(store, Rule(tenant_id="", rule_id="no", effect=POLICY_EFFECT_DENY, reason="MAINTENANCE"))
+    await accounts.replenish()
+    assert [reason(ask(accounts, clock, tenant=tenant)) for tenant in ("t1", "t2")] == ["MAINTENANCE"] * 2
+
+
+async def test_a_budget_that_is_used_up_is_not_looked_for_before_the_next_round(store: Store, clock: FakeClock) -> None:
+    await put(store, ALLOW, Budget(DAILY, 500, "EUR"))
+    link = Breaking(store)
+    accounts = behind(link, clock)
+    assert (await call(accounts, clock, 500)).allowed
+    assert not (await call(accounts, clock, 500)).allowed
+    link.read.clear()
+    assert not (await call(accounts, clock, 500)).allowed
+    assert (await call(accounts, clock, 0)).allowed
+    assert not link.read.is_set()
+    clock.advance(timedelta(milliseconds=250))
+    await accounts.ready("t1", cost_micros=500)
+    assert link.read.is_set()
+
+
 async def test_the_background_rounds_learn_a_change_by_themselves(store: Store, clock: FakeClock) -> None:
     await put(store, ALLOW)
     link = Breaking(store)
@@ -465,3 +492,39 @@ async def test_processes_on_connections_of_their_own_share_a_budget(
     await other.close()
     assert len(allowed) == 20
     assert await spending(store, clock) == (5_000, 0)
+
+
+async def test_owners_whose_budget_is_one_share_it_while_limits_change(
+    store: Store, store_url: str, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything = Key("t1", DOMAIN_UNSPECIFIED, BUDGET_PERIOD_DAY)
+    await put(store, ALLOW, Budget(DAILY, 50_000, "EUR"), Budget(everything, 60_000, "EUR"))
+    other = await open_store(store_url, clock, prefix="other")
+    owners = [
+        Accounts(each, clock, SeqIds(f"{name}{domain}"), domain, owner="PH1.C", holder=f"{name}{domain}")
+        for name, each in (("p1", store), ("p2", other))
+        for domain in (DOMAIN_STT, DOMAIN_LLM)
+    ]
+    spent = dict.fromkeys((DOMAIN_STT, DOMAIN_LLM), 0)
+
+    async def work(accounts: Accounts, domain: Domain) -> None:
+        for number in range(15):
+            await accounts.ready("t1", cost_micros=900)
+            ticket = ask(accounts, clock, 900, domain=domain)
+            ticket.settle(700 + number)
+            spent[domain] += 700 + number if ticket.allowed else 0
+            clock.advance(timedelta(milliseconds=400))
+            await accounts.replenish()
+
+    async def operate() -> None:
+        for number in range(10):
+            await put(store, Budget(everything, 60_000 + number, "EUR"))
+
+    domains = (DOMAIN_STT, DOMAIN_LLM) * 2
+    await asyncio.gather(*(work(each, domain) for each, domain in zip(owners, domains, strict=True)), operate())
+    await asyncio.gather(*(each.stop() for each in owners))
+    await other.close()
+    assert min(spent.values()) > 10_000
+    assert await spending(store, clock) == (spent[DOMAIN_STT], 0)
+    assert await spending(store, clock, everything) == (sum(spent.values()), 0)
+    assert "cannot be read or settled" not in capsys.readouterr().out
