@@ -152,14 +152,21 @@ class Stream:
             opening.add_done_callback(_cancel_opened)
             raise
 
-    async def write(self, message: Any) -> None:
-        """Waits until the message is past flow control; once the call has ended it is dropped."""
-        with suppress(Exception):  # whatever it is, `read` says it better
+    async def write(self, message: Any) -> bool:
+        """Waits until the message is past flow control; False where the call has ended and it was dropped."""
+        try:
             await self._call.write(message)
+        except Exception:  # whatever it is, `read` says it better
+            return False
+        return True
 
-    async def half_close(self) -> None:
+    async def half_close(self) -> bool:
+        """No more is written; False where the call has ended already."""
+        if self._call.done():
+            return False
         with suppress(Exception):
             await self._call.done_writing()
+        return True
 
     async def read(self, seconds: float, interrupt: asyncio.Event | None = None) -> Any:
         """The next message; None at the end of a call that went well. CallFailed, Interrupted."""

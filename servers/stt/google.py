@@ -59,10 +59,14 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Heard:
-    """How far a stream has come. ``words`` are settled; ``pending`` is what Google may still change."""
+    """How far a stream has come. ``words`` are settled; ``pending`` is what Google may still change.
+
+    ``whole`` says that all of the audio was sent while Google was listening.
+    """
 
     sent_bytes: int = 0
     ended_at: float | None = None
+    whole: bool = False
     words: list[Word] = field(default_factory=list)
     pending: str = ""
 
@@ -155,13 +159,15 @@ class GoogleStt:
     async def _send(self, stream: Stream, heard: _Heard, request: Transcription, audio: AsyncIterator[bytes]) -> None:
         """The configuration, the audio, the end. If the audio fails the call is cancelled, so that its reader wakes."""
         try:
-            await stream.write(self._configuration(request))
+            if not await stream.write(self._configuration(request)):
+                return
             async with aclosing(self._blocks(audio)) as blocks:
                 async for block in blocks:
                     heard.sent_bytes += len(block)
-                    await stream.write(speech_v2.StreamingRecognizeRequest(audio=block))
+                    if not await stream.write(speech_v2.StreamingRecognizeRequest(audio=block)):
+                        return
             heard.ended_at = self._monotonic()
-            await stream.half_close()
+            heard.whole = await stream.half_close()
         except BaseException:
             stream.cancel()
             raise
@@ -241,7 +247,7 @@ async def _give_up(stream: Stream | None, sending: asyncio.Task[None] | None) ->
 
 def _reason(heard: _Heard) -> StrEnum:
     """Why a stream ended that Google says went well: only when all was sent, and what was guessed was settled."""
-    if heard.ended_at is None or heard.pending:
+    if not heard.whole or heard.pending:
         return ProviderReason.RESPONSE_TRUNCATED
     return SttReason.TRANSCRIBED if heard.words else SttReason.NO_SPEECH
 

@@ -292,7 +292,7 @@ async def test_the_deadline_goes_with_the_call(google: GoogleSimulator, tts: Goo
 @pytest.mark.parametrize("markup", Markup)
 async def test_the_deadline_ends_a_call_that_hangs(google: GoogleSimulator, tts: GoogleTts, markup: Markup) -> None:
     google.faults.plan(FaultKind.HANG)
-    _, _, result = await spoken(tts, either(markup), deadline=time.monotonic() + 0.4)
+    _, _, result = await spoken(tts, either(markup), deadline=time.monotonic() + 0.8)
     assert (result.status, result.reason_code) == (RETRYABLE, ProviderReason.DEADLINE_EXCEEDED)
     await asyncio.wait_for(google.ledger[0].ended.wait(), 5)
     assert google.ledger[0].answered == "CANCELLED"
@@ -300,7 +300,7 @@ async def test_the_deadline_ends_a_call_that_hangs(google: GoogleSimulator, tts:
 
 async def test_the_deadline_ends_a_trickle(google: GoogleSimulator, tts: GoogleTts) -> None:
     google.faults.plan(Fault(FaultKind.TRICKLE, seconds=0.2))
-    chunks, _, result = await spoken(tts, deadline=time.monotonic() + 0.7)
+    chunks, _, result = await spoken(tts, deadline=time.monotonic() + 1.0)
     assert 0 < seconds(chunks) < SPOKEN_S
     assert (result.status, result.reason_code) == (RETRYABLE, ProviderReason.DEADLINE_EXCEEDED)
 
