@@ -1,0 +1,51 @@
+"""What an operator may configure of speech to text (`[owners.stt]`). Who serves whom is for the routing profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class OpenAiSettings(BaseModel):
+    """`owners.stt.openai`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(default="gpt-4o-transcribe", min_length=1)
+    base_url: str = Field(default="", description="unset: OpenAI's own")
+    answer: Literal["streamed", "timed"] = Field(
+        default="streamed", description="the text as it is written, or words with times (whisper-1)"
+    )
+
+
+class GoogleSettings(BaseModel):
+    """`owners.stt.google`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recognizer: str = Field(
+        default="",
+        pattern=r"^(projects/[^/]+/locations/[^/]+/recognizers/[^/]+)?$",
+        description="projects/{project}/locations/{location}/recognizers/{recognizer}; unset: Google is not asked",
+    )
+    endpoint: str = Field(default="", description="host:port; unset: that of the location global")
+    plaintext: bool = Field(default=False, description="no TLS, for an endpoint on this machine")
+    model: str = Field(default="long", min_length=1)
+
+
+class SttSettings(BaseModel):
+    """Durations in seconds of audio."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_audio_s: float = Field(default=60.0, gt=0, le=300, description="longest utterance; kept in memory, 32 kB/s")
+    expected_audio_s: float = Field(
+        default=10.0, gt=0, description="an utterance for budgets, which must say yes before any audio has come"
+    )
+    accept_min_bp: int = Field(default=5_000, ge=0, le=10_000, description="least quality of a transcript to be used")
+    local_workers: int = Field(default=1, ge=0, description="decoder processes of the local recogniser; 0: none")
+    models_dir: Path | None = Field(default=None, description="where its model is kept; unset: this user's cache")
+    openai: OpenAiSettings = OpenAiSettings()
+    google: GoogleSettings = GoogleSettings()
