@@ -52,7 +52,7 @@ clean: ## Remove what was set up and generated outside git
 
 .venv/server: .venv/bin/python pyproject.toml constraints.txt
 	@echo "setting up .venv"
-	@$(PIP) install -q -c constraints.txt -e '.[server]'
+	@$(PIP) install -q -c constraints.txt -e '.[server,local]'
 	@touch $@
 
 .venv/dev: .venv/server

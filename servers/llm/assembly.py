@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from selene.llm.v1 import service_pb2_grpc as llm_grpc
 from selene.provider.v1.provider_pb2 import CAPABILITY_LLM
@@ -13,15 +13,12 @@ from servers.llm import ENGINE_ID, NAME
 from servers.llm.adapter import CALLER_FAULTS, LlmAdapter, LlmReason
 from servers.llm.local import LocalLlm, shipped_grammar
 from servers.llm.service import LanguageV1
-from servers.llm.settings import LlmSettings
-from servers.routing.assembly import CredentialOf, left_out, open_routing, prices, vendor_handle
+from servers.llm.settings import LLAMA, OPENAI, LlmSettings
+from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import Runtime, Service
-
-OPENAI: Final = "openai/llm"
-LLAMA: Final = "llama/llm"
 
 
 class Closable(LlmAdapter, Protocol):
@@ -30,14 +27,14 @@ class Closable(LlmAdapter, Protocol):
     async def close(self) -> None: ...
 
 
-async def assemble(
-    runtime: Runtime,
-    credential_of: CredentialOf | None = None,
-    unconfigured: Callable[[], Collection[str]] = lambda: (),
-) -> Sequence[Service]:
-    """The services. Vendors are there where `credential_of` is; `unconfigured` are those of them that have no secret
-    now. ConfigError, StoreError.
+async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) -> Sequence[Service]:
+    """The services. Secrets are under leases of the secrets owner's, unless `credential_of` gives them. ConfigError,
+    StoreError.
     """
+    leases = None
+    if credential_of is None:
+        leases = open_leases(runtime, ENGINE_ID)
+        credential_of = leases.credential
     settings = runtime.settings.owner_settings(NAME, LlmSettings)
     local = LocalLlm(shipped_grammar(), monotonic=runtime.clock.monotonic)
     adapters: dict[str, LlmAdapter] = {local.provider_ref: local}
@@ -51,9 +48,10 @@ async def assemble(
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         elsewhere=frozenset({LlmReason.LOCALE_UNSUPPORTED, LlmReason.UTTERANCE_TOO_LONG}),
+        keyed=made.keys() - (set() if settings.llama.needs_secret else {LLAMA}),
         prices=prices(runtime),
     )
-    routing = await open_routing(runtime, ENGINE_ID, domestic, unconfigured=unconfigured)
+    routing = await open_routing(runtime, ENGINE_ID, domestic, leases)
     return (
         Service(
             llm_grpc.add_LanguageServiceServicer_to_server,
@@ -64,17 +62,15 @@ async def assemble(
     )
 
 
-def vendors(settings: LlmSettings, credential_of: CredentialOf | None, clock: Clock) -> Mapping[str, Closable]:
+def vendors(settings: LlmSettings, credential_of: CredentialOf, clock: Clock) -> Mapping[str, Closable]:
     """The providers over a network, without those that are not installed or not configured. To be closed."""
     made: dict[str, Closable] = {}
     try:
-        if credential_of is not None:
-            made[OPENAI] = _openai(settings, credential_of(vendor_handle(OPENAI)), clock)
-        llama_secret = credential_of(vendor_handle(LLAMA)) if credential_of and settings.llama.needs_secret else None
-        if settings.llama.base_url and (llama_secret is not None or not settings.llama.needs_secret):
-            made[LLAMA] = _llama(settings, llama_secret, clock)
+        made[OPENAI] = _openai(settings, credential_of(OPENAI), clock)
+        if settings.llama.base_url:
+            made[LLAMA] = _llama(settings, credential_of(LLAMA) if settings.llama.needs_secret else None, clock)
     except ImportError as error:
-        left_out("openai/llm and llama/llm", error)
+        left_out(f"{OPENAI} and {LLAMA}", error)
     return made
 
 

@@ -28,9 +28,6 @@ from servers.routing.envelope import answered, status_of
 from servers.routing.openai import CallEnded, Deadline, Endpoint, answering, asking, expect_events
 from servers.routing.reasons import TERMINAL, ProviderReason
 
-OPENAI: Final = "openai/llm"
-LLAMA: Final = "llama/llm"
-
 MAX_ANSWER_CHARS: Final = 64_000
 
 INSTRUCTIONS: Final = """\

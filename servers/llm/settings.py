@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+OPENAI: Final = "openai/llm"
+LLAMA: Final = "llama/llm"
 
 
 class OpenAiSettings(BaseModel):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -16,11 +17,15 @@ from servers.routing.board import Board, CircuitMetrics
 from servers.routing.circuit_service import CircuitsV1
 from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
-from servers.routing.profile import Resolved
+from servers.routing.leases import Leases, SecretsOwner
+from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
+from servers.runtime.config import ConfigError
+from servers.runtime.peers import PeerSettings, configured_peer
+from servers.runtime.secrets import redeemer
 from servers.runtime.server import Runtime, Service
 from store import StoreError
 from store.routing import Rule
@@ -32,7 +37,7 @@ _log = structlog.get_logger("selene.routing")
 
 A = TypeVar("A")
 CredentialOf = Callable[[str], Credential]
-"""The credential that a handle names."""
+"""The credential of a provider."""
 
 
 class RoutingSettings(BaseModel):
@@ -40,6 +45,7 @@ class RoutingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kms: PeerSettings = Field(default=PeerSettings(), description="where the secrets owner is")
     prices: dict[str, int] = Field(
         default_factory=dict, description="what a unit costs, millionths of the budgets' currency, by provider"
     )
@@ -82,12 +88,20 @@ class Routing(Generic[A]):
         await self.board.tick()
 
 
+def open_leases(runtime: Runtime, engine_id: str) -> Leases:
+    """The leases of one owner's providers; `open_routing` starts them. ConfigError."""
+    settings = runtime.settings.owner_settings(SETTINGS, RoutingSettings)
+    try:
+        configured = configured_peer(settings.kms)
+    except OSError as error:
+        raise ConfigError(f"owners.routing.kms: {error}") from None
+    issuer = SecretsOwner(lambda: configured or runtime.peer("kms"), runtime.ids)
+    redeeming = redeemer(runtime.settings, runtime.store, runtime.clock)
+    return Leases(runtime.store, runtime.clock, redeeming, issuer, engine_id)
+
+
 async def open_routing(
-    runtime: Runtime,
-    engine_id: str,
-    domestic: Domestic[A],
-    *,
-    unconfigured: Callable[[], Collection[str]],
+    runtime: Runtime, engine_id: str, domestic: Domestic[A], leases: Leases | None = None
 ) -> Routing[A]:
     """The routing of one owner, running until the runtime stops. StoreError."""
     store, clock = runtime.store, runtime.clock
@@ -110,10 +124,12 @@ async def open_routing(
         recorder=recorder,
         clock=clock,
         metrics=runtime.telemetry.shared(CallMetrics),
-        unconfigured=unconfigured,
+        unconfigured=leases.missing if leases is not None else tuple,
     )
     routing = Routing(router, directory, board, accounts, recorder)
     await routing.refresh()
+    if leases is not None:
+        await leases.start(partial(_handles, directory, domestic))
     accounts.start()
     recorder.start()
     keeping = asyncio.ensure_future(_repeat(routing))
@@ -123,14 +139,23 @@ async def open_routing(
         await asyncio.gather(keeping, return_exceptions=True)
         await accounts.stop()
         await recorder.stop()
+        if leases is not None:
+            await leases.stop()
 
     runtime.on_stop(stop)
     return routing
 
 
-def vendor_handle(provider_ref: str) -> str:
-    """Where a vendor's secret is kept, as the shipped profile names it."""
-    return f"kms://providers/{provider_ref}"
+def _handles(directory: Directory, domestic: Domestic[Any]) -> dict[str, str]:
+    """Where the secrets of the owner's providers are, as the active profile says; of those that need one."""
+    active = directory.active
+    if active is None:
+        return {}
+    return {
+        each.provider_ref: each.kms_handle_ref
+        for each in section_of(active.profile, domestic.domain).providers
+        if each.kms_handle_ref and each.provider_ref in domestic.keyed
+    }
 
 
 def left_out(provider_ref: str, cause: Exception) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Generic, Protocol, TypeVar
+from traceback import extract_tb
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -40,12 +41,16 @@ from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
 from servers.routing.reasons import ProviderReason, outcome_of
 from servers.routing.recorder import Recorder, Trail, gate_facts
 from servers.routing.selection import Chosen, NoProvider, select
+from servers.routing.selection import Refusal as NotSelected
 from servers.routing.windows import Call, Outcome
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
 
 RETRY_FIRST_S: Final = 0.05
 RETRY_MOST_S: Final = 1.0
+LETTING_GO_S: Final = 1.0
+"""How long an adapter may take to release what it holds."""
+CANCELLED: Final = "CALL_CANCELLED"
 PROBE_SLACK_S: Final = 5.0
 """How much longer than its attempt a probe's lease lasts."""
 
@@ -67,23 +72,40 @@ class Limit:
         self._timeout_s = timeout_s
         self.call_ends_at = call_ends_at
         self._waiting: asyncio.Timeout | None = None
-        self.at = min(clock.monotonic() + timeout_s, call_ends_at)
+        self._since: float | None = clock.monotonic()
+        self.at = min(self._since + timeout_s, call_ends_at)
 
     @property
     def left_s(self) -> float:
         """Seconds until then, 0 at least."""
         return max(0.0, self.at - self._clock.monotonic())
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds that the provider was waited for since its time began."""
+        return 0.0 if self._since is None else max(0.0, self._clock.monotonic() - self._since)
+
+    @property
+    def telling(self) -> bool:
+        """Whether not having answered by now says something of the provider: it had its time, or half of it where the
+        call's own end came first.
+        """
+        return self.at < self.call_ends_at or 2 * self.waited_s >= self._timeout_s
+
     def restart(self) -> None:
         """From now on, as long as one attempt may take."""
-        self._move(self._clock.monotonic() + self._timeout_s)
+        self._since = self._clock.monotonic()
+        self._move(self._since + self._timeout_s)
 
     def lift(self) -> None:
         """As long as the call itself may take: the provider is not what is waited for."""
+        self._since = None
         self._move(self.call_ends_at)
 
     def extend(self, seconds: float) -> None:
         """So much longer."""
+        if self._since is not None:
+            self._since += seconds
         self._move(self.at + seconds)
 
     async def next(self, events: AsyncGenerator[E, None]) -> E:
@@ -154,7 +176,7 @@ class Finished:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domestic(Generic[A]):
     """What an owner brings. `caller_faults` are reasons that lie in the request; of these `elsewhere` are worth asking
-    another provider. `prices` are micros a unit, by provider.
+    another provider. `keyed` are providers that are asked with a secret. `prices` are micros a unit, by provider.
     """
 
     domain: Domain
@@ -162,6 +184,7 @@ class Domestic(Generic[A]):
     adapters: Mapping[str, A]
     caller_faults: Collection[str]
     elsewhere: Collection[str] = ()
+    keyed: Collection[str] = ()
     prices: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -192,6 +215,8 @@ class _Running:
     passed_over: dict[str, str] = field(default_factory=dict)
     failover: bool = False
     fault: ProviderResultV1 | None = None
+    result: ProviderResultV1 | None = None
+    outcome: Outcome | None = None
 
     def route(self) -> RouteTaken:
         return RouteTaken(
@@ -257,7 +282,7 @@ class Router(Generic[A]):
         """The events of whoever answers, a `Switched` before each further attempt, `Finished` at the end.
 
         Refusal: of a gate, PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED,
-        OVERLOADED where no further call can be told of.
+        INPUT_UNSERVABLE, DEADLINE_PASSED, OVERLOADED where no further call can be told of.
         """
         if self._recorder.full:
             raise Refusal(
@@ -268,7 +293,7 @@ class Router(Generic[A]):
         trail = Trail(call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn)
         ticket: Ticket | None = None
         running: _Running | None = None
-        reason = "CALL_CANCELLED"
+        reason = CANCELLED
         try:
             resolved = self.resolve(call.tenant_id, call.locale, call.channel, call.user_id)
             ticket = await self._admitted(call, resolved, trail)
@@ -282,7 +307,12 @@ class Router(Generic[A]):
             reason = reasons.ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_")
             self._metrics.refused.labels(self._board.owner, reason).inc()
             raise
+        except Exception:
+            reason = "INTERNAL"
+            raise
         finally:
+            if reason == CANCELLED and self._clock.monotonic() >= call.ends_at:
+                reason = "DEADLINE_PASSED"
             if ticket is not None:
                 ticket.settle(self._spent(running))
             attempts = running.attempts if running is not None else []
@@ -330,29 +360,30 @@ class Router(Generic[A]):
             chosen = self._select(running)
             provider = chosen.provider
             key = (running.resolved.profile_hash, provider.provider_ref)
-            lease_id = await self._board.lease(key, provider.timeout_s + PROBE_SLACK_S) if chosen.probe else None
             running.tried.add(provider.provider_ref)
-            if chosen.probe and lease_id is None:
-                running.passed_over[provider.provider_ref] = "NO_PROBE_FREE"
-                continue
+            lease_id: str | None = None
+            if chosen.probe:
+                lease_id = await self._board.lease(key, provider.timeout_s + PROBE_SLACK_S)
+                if lease_id is None:
+                    running.passed_over[provider.provider_ref] = NotSelected.NO_PROBE_FREE.value
+                    continue
             running.failover = chosen.failover
-            async with aclosing(self._attempts(running, provider, key, lease_id, work)) as answers:
-                async for answer in answers:
-                    yield answer
-                    if isinstance(answer, Finished):
-                        return
+            running.outcome = None
+            try:
+                async with aclosing(self._attempts(running, provider, key, lease_id, work)) as events:
+                    async for event in events:
+                        yield event
+            finally:
+                if lease_id is not None:
+                    await self._board.settle(key, lease_id, _probe(running.outcome))
+            result = running.result
+            if result is not None and (result.status == PROVIDER_STATUS_OK or self._final_fault(running, result)):
+                yield Finished(result, running.route(), key)
+                return
 
     def _select(self, running: _Running) -> Chosen:
         call, resolved = running.call, running.resolved
-        chosen = select(
-            resolved,
-            self._board.view(resolved.profile_hash),
-            self.domestic.domain,
-            region=call.region,
-            locale=call.locale,
-            tried=running.tried,
-            unconfigured=self.unconfigured(resolved),
-        )
+        chosen = self._chosen(running, running.tried)
         refusals = chosen.refusals if isinstance(chosen, NoProvider) else chosen.passed_over
         for provider_ref, refusal in refusals:
             if provider_ref not in running.tried:
@@ -362,15 +393,18 @@ class Router(Generic[A]):
         }
         facts |= {"profile": f"{resolved.profile_id}@{resolved.profile_version}"}
         hashes = {"profile": resolved.profile_hash}
+        if self._clock.monotonic() >= call.ends_at:
+            running.trail.add("call.unrouted", "DEADLINE_PASSED", self._clock.now(), facts, hashes)
+            raise Refusal(reasons.ERROR_REASON_DEADLINE_PASSED, "no time is left to ask another provider")
         if isinstance(chosen, NoProvider):
             running.trail.add("call.unrouted", "NO_PROVIDER_AVAILABLE", self._clock.now(), facts, hashes)
-            raise self._nobody(running, chosen)
+            raise self._nobody(running)
         facts["provider_ref"] = chosen.provider.provider_ref
         reason = "PROBE" if chosen.probe else "FAILOVER" if chosen.failover else "PRIMARY"
         running.trail.add("call.routed", reason, self._clock.now(), facts, hashes)
         return chosen
 
-    def _nobody(self, running: _Running, nobody: NoProvider) -> Refusal:
+    def _nobody(self, running: _Running) -> Refusal:
         if running.fault is not None:
             return Refusal(
                 reasons.ERROR_REASON_INPUT_UNSERVABLE,
@@ -385,51 +419,62 @@ class Router(Generic[A]):
             )
         why = ",".join(f"{ref}={reason}" for ref, reason in running.passed_over.items())
         metadata = {"providers": why}
-        if nobody.earliest_retry is not None:
+        # A probe that was not to be had is no reason not to come back.
+        nobody = self._chosen(running, ())
+        if isinstance(nobody, NoProvider) and nobody.earliest_retry is not None:
             wait_s = max(0.0, nobody.earliest_retry - self._clock.now().timestamp())
             metadata["earliest_retry"] = _instant(nobody.earliest_retry)
             metadata["retry_after_ms"] = str(round(wait_s * 1000))
         return Refusal(reasons.ERROR_REASON_NO_PROVIDER_AVAILABLE, "no provider may be asked now", **metadata)
 
+    def _chosen(self, running: _Running, tried: Collection[str]) -> Chosen | NoProvider:
+        resolved = running.resolved
+        return select(
+            resolved,
+            self._board.view(resolved.profile_hash),
+            self.domestic.domain,
+            region=running.call.region,
+            locale=running.call.locale,
+            tried=tried,
+            unconfigured=self.unconfigured(resolved),
+        )
+
     async def _attempts(
         self, running: _Running, provider: ResolvedProvider, key: Key, lease_id: str | None, work: Work[A, E]
-    ) -> AsyncGenerator[E | Switched | Finished, None]:
-        """Attempts at one provider; the last one's result is the last attempt of `running`."""
-        most = 1 if lease_id is not None else 1 + provider.max_retries
+    ) -> AsyncGenerator[E | Switched, None]:
+        """Attempts at one provider; `running` holds how the last of them ended."""
+        if running.attempts:
+            yield _switched(running, provider)
+        async with aclosing(self._attempt(running, provider, key, lease_id, work)) as events:
+            async for event in events:
+                yield event
+        if lease_id is not None or provider.max_retries == 0 or not _retryable(running.result):
+            return
 
         def over(state: RetryCallState) -> bool:
-            ends_in_s = running.call.ends_at - self._clock.monotonic()
-            return state.attempt_number >= most or ends_in_s <= RETRY_FIRST_S or not self._closed(key)
+            too_late = state.upcoming_sleep >= running.call.ends_at - self._clock.monotonic()
+            return state.attempt_number > provider.max_retries or too_late or not self._closed(key)
 
         retrying = AsyncRetrying(
             stop=over,
             wait=wait_random_exponential(multiplier=RETRY_FIRST_S, max=RETRY_MOST_S),
             retry=retry_if_result(_retryable),
-            retry_error_callback=_last,
+            retry_error_callback=_used_up,
             sleep=self._sleep,
         )
         async for attempt in retrying:
-            if running.attempts:
-                last = running.attempts[-1]
-                yield Switched(last.provider_ref, provider.provider_ref, last.reason_code)
-            result: ProviderResultV1 | None = None
-            async with aclosing(self._attempt(running, provider, key, lease_id, work)) as events:
-                async for event in events:
-                    if isinstance(event, ProviderResultV1):
-                        result = event
-                    else:
+            # The first attempt has been made already: calls that need no other never come here.
+            if attempt.retry_state.attempt_number > 1:
+                yield _switched(running, provider)
+                async with aclosing(self._attempt(running, provider, key, lease_id, work)) as events:
+                    async for event in events:
                         yield event
-            with attempt:
-                assert result is not None
-            attempt.retry_state.set_result(result)
-            if result.status == PROVIDER_STATUS_OK or self._final_fault(running, result):
-                yield Finished(result, running.route(), key)
-                return
+            attempt.retry_state.set_result(running.result)
 
     async def _attempt(
         self, running: _Running, provider: ResolvedProvider, key: Key, lease_id: str | None, work: Work[A, E]
-    ) -> AsyncGenerator[E | ProviderResultV1, None]:
-        """One attempt: its events, then the checked result. It is recorded however it ends."""
+    ) -> AsyncGenerator[E, None]:
+        """One attempt: its events; `running` holds its checked result. It is told of however it ends."""
         call = running.call
         asked = Asked(
             tenant_id=call.tenant_id,
@@ -440,47 +485,80 @@ class Router(Generic[A]):
         )
         limit = Limit(self._clock, provider.timeout_s, call.ends_at)
         began_at = self._clock.monotonic()
-        made = RouteAttempt(
-            provider_ref=provider.provider_ref, reason_code="CALL_CANCELLED", probe=lease_id is not None
-        )
+        read_s = 0.0
+        made = RouteAttempt(provider_ref=provider.provider_ref, reason_code=CANCELLED, probe=lease_id is not None)
         running.attempts.append(made)
-        outcome: Outcome | None = None
-        adapter = self.domestic.adapters[provider.provider_ref]
+        running.result = result = None
+        events = work.begin(self.domestic.adapters[provider.provider_ref], asked, limit)
         try:
-            result: ProviderResultV1 | None = None
-            async with aclosing(work.begin(adapter, asked, limit)) as events:
-                while result is None:
-                    try:
-                        event = await limit.next(events)
-                    except StopAsyncIteration:
-                        result = check(None, asked)
-                    except Refusal:
-                        raise
-                    except TimeoutError:
-                        result = failed(asked, ProviderReason.DEADLINE_EXCEEDED, latency_s=provider.timeout_s)
-                    except Exception:
-                        _log.exception("an adapter raised", provider=provider.provider_ref)
-                        result = failed(asked, ProviderReason.PROVIDER_CRASHED)
-                    else:
-                        if isinstance(event, ProviderResultV1):
-                            result = check(event, asked)
-                        else:
-                            given_at = self._clock.monotonic()
-                            yield event
-                            # What a slow reader takes is not the provider's time.
-                            limit.extend(self._clock.monotonic() - given_at)
-            outcome = outcome_of(result, self.domestic.caller_faults)
-            made.status, made.reason_code = result.status, result.reason_code
-            made.latency.CopyFrom(result.latency)
-            if outcome is not None:
-                latency_ms = result.latency.ToNanoseconds() / 1e6
-                ended = Call(call.tenant_id, outcome, latency_ms)
-                self._board.record(key, ended, began_at=began_at, probe=lease_id is not None)
-            yield result
+            while result is None:
+                event = await self._next(events, asked, limit)
+                if isinstance(event, ProviderResultV1):
+                    result = event
+                else:
+                    given_at = self._clock.monotonic()
+                    yield event
+                    # What a slow reader takes is not the provider's time.
+                    passed_s = self._clock.monotonic() - given_at
+                    read_s += passed_s
+                    limit.extend(passed_s)
+            self._judge(running, key, made, result, limit, began_at=began_at, read_s=read_s)
+        except asyncio.CancelledError:
+            if self._clock.monotonic() >= call.ends_at:
+                late = failed(asked, ProviderReason.DEADLINE_EXCEEDED, latency_s=limit.waited_s)
+                self._judge(running, key, made, late, limit, began_at=began_at, read_s=read_s)
+            raise
+        except Refusal as refusal:
+            made.reason_code = reasons.ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_")
+            raise
         finally:
+            await _let_go(events, provider.provider_ref)
             self._told(running, made, self._clock.monotonic() - began_at)
-            if lease_id is not None:
-                await self._board.settle(key, lease_id, _probe(outcome))
+
+    async def _next(self, events: AsyncGenerator[E | ProviderResultV1, None], asked: Asked, limit: Limit) -> Any:
+        """The next event, or a checked result that tells what came in its place. Refusal of the work's own."""
+        try:
+            event = await limit.next(events)
+        except StopAsyncIteration:
+            return check(None, asked)
+        except Refusal:
+            raise
+        except TimeoutError:
+            return failed(asked, ProviderReason.DEADLINE_EXCEEDED, latency_s=limit.waited_s)
+        except asyncio.CancelledError:
+            if _cancelled():
+                raise
+            _log.error("an adapter cancelled itself", provider=asked.provider_ref)
+            return failed(asked, ProviderReason.PROVIDER_CRASHED)
+        except Exception as error:
+            _log.error("an adapter raised", provider=asked.provider_ref, **_place(error))
+            return failed(asked, ProviderReason.PROVIDER_CRASHED)
+        return check(event, asked) if isinstance(event, ProviderResultV1) else event
+
+    def _judge(
+        self,
+        running: _Running,
+        key: Key,
+        made: RouteAttempt,
+        result: ProviderResultV1,
+        limit: Limit,
+        *,
+        began_at: float,
+        read_s: float,
+    ) -> None:
+        """Keep how an attempt ended, and measure the provider by it where that says something of its health."""
+        running.result = result
+        made.status, made.reason_code = result.status, result.reason_code
+        made.latency.CopyFrom(result.latency)
+        outcome = outcome_of(result, self.domestic.caller_faults)
+        if outcome is None or (outcome is Outcome.TIMEOUT and not limit.telling):
+            return
+        running.outcome = outcome
+        # An adapter's own clock runs on while its events are read.
+        waited_ms = 1000 * (self._clock.monotonic() - began_at - read_s)
+        latency_ms = min(result.latency.ToNanoseconds() / 1e6, waited_ms)
+        ended = Call(running.call.tenant_id, outcome, latency_ms)
+        self._board.record(key, ended, began_at=began_at, probe=made.probe)
 
     def _told(self, running: _Running, made: RouteAttempt, took_s: float) -> None:
         status = ProviderStatus.Name(made.status).removeprefix("PROVIDER_STATUS_") if made.status else "CANCELLED"
@@ -507,12 +585,38 @@ class Router(Generic[A]):
         return circuit is None or circuit.state in (CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED)
 
 
-def _retryable(result: ProviderResultV1) -> bool:
-    return result.status == PROVIDER_STATUS_RETRYABLE_FAIL
+def _retryable(result: ProviderResultV1 | None) -> bool:
+    return result is not None and result.status == PROVIDER_STATUS_RETRYABLE_FAIL
 
 
-def _last(state: RetryCallState) -> None:
-    """Retries are used up: the next provider goes on."""
+def _used_up(state: RetryCallState) -> None:
+    """The next provider goes on."""
+
+
+def _switched(running: _Running, provider: ResolvedProvider) -> Switched:
+    last = running.attempts[-1]
+    return Switched(last.provider_ref, provider.provider_ref, last.reason_code)
+
+
+def _cancelled() -> bool:
+    """Whether somebody cancelled the task itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+async def _let_go(events: AsyncGenerator[Any, None], provider_ref: str) -> None:
+    """What goes wrong when an adapter lets go is its own affair: the call has its result."""
+    try:
+        async with asyncio.timeout(LETTING_GO_S):
+            await events.aclose()
+    except Exception as error:
+        _log.error("an adapter did not let go", provider=provider_ref, **_place(error))
+
+
+def _place(error: Exception) -> dict[str, str]:
+    """Where it was raised. Its text may hold what was sent, so nobody sees it."""
+    frame = extract_tb(error.__traceback__)[-1]
+    return {"cause": type(error).__name__, "place": f"{frame.filename}:{frame.lineno}"}
 
 
 def _probe(outcome: Outcome | None) -> Probe:

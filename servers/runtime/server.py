@@ -8,6 +8,8 @@ import sys
 from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -24,10 +26,13 @@ from grpc_health.v1 import (
 from servers.runtime.audit import AuditSink, RefusalAudit, discard
 from servers.runtime.auth import (
     DEVELOPMENT_PRINCIPAL,
+    ROLE_SERVICE,
     KeySet,
+    Principal,
     SigningKey,
     TokenVerifier,
     generate_signing_key,
+    issue_token,
     load_signing_key,
     write_secret,
     write_signing_key,
@@ -44,12 +49,14 @@ from servers.runtime.interceptors import (
     ValidationLayer,
 )
 from servers.runtime.interceptors.deadline import DeadlineLimits
+from servers.runtime.peers import SERVICE_TENANT, Peer
 from servers.runtime.reflection import add_reflection
 from servers.runtime.telemetry import Telemetry, make_telemetry
 from servers.runtime.tls import ListenError, TlsFiles, check_exposure, server_credentials
 
 DEVELOPMENT_KEY: Final = "development_signing_key.pem"
 ACTOR_SALT: Final = "actor_salt"
+PEER_TOKEN_LIFETIME: Final = timedelta(minutes=5)
 
 _LOOKAHEAD_BYTES = 16 * 1024
 _READ_TO_REFUSE = 2  # times the limit of a message: gRPC itself refuses longer ones, without a reason
@@ -112,6 +119,8 @@ class Runtime:
     health: Health
     on_stop: Callable[[OnStop], None]
     """Registers what is to happen after the last call has ended; last registered runs first."""
+    peer: Callable[[str], Peer | None]
+    """An owner that this process serves too, in the development mode; None elsewhere. Known once all have started."""
     stopping: asyncio.Event
     """Set when the server begins to stop: calls that would last as long as their caller wants end then."""
 
@@ -279,6 +288,7 @@ class _Starter:
             audit=self._parts.audit,
             health=owner_health,
             on_stop=running.on_stop,
+            peer=partial(self._peer, owner.engine_id),
             stopping=running.stopping,
         )
         services = await owner.build(runtime)
@@ -297,6 +307,19 @@ class _Starter:
         running._servers.append((server, owner_health))
         await owner_health.open([service.full_name for service in services])
         _log.info("serving", owner=owner.name, engine_id=owner.engine_id, address=running.target(owner.name))
+
+    def _peer(self, engine_id: str, name: str) -> Peer | None:
+        """The engine asks as the service that it is."""
+        running, clock = self._running, self._parts.clock
+        key = running.development_key
+        if key is None or name not in running.ports:
+            return None
+        asking = Principal(SERVICE_TENANT, engine_id, "", frozenset({ROLE_SERVICE}))
+
+        def token() -> str:
+            return issue_token(key, asking, now=clock.now(), lifetime=PEER_TOKEN_LIFETIME)
+
+        return Peer(running.target(name), token)
 
     def _chain(self, owner: Owner, verifier: TokenVerifier, refusals: RefusalAudit, watches: Container[str]) -> Chain:
         limits = self._settings.limits

@@ -24,6 +24,7 @@ from servers.runtime.config import ConfigError, Settings
 from servers.runtime.context import current_correlation
 from servers.runtime.errors import Refusal, reason_name
 from servers.runtime.ids import Ids
+from servers.runtime.peers import SERVICE_TENANT
 from store import IdempotencyConflict, Store, StoreUnavailable, Transaction
 
 Reply = TypeVar("Reply", bound=Message)
@@ -32,7 +33,7 @@ SIGNING_SEED: Final = "ledger_signing_seed"
 MASTER_KEY: Final = "development_master_key"
 DATABASE: Final = "selene.db"
 KEY_BYTES: Final = 32
-SYSTEM_TENANT: Final = "system"
+SYSTEM_TENANT: Final = SERVICE_TENANT
 """The deployment's own: its chain holds what belongs to no tenant, and refusals of callers who did not prove one."""
 
 

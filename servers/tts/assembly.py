@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from selene.provider.v1.provider_pb2 import CAPABILITY_TTS
 from selene.routing.v1.routing_pb2 import DOMAIN_TTS
 from selene.tts.v1 import service_pb2_grpc as tts_grpc
 
-from servers.routing.assembly import CredentialOf, left_out, open_routing, prices, vendor_handle
+from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
@@ -38,32 +38,32 @@ class Closable(TtsAdapter, Protocol):
     async def close(self) -> None: ...
 
 
-async def assemble(
-    runtime: Runtime,
-    credential_of: CredentialOf | None = None,
-    unconfigured: Callable[[], Collection[str]] = lambda: (),
-) -> Sequence[Service]:
-    """The services. Vendors are there where `credential_of` is; `unconfigured` are those of them that have no secret
-    now. ConfigError, StoreError.
+async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) -> Sequence[Service]:
+    """The services. Secrets are under leases of the secrets owner's, unless `credential_of` gives them. ConfigError,
+    StoreError.
     """
+    leases = None
+    if credential_of is None:
+        leases = open_leases(runtime, ENGINE_ID)
+        credential_of = leases.credential
     settings = runtime.settings.owner_settings(NAME, TtsSettings)
     adapters: dict[str, TtsAdapter] = {}
     if settings.local:
         adapters |= await local(runtime.clock, runtime.on_stop)
-    if credential_of is not None:
-        made = vendors(settings, credential_of, runtime.clock)
-        for adapter in made.values():
-            runtime.on_stop(adapter.close)
-        adapters |= made
+    made = vendors(settings, credential_of, runtime.clock)
+    for adapter in made.values():
+        runtime.on_stop(adapter.close)
+    adapters |= made
     domestic = Domestic(
         domain=DOMAIN_TTS,
         capability=CAPABILITY_TTS,
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         elsewhere=ELSEWHERE,
+        keyed=made.keys(),
         prices=prices(runtime),
     )
-    routing = await open_routing(runtime, ENGINE_ID, domestic, unconfigured=unconfigured)
+    routing = await open_routing(runtime, ENGINE_ID, domestic, leases)
     return (
         Service(
             tts_grpc.add_TextToSpeechServiceServicer_to_server,
@@ -96,7 +96,7 @@ def vendors(settings: TtsSettings, credential_of: CredentialOf, clock: Clock) ->
     made: dict[str, Closable] = {}
     for provider_ref, make in (("openai/tts", _openai), ("google/tts", _google)):
         try:
-            made[provider_ref] = make(settings, credential_of(vendor_handle(provider_ref)), clock)
+            made[provider_ref] = make(settings, credential_of(provider_ref), clock)
         except ImportError as error:
             left_out(provider_ref, error)
     return made

@@ -23,7 +23,8 @@ from selene.provider.v1.provider_pb2 import (
 )
 
 from servers.llm.adapter import DecisionPacket, Delta, LlmAdapter, LlmEvent, LlmReason, Utterance
-from servers.llm.openai import LLAMA, OPENAI, AnswerFormat, OpenAiLlm
+from servers.llm.openai import AnswerFormat, OpenAiLlm
+from servers.llm.settings import LLAMA, OPENAI
 from servers.routing.reasons import ProviderReason
 from tests.support.keys import RotatingKey, keeps
 from tests.support.simulators.faults import Fault, FaultKind
