@@ -98,6 +98,7 @@ class Breaking:
         self.down = False
         self.lose_answer = False
         self.read = asyncio.Event()
+        self.meanwhile: Callable[[], None] = lambda: None
 
     async def together(self, work: Callable[..., Awaitable[Any]]) -> Any:
         if self.down:
@@ -108,6 +109,7 @@ class Breaking:
     async def perform(self, work: Callable[[Transaction], Awaitable[Any]]) -> Any:
         if self.down:
             raise StoreUnavailable(Unavailability.UNAVAILABLE, "cut")
+        self.meanwhile()
         result: Any = await self._store.perform(work)  # type: ignore[arg-type]  # as the caller gave it
         if self.lose_answer:
             raise StoreUnavailable(Unavailability.UNAVAILABLE, "cut after the commit")
@@ -327,11 +329,12 @@ async def test_a_process_that_comes_back_after_its_grant_ran_out_is_not_charged_
 
 async def test_a_grant_is_renewed_while_its_process_lives(store: Store, process: Open, clock: FakeClock) -> None:
     await put(store, ALLOW, Budget(DAILY, 100_000, "EUR"))
-    accounts = process("p1")
+    accounts, other = process("p1"), process("p2")
     ticket = await call(accounts, clock, 1_000)
     for _ in range(10):
         clock.advance(timedelta(seconds=20))
         await accounts.replenish()
+        await other.replenish()
     spent, reserved = await spending(store, clock)
     assert spent == 0 and reserved >= 1_000
     accounts.settle(ticket, 900)
@@ -440,6 +443,56 @@ async def test_a_commit_whose_answer_was_lost_is_neither_forgotten_nor_repeated(
     assert spent == 6 * 700 + 15
     await accounts.stop()
     assert await spending(store, clock) == (spent, 0)
+
+
+async def test_while_a_slice_is_cut_back_no_call_uses_what_goes(store: Store, clock: FakeClock) -> None:
+    await put(store, ALLOW, Budget(DAILY, 1_000_000, "EUR"))
+    link = Breaking(store)
+    accounts = behind(link, clock)
+    first = await call(accounts, clock, 500)
+    await put(store, Budget(DAILY, 0, "EUR"))
+    meanwhile: list[Ticket] = []
+    link.meanwhile = lambda: meanwhile.append(ask(accounts, clock, 1))
+    await accounts.replenish()
+    assert [reason(ticket) for ticket in meanwhile] == ["COST_BUDGET_EXCEEDED"]
+    first.settle(500)
+    await accounts.stop()
+    assert await spending(store, clock) == (500, 0)
+
+
+async def test_a_call_that_begins_while_its_tenant_is_let_go_is_charged(store: Store, clock: FakeClock) -> None:
+    await put(store, ALLOW, Budget(DAILY, 1_000_000, "EUR"))
+    link = Breaking(store)
+    accounts = behind(link, clock)
+    await accounts.ready("t1", cost_micros=500)
+    clock.advance(timedelta(seconds=61))
+    meanwhile: list[Ticket] = []
+    link.meanwhile = lambda: meanwhile.append(ask(accounts, clock, 0))
+    await accounts.replenish()
+    link.meanwhile = lambda: None
+    (ticket,) = meanwhile
+    assert ticket.allowed
+    ticket.settle(70)
+    await accounts.stop()
+    assert await spending(store, clock) == (70, 0)
+
+
+async def test_settled_grants_are_forgotten_after_a_day_and_spending_is_not(
+    store: Store, process: Open, clock: FakeClock
+) -> None:
+    await put(store, ALLOW, Budget(DAILY, 100_000, "EUR"))
+    first = process("p1")
+    start = clock.now()
+    first.settle(await call(first, clock, 1_000), 900)
+    await first.stop()
+    settled = facts((await trail(store, "budget.settled"))[-1])["grant_id"]
+    assert await store.routing.grants.get(settled) is not None
+    clock.advance(timedelta(days=1, seconds=1))
+    later = process("p2")
+    assert (await call(later, clock, 1_000)).allowed
+    assert await store.routing.grants.get(settled) is None
+    assert (await store.routing.grants.spending(DAILY, start)).spent_micros == 900
+    await later.stop()
 
 
 async def test_every_settlement_is_in_the_trail_with_what_was_spent(
