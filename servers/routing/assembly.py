@@ -18,6 +18,7 @@ from servers.routing.circuit_service import CircuitsV1
 from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
 from servers.routing.leases import Leases, SecretsOwner
+from servers.routing.limits_service import LimitsV1
 from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
@@ -76,6 +77,11 @@ class Routing(Generic[A]):
                 circuits,
                 "selene.routing.v1.CircuitService",
                 watches=("WatchCircuits",),
+            ),
+            Service(
+                routing_grpc.add_LimitsServiceServicer_to_server,
+                LimitsV1(store, clock, self.board.owner),
+                "selene.routing.v1.LimitsService",
             ),
         )
 
