@@ -59,13 +59,12 @@ class Interrupted(Exception):
 
 
 def open_channel(endpoint: str, *, plaintext: bool, max_response_bytes: int) -> grpc.aio.Channel:
-    """A channel to ``host:port`` that never retries by itself.
+    """A channel to ``host:port`` that sends nothing again that Google has seen.
 
     ``plaintext`` is for a loopback address and is refused, with ValueError, for any other: the key would be read on
     the way.
     """
     options = [
-        ("grpc.enable_retries", 0),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.max_receive_message_length", max_response_bytes),
     ]

@@ -201,7 +201,6 @@ async def test_locales_are_found_however_they_are_written(google: GoogleSimulato
         (FaultKind.MALFORMED, RETRYABLE, ProviderReason.RESPONSE_MALFORMED),
         (FaultKind.WRONG_SCHEMA, RETRYABLE, ProviderReason.RESPONSE_MALFORMED),
         (FaultKind.EMPTY, RETRYABLE, ProviderReason.RESPONSE_MALFORMED),
-        (Fault(FaultKind.RESET), RETRYABLE, ProviderReason.PROVIDER_UNAVAILABLE),
     ],
     ids=str,
 )
@@ -217,11 +216,19 @@ async def test_what_goes_wrong_is_a_result_with_a_reason_and_the_next_call_goes_
     assert result.reason_code == TtsReason.SPOKEN
 
 
-async def test_a_connection_that_breaks_in_the_middle_ends_the_speech(google: GoogleSimulator, tts: GoogleTts) -> None:
-    google.faults.plan(Fault(FaultKind.RESET, after=3))
-    chunks, _, result = await spoken(tts)
+@pytest.mark.parametrize("markup", Markup)
+@pytest.mark.parametrize("after", [0, 3])
+async def test_a_connection_that_breaks_ends_the_speech_and_is_made_again(
+    google: GoogleSimulator, tts: GoogleTts, markup: Markup, after: int
+) -> None:
+    google.faults.plan(Fault(FaultKind.RESET, after=after))
+    chunks, _, result = await spoken(tts, either(markup))
     assert seconds(chunks) < SPOKEN_S
     assert (result.status, result.reason_code) == (RETRYABLE, ProviderReason.PROVIDER_UNAVAILABLE)
+    assert len(google.ledger) == 1
+    async with asyncio.timeout(10):
+        while result.status != OK:
+            _, _, result = await spoken(tts, either(markup))
 
 
 async def test_a_stream_that_ends_long_before_its_text_could_be_said_is_truncated(
