@@ -320,6 +320,7 @@ async def test_confidence_out_of_range_is_forced_into_it(
 async def test_half_a_sample_is_malformed(google: GoogleSimulator, stt: GoogleStt, odd: bytes) -> None:
     async def sound() -> AsyncGenerator[bytes, None]:
         yield bytes(640)
+        await google.begun(1)
         yield odd
         yield bytes(640)
 
