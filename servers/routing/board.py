@@ -2,15 +2,17 @@
 
 Calls read the board and never wait for it. Every 250 ms `tick` takes over what other processes changed, evaluates what
 was measured, and keeps each transition with its audit row. A transition holds in this process at once; where the store
-cannot be reached it is kept as soon as it can, and until then no probe is leased.
+cannot be reached it is kept as soon as it can, and until then no probe is leased. A store that hangs is waited for a
+moment and no longer: what it holds up goes on beside the ticks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import pybreaker
 import structlog
@@ -39,10 +41,11 @@ from servers.routing.windows import Call, Measures, Windows
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from servers.runtime.storage import SYSTEM_TENANT, turn
-from store import Store, StoreError, Transaction
+from store import Store, StoreError, StoreUnavailable, Transaction, Unavailability
 from store.routing import KeptCircuit, Transition
 
 SWAP_ATTEMPTS: Final = 5
+STORE_WAIT_S: Final = 0.1
 
 _log = structlog.get_logger("selene.routing")
 
@@ -53,7 +56,8 @@ Key = tuple[bytes, str]
 @dataclass(slots=True)
 class _Held:
     """A circuit with what this process measured. `revision` is of the state in the store, 0 where it holds none;
-    `anew_at` is when the measures last began anew, monotonic; `unkept` are transitions that the store still lacks.
+    `anew_at` is when the measures last began anew, monotonic; `unkept` are transitions that the store still lacks,
+    `stepped` says that it lacks a step of the judging of probes.
     """
 
     circuit: Circuit
@@ -63,6 +67,7 @@ class _Held:
     revision: int = 0
     anew_at: float = 0.0
     unkept: tuple[Event, ...] = ()
+    stepped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class _Due:
     key: Key
     held: _Held
     circuit: Circuit
+    revision: int
     events: tuple[Event, ...]
 
 
@@ -81,7 +87,7 @@ class CircuitMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.state = Gauge(
             "selene_routing_circuit_open",
-            "1 while the circuit lets no ordinary call through",
+            "Circuits that let no ordinary call through, one for each resolved profile",
             ("owner", "provider"),
             registry=registry,
         )
@@ -94,8 +100,7 @@ class CircuitMetrics:
 
 
 class _Told(pybreaker.CircuitBreakerListener):
-    def __init__(self, metrics: CircuitMetrics, owner: str, provider_ref: str) -> None:
-        self._gauge = metrics.state.labels(owner, provider_ref)
+    def __init__(self, owner: str, provider_ref: str) -> None:
         self._named = {"owner": owner, "provider": provider_ref}
 
     def state_change(
@@ -104,7 +109,6 @@ class _Told(pybreaker.CircuitBreakerListener):
         old_state: pybreaker.CircuitBreakerState | None,
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
-        self._gauge.set(new_state.name != "closed")
         _log.warning("circuit", state=new_state.name, **self._named)
 
 
@@ -122,6 +126,8 @@ class Board:
         self._held: dict[Key, _Held] = {}
         self._views: dict[bytes, dict[str, Circuit]] = {}
         self._watchers: set[Callable[[Key, Circuit], None]] = set()
+        self._sharing: asyncio.Task[None] | None = None
+        self._swapping = asyncio.Lock()
 
     def know(self, profile_hash: bytes, policies: Mapping[str, CircuitPolicy]) -> None:
         """A resolved profile is used from now on: the policies of its providers."""
@@ -165,19 +171,20 @@ class Board:
 
     async def tick(self) -> None:
         """Take over, evaluate, keep. Never raises for the store: what it does not take is tried at the next tick."""
-        await self._take_over()
+        await self._beside(self._take_over)
         now = self._now()
-        due: list[_Due] = []
         for key, held in self._held.items():
             before = held.circuit
+            if before.state == CIRCUIT_STATE_HALF_OPEN and self._swapping.locked():
+                # A step of the same circuit is being kept; two at once would undo each other.
+                continue
             circuit, events = evaluate(before, held.windows.measures(now), now, held.policy)
             if circuit is not before:
                 self._become(key, held, circuit, events)
-            # While probes are judged every step is shared; a closed circuit's own counting is this process's.
-            if held.unkept or (circuit is not before and circuit.state == CIRCUIT_STATE_HALF_OPEN):
-                due.append(_Due(key, held, held.circuit, held.unkept))
-        if due:
-            await self._keep(due)
+                # While probes are judged every step is shared; a closed circuit's own counting is this process's.
+                held.stepped = circuit.state == CIRCUIT_STATE_HALF_OPEN
+        if any(held.unkept or held.stepped for held in self._held.values()):
+            await self._beside(self._keep)
 
     async def lease(self, key: Key, ttl_s: float) -> str | None:
         """The lease of a probe, `ttl_s` long; None where there is none to be had."""
@@ -199,18 +206,22 @@ class Board:
         await self._swap(key, tell, "circuit.probe_told", f"PROBE_{probe.value}")
 
     async def change(self, tx: Transaction, key: Key, step: Callable[[Circuit, float], Step], actor: str) -> Circuit:
-        """An operator's change, within the caller's transaction. KeyError for a circuit that nobody knows; StoreError
-        where somebody else was faster.
+        """An operator's change, within the caller's transaction. KeyError for a circuit that nobody knows;
+        StoreUnavailable where others were faster again and again.
         """
         profile_hash, provider_ref = key
-        row = await tx.routing.circuits.get(self.owner, provider_ref, profile_hash)
-        now = self._now()
-        circuit = circuit_of(row.body) if row is not None else self._held[key].circuit
-        changed, events = step(circuit, now)
-        if events and not await tx.routing.circuits.swap(self._row(key, changed, row.revision if row else 0)):
-            raise StoreError("the circuit has changed in the meantime")
+        for _ in range(SWAP_ATTEMPTS):
+            row = await tx.routing.circuits.get(self.owner, provider_ref, profile_hash)
+            circuit = circuit_of(row.body) if row is not None else self._held[key].circuit
+            changed, events = step(circuit, self._now())
+            if not events or await tx.routing.circuits.swap(self._row(key, changed, row.revision if row else 0)):
+                break
+        else:
+            raise StoreUnavailable(Unavailability.LOCKED, "the circuit changes faster than it can be changed")
         for event in events:
             await self._tell(tx, key, changed, event, actor)
+        if not events:
+            self._audit(tx, key, changed, actor, "circuit.unchanged", changed.reason, {"state": _name(changed.state)})
         return changed
 
     async def refresh(self) -> None:
@@ -228,15 +239,28 @@ class Board:
             held = self._held.get(key)
             if held is None or row.revision <= held.revision:
                 continue
-            self._adopt(key, held, circuit_of(row.body), row.revision)
+            self._adopt(key, held, row)
 
-    def _adopt(self, key: Key, held: _Held, circuit: Circuit, revision: int) -> None:
+    async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """One such work at a time, waited for a moment."""
+        if self._sharing is None or self._sharing.done():
+            self._sharing = asyncio.ensure_future(work())
+        await asyncio.wait((self._sharing,), timeout=STORE_WAIT_S)
+        if self._sharing.done():
+            self._sharing.result()
+
+    def _adopt(self, key: Key, held: _Held, row: KeptCircuit) -> None:
         """What somebody else kept is what holds."""
+        try:
+            circuit = circuit_of(row.body)
+        except (KeyError, TypeError, ValueError) as error:
+            _log.error("a circuit in the store is none", provider=key[1], cause=type(error).__name__)
+            return
         moved = (held.circuit.state, held.circuit.since) != (circuit.state, circuit.since)
         events = (Event(held.circuit.state, circuit.state, circuit.reason, circuit.since),) if moved else ()
-        held.revision = revision
+        held.revision = row.revision
         self._become(key, held, circuit, events)
-        held.unkept = ()
+        held.unkept, held.stepped = (), False
 
     def _become(self, key: Key, held: _Held, circuit: Circuit, events: tuple[Event, ...]) -> None:
         if measures_start_anew(held.circuit, circuit):
@@ -245,37 +269,50 @@ class Board:
         held.circuit = circuit
         held.unkept += events
         self._views.setdefault(key[0], {})[key[1]] = circuit
+        if events:
+            self._count_open(key[1])
         for event in events:
             _drive(held.breaker, event.after)
             self._metrics.transitions.labels(self.owner, key[1], _name(event.after), event.reason).inc()
             for watcher in tuple(self._watchers):
                 watcher(key, circuit)
 
-    async def _keep(self, due: list[_Due]) -> None:
+    def _count_open(self, provider_ref: str) -> None:
+        closed = (CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED)
+        alike = [held.circuit.state for (_, ref), held in self._held.items() if ref == provider_ref]
+        self._metrics.state.labels(self.owner, provider_ref).set(sum(state not in closed for state in alike))
+
+    async def _keep(self) -> None:
+        async with self._swapping:
+            await self._keep_due(
+                [
+                    _Due(key, held, held.circuit, held.revision, held.unkept)
+                    for key, held in self._held.items()
+                    if held.unkept or held.stepped
+                ]
+            )
+
+    async def _keep_due(self, due: list[_Due]) -> None:
         swapped: list[_Due] = []
-
-        async def work(tx: Transaction) -> None:
-            swapped.clear()
-            for each in due:
-                if await tx.routing.circuits.swap(self._row(each.key, each.circuit, each.held.revision)):
-                    swapped.append(each)
-                    await self._tell_step(
-                        tx, each.key, each.circuit, each.events, "circuit.probing", "PROBES_UNDER_WAY"
-                    )
-
         try:
             async with self._store.transaction() as tx:
-                await work(tx)
+                for each in due:
+                    if await tx.routing.circuits.swap(self._row(each.key, each.circuit, each.revision)):
+                        swapped.append(each)
+                        await self._tell_step(
+                            tx, each.key, each.circuit, each.events, "circuit.probing", "PROBES_UNDER_WAY"
+                        )
         except StoreError as error:
             _log.error("transitions of circuits are not kept yet", cause=type(error).__name__)
             return
         for each in swapped:
-            each.held.revision += 1
+            each.held.revision = max(each.held.revision, each.revision + 1)
             each.held.unkept = each.held.unkept[len(each.events) :]
+            each.held.stepped &= each.held.circuit is not each.circuit
         # Whoever was slower takes over what the faster one kept, at the next tick.
         for each in due:
             if each not in swapped:
-                each.held.unkept = ()
+                each.held.unkept, each.held.stepped = (), False
 
     async def _swap(
         self,
@@ -286,23 +323,25 @@ class Board:
     ) -> bool:
         held = self._held[key]
         try:
-            for _ in range(SWAP_ATTEMPTS):
-                step = change(held.circuit, held.policy, self._now())
-                if step is None:
-                    return False
-                circuit, events = step
-                async with self._store.transaction() as tx:
-                    swapped = await tx.routing.circuits.swap(self._row(key, circuit, held.revision))
+            async with self._swapping:
+                for _ in range(SWAP_ATTEMPTS):
+                    step, revision = change(held.circuit, held.policy, self._now()), held.revision
+                    if step is None:
+                        return False
+                    circuit, events = step
+                    async with self._store.transaction() as tx:
+                        swapped = await tx.routing.circuits.swap(self._row(key, circuit, revision))
+                        if swapped:
+                            await self._tell_step(tx, key, circuit, events, transition, reason)
+                    if swapped and held.revision == revision:
+                        held.revision = revision + 1
+                        self._become(key, held, circuit, events)
+                        held.unkept, held.stepped = (), False
                     if swapped:
-                        await self._tell_step(tx, key, circuit, events, transition, reason)
-                if swapped:
-                    held.revision += 1
-                    self._become(key, held, circuit, events)
-                    held.unkept = ()
-                    return True
-                row = await self._store.routing.circuits.get(self.owner, key[1], key[0])
-                if row is not None:
-                    self._adopt(key, held, circuit_of(row.body), row.revision)
+                        return True
+                    row = await self._store.routing.circuits.get(self.owner, key[1], key[0])
+                    if row is not None and row.revision > held.revision:
+                        self._adopt(key, held, row)
         except StoreError as error:
             _log.warning("a probe was not leased or told", provider=key[1], cause=type(error).__name__)
         return False
@@ -311,11 +350,11 @@ class Board:
         held = self._held.get(key)
         if held is None:
             circuit = new_circuit(self._now())
-            told = _Told(self._metrics, self.owner, key[1])
+            told = _Told(self.owner, key[1])
             breaker = pybreaker.CircuitBreaker(name=f"{self.owner}:{key[1]}", listeners=[told])
             held = self._held[key] = _Held(circuit, policy, breaker)
             self._views.setdefault(key[0], {})[key[1]] = circuit
-            self._metrics.state.labels(self.owner, key[1]).set(0)
+            self._count_open(key[1])
         return held
 
     def _row(self, key: Key, circuit: Circuit, revision: int) -> KeptCircuit:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
+from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1 import paging_pb2
 from selene.routing.v1 import routing_pb2 as routing
 from selene.routing.v1 import service_pb2 as messages
@@ -20,6 +21,7 @@ from servers.routing.profile_service import permitted
 from servers.routing.router import Router
 from servers.routing.selection import Chosen, NoProvider, Refusal, select
 from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE, require_role
+from servers.runtime.errors import Refusal as Refused
 from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors
 from store import Store, Transaction, request_hash
@@ -93,7 +95,9 @@ class CircuitsV1(routing_grpc.CircuitServiceServicer):
                 await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
                 if not following.done():
                     following.cancel()
-                    return
+                    raise Refused(
+                        reasons.ERROR_REASON_NOT_SERVING, "the server is stopping; ask another", owner=self._board.owner
+                    )
                 key, circuit = following.result()
                 if request.provider_ref in ("", key[1]):
                     yield messages.WatchCircuitsResponse(circuit=self._message(key, circuit))

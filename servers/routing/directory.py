@@ -16,10 +16,12 @@ from selene.routing.v1.routing_pb2 import ProviderRoutingProfileV1, RoutingSubje
 
 from servers.routing.profile import (
     ARTIFACT_TYPE,
+    DOMAINS,
     ProblemCode,
     ProfileProblem,
     Resolved,
     compile,
+    section_of,
     validate,
 )
 from servers.runtime.storage import SYSTEM_TENANT, turn
@@ -51,6 +53,8 @@ class Directory:
         self._store = store
         self._on_resolved = on_resolved
         self._active: Active | None = None
+        self._refused = 0
+        self._tenants: frozenset[str] = frozenset()
         self._named: frozenset[tuple[str, str, str]] = frozenset()
         self._resolved: OrderedDict[Subject, Resolved | ProfileProblem] = OrderedDict()
 
@@ -64,9 +68,9 @@ class Directory:
         active = self._active
         if active is None:
             return None
-        # Subjects whom no layer names share what their tenant has.
+        # Subjects whom no layer names share what their tenant has, and tenants whom nothing names what all have.
         subject = (
-            tenant_id,
+            tenant_id if tenant_id in self._tenants else "",
             locale if (tenant_id, "locale", locale.casefold()) in self._named else "",
             channel if (tenant_id, "channel", channel) in self._named else "",
             user_id if (tenant_id, "user", user_id) in self._named else "",
@@ -84,12 +88,13 @@ class Directory:
         pointer = await self._store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT)
         if pointer is None:
             return
-        if self._active is not None and self._active.version == pointer.active_version:
+        if pointer.active_version in (self._refused, self._active.version if self._active is not None else 0):
             return
         payload = await self._store.artifacts.payload(pointer.active_package_hash)
         profile = parse(payload)
         problem = ProfileProblem(ProblemCode.CONTRACT_VIOLATED, "profile") if profile is None else None
         if profile is None or (problem := next(iter(validate(profile)), None)) is not None:
+            self._refused = pointer.active_version
             _log.error("the active profile is not used", version=pointer.active_version, problem=str(problem))
             return
         self._take(Active(profile, pointer.active_version, pointer.active_package_hash))
@@ -104,6 +109,14 @@ class Directory:
             (row.tenant_id, kind, row.scope_id.casefold() if kind == "locale" else row.scope_id)
             for kind, scoped in rows
             for row in scoped
+        )
+        providers = (each for domain in DOMAINS for each in section_of(active.profile, domain).providers)
+        self._tenants = frozenset(
+            (
+                *(row.tenant_id for row in active.profile.tenant_overrides),
+                *(tenant_id for tenant_id, _, _ in self._named),
+                *(tenant_id for provider in providers for tenant_id in provider.allowed_tenants),
+            )
         )
         self._resolved.clear()
         self._active = active

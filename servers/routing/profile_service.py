@@ -27,7 +27,7 @@ from servers.runtime.auth import (
 )
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
-from servers.runtime.paging import PageTokens, page_size
+from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.storage import SYSTEM_TENANT, actor, not_found, once, refusing_store_errors, turn
 from store import Conflict, NotFound, Store, Transaction, request_hash
 
@@ -162,7 +162,9 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
     async def ListProfiles(self, request: messages.ListProfilesRequest, context: Any) -> messages.ListProfilesResponse:
         require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
         size, place = page_size(request.page), _TOKENS.after(request.page)
-        after = int(place) if place.isdecimal() else 0
+        if place and not place.isdecimal():
+            raise page_token_invalid()
+        after = int(place or 0)
         with refusing_store_errors():
             pointer = await self._store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT)
             rows = await self._store.artifacts.versions(ARTIFACT_TYPE, "", DEPLOYMENT)

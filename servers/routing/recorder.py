@@ -2,7 +2,8 @@
 
 A call's rows tell its chain in order: the gates, the profile and the selection, each attempt, the end. They are kept
 with the others of the last tenth of a second in one transaction. While the store refuses them they wait, up to
-`MOST_WAITING` calls; beyond that no further call is routed, so that none goes untold.
+`MOST_WAITING` calls; beyond that no further call is routed, so that none goes untold. A process that is killed loses
+what it has not written: the calls of the last tenth of a second, or of as long as the store was away.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import structlog
 from selene.common.v1.scope_pb2 import TurnRef
 
 from servers.routing.gates import Passage
-from store import Store, StoreError, Transaction
+from store import Store, StoreUnavailable, Transaction
 
 FLUSH_EVERY_S: Final = 0.1
 AT_ONCE: Final = 200
@@ -109,13 +110,22 @@ class Recorder:
     async def flush(self) -> None:
         """Write everything that waits; what the store does not take waits on."""
         async with self._writing:
+            at_once = AT_ONCE
             while self._waiting:
-                batch = self._waiting[:AT_ONCE]
+                batch = self._waiting[:at_once]
                 try:
                     await self._store.perform(partial(self._write, batch))
-                except StoreError as error:
-                    _log.error("audit rows of calls are waiting", calls=len(self._waiting), cause=type(error).__name__)
+                except StoreUnavailable as error:
+                    _log.error("audit rows of calls are waiting", calls=len(self._waiting), cause=error.reason.value)
                     return
+                except Exception as error:
+                    # A trail that cannot be written must not hold up all others: it is found by writing each alone.
+                    if at_once > 1:
+                        at_once = 1
+                        continue
+                    if not await self._give_up(batch[0], type(error).__name__):
+                        return
+                    at_once = AT_ONCE
                 del self._waiting[: len(batch)]
 
     async def _repeat(self) -> None:
@@ -126,7 +136,30 @@ class Recorder:
             except TimeoutError:
                 pass
             self._wake.clear()
-            await asyncio.shield(self.flush())
+            try:
+                await asyncio.shield(self.flush())
+            except Exception:
+                # Whatever it was, what waits is written by a later round.
+                _log.exception("audit rows of calls were not written")
+
+    async def _give_up(self, trail: Trail, cause: str) -> bool:
+        """One row in place of a trail that cannot be written; whether the store took it."""
+        _log.error("a call cannot be told of", request_id=trail.request_id, cause=cause)
+        try:
+            async with self._store.transaction() as tx:
+                tx.audit(
+                    tenant_id=trail.tenant_id,
+                    owner=self._owner,
+                    actor="system",
+                    transition="call.untold",
+                    reason_code="TRAIL_NOT_WRITABLE",
+                    turn=trail.turn,
+                    idempotency_key=trail.idempotency_key,
+                    facts={"request_id": trail.request_id, "cause": cause},
+                )
+        except StoreUnavailable:
+            return False
+        return True
 
     async def _write(self, batch: list[Trail], tx: Transaction) -> None:
         actors: dict[tuple[str, str], str] = {}
