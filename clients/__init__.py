@@ -13,18 +13,31 @@ Messages that people meet are dataclasses from `selene_messages`; what travels a
 from clients.audit import Audit
 from clients.channel import Connection, InsecureToken, Tls, connect
 from clients.errors import SeleneError, Violation
+from clients.language import Language, Reply
+from clients.routing import Circuits, Limits, Routing
+from clients.speech import Speech, Spoken, Stt, Transcription, Tts
 from clients.stream import DecisionStream, Outcome
 from clients.voiceid import Enrolled, VoiceId
 
 __all__ = [
     "Audit",
+    "Circuits",
     "Connection",
     "DecisionStream",
     "Enrolled",
     "InsecureToken",
+    "Language",
+    "Limits",
     "Outcome",
+    "Reply",
+    "Routing",
     "SeleneError",
+    "Speech",
+    "Spoken",
+    "Stt",
     "Tls",
+    "Transcription",
+    "Tts",
     "Violation",
     "VoiceId",
     "connect",

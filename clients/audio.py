@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,11 @@ class Recording:
         size = round(self.rate * seconds)
         for start in range(0, len(self.samples), size):
             yield self.samples[start : start + size].astype("<i2").tobytes()
+
+    @classmethod
+    def of_pcm(cls, name: str, rate: int, pcm: bytes) -> "Recording":
+        """Of little-endian PCM16, whole samples."""
+        return cls(name, rate, np.frombuffer(pcm, dtype="<i2").astype(np.int16))
 
     def cut(self, start: float, end: float) -> "Recording":
         """The part between two times, in seconds."""
@@ -80,6 +86,15 @@ def read(path: Path, *, channel: int = 0) -> Recording:
     return Recording(path.name, rate, np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16))
 
 
+def write(path: Path, recording: Recording) -> None:
+    """Writes a WAV file. OSError."""
+    with path.open("wb") as file, wave.open(file, "wb") as document:
+        document.setnchannels(1)
+        document.setsampwidth(2)
+        document.setframerate(recording.rate)
+        document.writeframes(recording.samples.astype("<i2").tobytes())
+
+
 async def paced(
     frames: Iterable[bytes],
     seconds: float = FRAME_SECONDS,
@@ -108,7 +123,7 @@ async def microphone(rate: int = 16_000) -> AsyncIterator[AsyncIterator[bytes]]:
 
     When the reader falls more than five seconds behind, the oldest audio is lost: a live voice does not wait.
     """
-    sounddevice = _sounddevice()
+    sounddevice = _sounddevice("the microphone")
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes] = asyncio.Queue(_MICROPHONE_FRAMES)
 
@@ -134,13 +149,42 @@ async def microphone(rate: int = 16_000) -> AsyncIterator[AsyncIterator[bytes]]:
         yield frames()
 
 
-def _sounddevice() -> ModuleType:
+class Loudspeaker:
+    """The default loudspeaker for mono PCM16, fed piece by piece."""
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+
+    async def play(self, pcm: bytes) -> None:
+        """Waits until the device has room for it."""
+        await asyncio.to_thread(self._device.write, pcm)
+
+    async def drain(self) -> None:
+        """Waits until all of it was heard."""
+        await asyncio.to_thread(self._device.stop)
+
+
+@contextmanager
+def loudspeaker(rate: int) -> Iterator[Loudspeaker]:
+    """Leaving it cuts off what was not heard yet. Raises AudioUnusable where there is none, or no library for it."""
+    sounddevice = _sounddevice("the loudspeaker")
+    try:
+        device = sounddevice.RawOutputStream(samplerate=rate, channels=1, dtype="int16")
+        device.start()
+    except sounddevice.PortAudioError as error:
+        raise AudioUnusable(f"the loudspeaker cannot be opened: {error}") from None
+    try:
+        yield Loudspeaker(device)
+    finally:
+        device.abort()
+        device.close()
+
+
+def _sounddevice(what: str) -> ModuleType:
     try:
         import sounddevice
     except ModuleNotFoundError:
-        raise AudioUnusable("the microphone needs a library: pip install 'selene-platform[mic]'") from None
+        raise AudioUnusable(f"{what} needs a library: pip install 'selene-platform[mic]'") from None
     except OSError:
-        raise AudioUnusable(
-            "the microphone needs PortAudio: apt install libportaudio2 (or brew install portaudio)"
-        ) from None
+        raise AudioUnusable(f"{what} needs PortAudio: apt install libportaudio2 (or brew install portaudio)") from None
     return sounddevice  # type: ignore[no-any-return]  # ships no types

@@ -236,7 +236,7 @@ class DecisionStream:
         self._config.resume_stream_id = self.stream_id
         call = Duplex(self._dialect.open(max(self._deadline - time.monotonic(), 0.0)))
         try:
-            first = await _within(seconds, self._first_response(call))
+            first = await within(seconds, self._first_response(call))
             self._begin(first)
         except BaseException:
             call.cancel()
@@ -322,7 +322,8 @@ def _byte_rate(audio_format: AudioFormat) -> int:
     return _SAMPLE_BYTES.get(audio_format.encoding, 0) * audio_format.sample_rate_hz
 
 
-async def _within(seconds: float, work: Awaitable[Any]) -> Any:
+async def within(seconds: float, work: Awaitable[Any]) -> Any:
+    """What ``work`` gives, if it does in time. SeleneError."""
     try:
         async with asyncio.timeout(seconds if seconds != float("inf") else None):
             return await work
