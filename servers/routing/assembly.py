@@ -95,7 +95,7 @@ class Routing(Generic[A]):
 
 
 def open_leases(runtime: Runtime, engine_id: str) -> Leases:
-    """The leases of one owner's providers; `open_routing` starts them. ConfigError."""
+    """The leases of one owner's providers, until the runtime stops; `open_routing` starts them. ConfigError."""
     settings = runtime.settings.owner_settings(SETTINGS, RoutingSettings)
     try:
         configured = configured_peer(settings.kms)
@@ -103,7 +103,9 @@ def open_leases(runtime: Runtime, engine_id: str) -> Leases:
         raise ConfigError(f"owners.routing.kms: {error}") from None
     issuer = SecretsOwner(lambda: configured or runtime.peer("kms"), runtime.ids)
     redeeming = redeemer(runtime.settings, runtime.store, runtime.clock)
-    return Leases(runtime.store, runtime.clock, redeeming, issuer, engine_id)
+    leases = Leases(runtime.store, runtime.clock, redeeming, issuer, engine_id)
+    runtime.on_stop(leases.stop)
+    return leases
 
 
 async def open_routing(
@@ -145,8 +147,6 @@ async def open_routing(
         await asyncio.gather(keeping, return_exceptions=True)
         await accounts.stop()
         await recorder.stop()
-        if leases is not None:
-            await leases.stop()
 
     runtime.on_stop(stop)
     return routing

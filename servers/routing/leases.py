@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -22,7 +22,7 @@ from selene.kms.v1.kms_pb2 import SECRET_STATE_ACTIVE
 from servers.routing.credentials import Credential, CredentialUnavailable
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
-from servers.runtime.peers import Peer
+from servers.runtime.peers import Peer, TokenUnusable
 from servers.runtime.secrets import BackendUnavailable, Redeemer
 from store import Store, StoreError
 from store.kms import LeaseRefused
@@ -30,6 +30,7 @@ from store.kms import LeaseRefused
 LOOK_EVERY_S: Final = 2.0
 RENEW_BEFORE: Final = timedelta(seconds=60)
 ASK_AGAIN_AFTER: Final = timedelta(seconds=60)
+"""After a denial; after silence it is asked again sooner, and ever less often up to this."""
 CALL_S: Final = 5.0
 
 _log = structlog.get_logger("selene.routing")
@@ -37,38 +38,60 @@ _log = structlog.get_logger("selene.routing")
 Handles = Callable[[], Mapping[str, str]]
 """The handle of each provider of the owner that needs a secret, by the active profile."""
 
+_NO_ANSWER: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+"""What may be otherwise in a moment; a token that is not accepted may be on its way to be replaced."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A lease of a version."""
+class Issued:
+    """A lease of a version. The reference is as good as the secret to whoever holds the store."""
 
     version: int
-    reference: str
+    reference: str = field(repr=False)
     ends_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class _Denied:
-    """A version that no lease was to be had of."""
+class _PutOff:
+    """A version that no lease was to be had of, and from when on it is asked for again, monotonic seconds."""
 
     version: int
-    at: datetime
+    until: float
+    silences: int
+
+
+class NotIssued(Exception):
+    """No lease. `denied`: whoever gives them out said no, and will say so again."""
+
+    def __init__(self, *, denied: bool) -> None:
+        super().__init__("denied" if denied else "no answer")
+        self.denied = denied
 
 
 class Issuer(Protocol):
     """Who gives out leases."""
 
-    async def issue(self, handle: str, owner: str) -> tuple[str, datetime] | None:
-        """A reference and when it ends; None where it is denied or nobody answers."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of the connection."""
+    async def issue(self, handle: str, owner: str) -> Issued:
+        """A lease. NotIssued."""
         ...
 
 
 class Leases:
-    """The leases of one owner. `owner` is its engine, such as `PH1.C`."""
+    """The leases of one owner. `owner` is its engine, such as `PH1.C`.
+
+    A secret that could not be had is not tried again before the next look: its provider counts as not configured until
+    then, so that what is revoked or out of reach costs one call and one row of the trail, not one of each per call.
+    """
 
     def __init__(self, store: Store, clock: Clock, redeemer: Redeemer, issuer: Issuer, owner: str) -> None:
         self._store = store
@@ -77,8 +100,9 @@ class Leases:
         self._issuer = issuer
         self._owner = owner
         self._handles: Handles = dict
-        self._held: dict[str, _Held] = {}
-        self._denied: dict[str, _Denied] = {}
+        self._held: dict[str, Issued] = {}
+        self._put_off: dict[str, _PutOff] = {}
+        self._failing: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def credential(self, provider_ref: str) -> Credential:
@@ -86,8 +110,8 @@ class Leases:
         return _Leased(self, provider_ref)
 
     def missing(self) -> Collection[str]:
-        """Providers that need a secret and have no lease of one now."""
-        return [ref for ref, handle in self._handles().items() if handle not in self._held]
+        """Providers that need a secret and have none to be had now."""
+        return [ref for ref, handle in self._handles().items() if handle not in self._held or handle in self._failing]
 
     async def start(self, handles: Handles) -> None:
         """Look once, then every two seconds until `stop`."""
@@ -101,31 +125,33 @@ class Leases:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._redeemer.close()
-        await self._issuer.close()
 
     async def renew(self) -> None:
         """One look at every secret."""
         handles = set(self._handles().values())
-        for gone in self._held.keys() - handles:
-            del self._held[gone]
-        for handle in sorted(handles):
-            try:
-                await self._renew(handle)
-            except StoreError as error:
-                _log.warning("a secret could not be looked at", handle=handle, cause=type(error).__name__)
+        for known in (self._held, self._put_off):
+            for gone in known.keys() - handles:
+                del known[gone]
+        self._failing.clear()
+        await asyncio.gather(*(self._looked_at(handle) for handle in sorted(handles)))
 
     async def reveal(self, provider_ref: str) -> str:
         """The secret, for one call. CredentialUnavailable."""
-        held = self._held.get(self._handles().get(provider_ref, ""))
+        handle = self._handles().get(provider_ref, "")
+        held = self._held.get(handle)
         if held is None:
             raise CredentialUnavailable("there is no lease of it")
         try:
             return (await self._redeemer.redeem(held.reference)).decode()
         except LeaseRefused as refused:
+            if self._held.get(handle) is held:
+                del self._held[handle]
             raise CredentialUnavailable(refused.fault.value) from None
         except (BackendUnavailable, StoreError) as error:
+            self._failing.add(handle)
             raise CredentialUnavailable(type(error).__name__) from None
         except UnicodeDecodeError:
+            self._failing.add(handle)
             raise CredentialUnavailable("it is not text") from None
 
     async def _repeat(self) -> None:
@@ -133,28 +159,44 @@ class Leases:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await self.renew()
-            except Exception:
-                # Whatever it was, the leases that are there still serve.
-                _log.exception("leases were not renewed")
+            except Exception as error:
+                # Whatever it was, the leases that are there still serve. Its text may hold what was sent.
+                _log.error("leases were not renewed", cause=type(error).__name__)
+
+    async def _looked_at(self, handle: str) -> None:
+        try:
+            await self._renew(handle)
+        except StoreError as error:
+            _log.warning("a secret could not be looked at", handle=handle, cause=type(error).__name__)
 
     async def _renew(self, handle: str) -> None:
-        secret, now = await self._store.kms.secrets.get(handle), self._clock.now()
+        secret = await self._store.kms.secrets.get(handle)
         if secret is None or secret.state != SECRET_STATE_ACTIVE:
             self._held.pop(handle, None)
+            self._put_off.pop(handle, None)
             return
-        held, denied = self._held.get(handle), self._denied.get(handle)
-        if held is not None and held.version == secret.version and now < held.ends_at - RENEW_BEFORE:
+        held, put_off = self._held.get(handle), self._put_off.get(handle)
+        now = self._clock.now()
+        if held is not None and held.version >= secret.version and now < held.ends_at - RENEW_BEFORE:
             return
-        if denied is not None and denied.version == secret.version and now < denied.at + ASK_AGAIN_AFTER:
+        if put_off is None or put_off.version != secret.version or self._clock.monotonic() >= put_off.until:
+            await self._ask(handle, secret.version)
+        held = self._held.get(handle)
+        if held is not None and held.ends_at <= now:
+            del self._held[handle]
+
+    async def _ask(self, handle: str, version: int) -> None:
+        try:
+            self._held[handle] = await self._issuer.issue(handle, self._owner)
+        except NotIssued as why:
+            before = self._put_off.get(handle)
+            silences = before.silences + 1 if before is not None and not why.denied else 1
+            after_s = ASK_AGAIN_AFTER.total_seconds()
+            if not why.denied:
+                after_s = min(after_s, LOOK_EVERY_S * 2 ** (silences - 1))
+            self._put_off[handle] = _PutOff(version, self._clock.monotonic() + after_s, silences)
             return
-        issued = await self._issuer.issue(handle, self._owner)
-        if issued is None:
-            self._denied[handle] = _Denied(secret.version, now)
-            if held is not None and held.ends_at <= now:
-                del self._held[handle]
-            return
-        self._held[handle] = _Held(secret.version, *issued)
-        self._denied.pop(handle, None)
+        self._put_off.pop(handle, None)
 
 
 class _Leased:
@@ -169,31 +211,31 @@ class _Leased:
 
 
 class SecretsOwner:
-    """Asks the secrets owner. `peer` says where it is and by which token; None where nobody configured one."""
+    """Asks the secrets owner. `peer` says where it is and by which token; None where there is none."""
 
     def __init__(self, peer: Callable[[], Peer | None], ids: Ids) -> None:
         self._peer = peer
         self._ids = ids
-        self._channel: grpc.aio.Channel | None = None
 
-    async def issue(self, handle: str, owner: str) -> tuple[str, datetime] | None:
+    async def issue(self, handle: str, owner: str) -> Issued:
         """See `Issuer`."""
         peer = self._peer()
         if peer is None:
-            return None
-        if self._channel is None:
-            self._channel = peer.channel()
+            _log.warning("no lease", handle=handle, cause="there is no secrets owner")
+            raise NotIssued(denied=False)
         request = kms.IssueLeaseRequest(handle=handle, owner=owner, idempotency_key=self._ids.new())
-        stub = kms_grpc.SecretsServiceStub(self._channel)
         try:
-            reply = await stub.IssueLease(request, metadata=peer.metadata(), timeout=CALL_S)
+            metadata = peer.metadata()
+            # A connection for each: one that is kept for minutes may be dead without a word, and gRPC's own waits
+            # before it connects again grow to two minutes.
+            async with peer.channel() as channel:
+                stub = kms_grpc.SecretsServiceStub(channel)
+                reply = await stub.IssueLease(request, metadata=metadata, timeout=CALL_S)
+        except TokenUnusable as unusable:
+            _log.warning("no lease", handle=handle, cause=str(unusable))
+            raise NotIssued(denied=False) from None
         except grpc.aio.AioRpcError as error:
-            # The details name the handle at most; the reference exists only in a reply.
-            _log.warning("no lease", handle=handle, code=error.code().name, details=error.details())
-            return None
-        return reply.lease_ref, reply.lease.expires_at.ToDatetime(tzinfo=UTC)
-
-    async def close(self) -> None:
-        """See `Issuer`."""
-        if self._channel is not None:
-            await self._channel.close()
+            # Without its details: of what is not the secrets owner they may say anything.
+            _log.warning("no lease", handle=handle, cause=error.code().name)
+            raise NotIssued(denied=error.code() not in _NO_ANSWER) from None
+        return Issued(reply.lease.version, reply.lease_ref, reply.lease.expires_at.ToDatetime(tzinfo=UTC))
