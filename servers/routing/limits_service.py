@@ -140,6 +140,31 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
         )
         return await self._once(caller, request, "SetBudget", content, v1.SetBudgetResponse, put)
 
+    async def DeleteBudget(self, request: v1.DeleteBudgetRequest, context: Any) -> v1.DeleteBudgetResponse:
+        caller = _manager(request.tenant_id)
+        key = Key(request.tenant_id, request.domain, request.period)
+        domain = Domain.Name(request.domain)
+        period = v1.BudgetPeriod.Name(request.period).removeprefix("BUDGET_PERIOD_")
+
+        async def delete(tx: Transaction) -> v1.DeleteBudgetResponse:
+            before = await tx.routing.budgets.get(key)
+            if before is None or not await tx.routing.budgets.delete(key):
+                raise not_found("budget", f"{domain} {period}")
+            await self._note(
+                tx,
+                caller,
+                request,
+                "budget.deleted",
+                "OPERATOR_REQUEST",
+                domain=domain,
+                period=period,
+                before_micros=str(before.limit_micros),
+            )
+            return v1.DeleteBudgetResponse()
+
+        content = request_hash(request.tenant_id, int(request.domain), int(request.period))
+        return await self._once(caller, request, "DeleteBudget", content, v1.DeleteBudgetResponse, delete)
+
     async def ListBudgets(self, request: v1.ListBudgetsRequest, context: Any) -> v1.ListBudgetsResponse:
         _reader(request.tenant_id)
         now = self._clock.now()
@@ -178,6 +203,19 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
 
         content = request_hash(request.tenant_id, int(asked.domain), repr(asked.capacity), repr(asked.refill_per_s))
         return await self._once(caller, request, "SetQuota", content, v1.SetQuotaResponse, put)
+
+    async def DeleteQuota(self, request: v1.DeleteQuotaRequest, context: Any) -> v1.DeleteQuotaResponse:
+        caller = _manager(request.tenant_id)
+        domain = Domain.Name(request.domain)
+
+        async def delete(tx: Transaction) -> v1.DeleteQuotaResponse:
+            if not await tx.routing.quotas.delete(request.tenant_id, request.domain):
+                raise not_found("quota", domain)
+            await self._note(tx, caller, request, "quota.deleted", "OPERATOR_REQUEST", domain=domain)
+            return v1.DeleteQuotaResponse()
+
+        content = request_hash(request.tenant_id, int(request.domain))
+        return await self._once(caller, request, "DeleteQuota", content, v1.DeleteQuotaResponse, delete)
 
     async def ListQuotas(self, request: v1.ListQuotasRequest, context: Any) -> v1.ListQuotasResponse:
         _reader(request.tenant_id)

@@ -188,6 +188,80 @@ async def test_a_quota_begins_full_and_a_smaller_one_holds_no_more_than_fits(des
     assert list((await desk.call("ListQuotas")).quotas) == [smaller.quota]
 
 
+async def test_a_deleted_budget_limits_nothing_and_what_was_spent_of_it_is_kept(desk: Desk) -> None:
+    everything = v1.Budget(domain=DOMAIN_UNSPECIFIED, period=v1.BUDGET_PERIOD_DAY, limit_micros=7, currency="EUR")
+    await desk.call("SetBudget", budget=DAILY)
+    await desk.call("SetBudget", budget=everything)
+    await desk.call(
+        "PutPolicyRule", rule=v1.PolicyRule(rule_id="all", effect=v1.POLICY_EFFECT_ALLOW, reason_code="OK_FOR_NOW")
+    )
+    await desk.call("DeleteBudget", domain=DOMAIN_UNSPECIFIED, period=v1.BUDGET_PERIOD_DAY)
+    assert [each.budget for each in (await desk.call("ListBudgets")).budgets] == [DAILY]
+    accounts = Accounts(desk.store, desk.clock, UuidV7Ids(desk.clock), DOMAIN_STT, owner=ENGINE_ID)
+    await accounts.ready("t-1", cost_micros=4_000)
+    request = Request(tenant_id="t-1", domain=DOMAIN_STT, capability=CAPABILITY_STT, cost_micros=4_000)
+    accounts.settle(accounts.admit(request, desk.clock.now().timestamp()), 4_000)
+    await accounts.replenish()
+    assert accounts.admit(request, desk.clock.now().timestamp()).passage.verdicts[-1].reason == "COST_BUDGET_EXCEEDED"
+    await desk.call("DeleteBudget", domain=DOMAIN_STT, period=v1.BUDGET_PERIOD_DAY)
+    await accounts.replenish()
+    freed = accounts.admit(request, desk.clock.now().timestamp())
+    assert [verdict.reason for verdict in freed.passage.verdicts][1] == "COST_DISABLED"
+    await accounts.stop()
+    assert (await desk.call("SetBudget", budget=DAILY)).budget.spent_micros == 4_000
+    first, second = await desk.trail("budget.deleted")
+    assert facts(first) == {"domain": "DOMAIN_UNSPECIFIED", "period": "DAY", "before_micros": "7"}
+    assert facts(second) == {"domain": "DOMAIN_STT", "period": "DAY", "before_micros": "5000"}
+    assert second.reason_code == "OPERATOR_REQUEST" and len(second.actor) == 64
+
+
+async def test_a_deleted_quota_limits_nothing_and_one_set_later_begins_full(desk: Desk) -> None:
+    await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=8.0))
+    await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_LLM, capacity=2.0))
+    async with desk.store.transaction() as tx:
+        await tx.routing.quotas.fill("t-1", DOMAIN_STT, tokens=0.0, at=desk.clock.now().timestamp())
+        tx.audit(tenant_id="t-1", owner=ENGINE_ID, actor="system", transition="test", reason_code="OK")
+    await desk.call("DeleteQuota", domain=DOMAIN_STT)
+    assert [each.quota.domain for each in (await desk.call("ListQuotas")).quotas] == [DOMAIN_LLM]
+    assert (await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=8.0))).quota.tokens == 8.0
+    (event,) = await desk.trail("quota.deleted")
+    assert facts(event) == {"domain": "DOMAIN_STT"} and len(event.actor) == 64
+
+
+@pytest.mark.parametrize(
+    ("made", "method", "fields", "transition"),
+    [
+        (
+            ("SetBudget", {"budget": DAILY}),
+            "DeleteBudget",
+            {"domain": DOMAIN_STT, "period": v1.BUDGET_PERIOD_DAY},
+            "budget.deleted",
+        ),
+        (
+            ("SetQuota", {"quota": v1.Quota(domain=DOMAIN_STT, capacity=1.0)}),
+            "DeleteQuota",
+            {"domain": DOMAIN_STT},
+            "quota.deleted",
+        ),
+    ],
+)
+async def test_a_limit_is_deleted_once_and_what_is_not_there_is_not_found(
+    desk: Desk, made: tuple[str, dict[str, Any]], method: str, fields: dict[str, Any], transition: str
+) -> None:
+    assert (await refusal(desk.call(method, **fields))).reason == "RESOURCE_NOT_FOUND"
+    await desk.call(made[0], **made[1])
+    kind = getattr(v1, f"{method}Request")
+    first = kind(tenant_id="t-1", idempotency_key="same", **fields)
+    await desk.call(method, request=first)
+    await desk.call(made[0], **made[1])
+    await desk.call(method, request=first)
+    assert len(await desk.trail(transition)) == 1
+    other = kind(tenant_id="t-1", idempotency_key="same", **{**fields, "domain": DOMAIN_LLM})
+    assert (await refusal(desk.call(method, request=other))).reason == "IDEMPOTENCY_KEY_REUSED"
+    await desk.call(method, **fields)
+    assert (await refusal(desk.call(method, **fields))).reason == "RESOURCE_NOT_FOUND"
+
+
 async def test_the_same_key_changes_limits_once(desk: Desk) -> None:
     first = v1.PutPolicyRuleRequest(tenant_id="t-1", rule=NOT_ANN, idempotency_key="same")
     assert await desk.call("PutPolicyRule", request=first) == await desk.call("PutPolicyRule", request=first)
@@ -200,7 +274,9 @@ WRITES = [
     ("PutPolicyRule", {"rule": NOT_ANN}),
     ("DeletePolicyRule", {"rule_id": "r"}),
     ("SetBudget", {"budget": DAILY}),
+    ("DeleteBudget", {"domain": DOMAIN_STT, "period": v1.BUDGET_PERIOD_DAY}),
     ("SetQuota", {"quota": v1.Quota(domain=DOMAIN_STT, capacity=1.0)}),
+    ("DeleteQuota", {"domain": DOMAIN_STT}),
 ]
 READS: list[tuple[str, dict[str, Any]]] = [("ListPolicyRules", {}), ("ListBudgets", {}), ("ListQuotas", {})]
 
@@ -236,6 +312,9 @@ async def test_rules_of_the_deployment_need_an_operator_of_it(desk: Desk) -> Non
         ("SetBudget", {"budget": v1.Budget(limit_micros=1, currency="EUR")}),
         ("SetQuota", {"quota": v1.Quota(domain=DOMAIN_STT, capacity=float("nan"))}),
         ("SetQuota", {"quota": v1.Quota(capacity=1.0)}),
+        ("DeleteBudget", {"domain": DOMAIN_STT}),
+        ("DeleteBudget", {"domain": DOMAIN_STT, "period": v1.BUDGET_PERIOD_DAY, "idempotency_key": ""}),
+        ("DeleteQuota", {}),
     ],
 )
 async def test_what_the_contract_forbids_changes_nothing(desk: Desk, method: str, fields: dict[str, Any]) -> None:

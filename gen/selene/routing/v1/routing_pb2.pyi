@@ -22,6 +22,7 @@ class Domain(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DOMAIN_EMAIL: _ClassVar[Domain]
     DOMAIN_WHATSAPP: _ClassVar[Domain]
     DOMAIN_WECHAT: _ClassVar[Domain]
+    DOMAIN_PUSH: _ClassVar[Domain]
 
 class ProfileLayer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -70,6 +71,7 @@ DOMAIN_SMS: Domain
 DOMAIN_EMAIL: Domain
 DOMAIN_WHATSAPP: Domain
 DOMAIN_WECHAT: Domain
+DOMAIN_PUSH: Domain
 PROFILE_LAYER_UNSPECIFIED: ProfileLayer
 PROFILE_LAYER_GLOBAL_DEFAULT: ProfileLayer
 PROFILE_LAYER_TENANT_OVERRIDE: ProfileLayer
@@ -160,16 +162,18 @@ class DomainSection(_message.Message):
     def __init__(self, providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ...) -> None: ...
 
 class DeliverySection(_message.Message):
-    __slots__ = ("sms", "email", "whatsapp", "wechat")
+    __slots__ = ("sms", "email", "whatsapp", "wechat", "push")
     SMS_FIELD_NUMBER: _ClassVar[int]
     EMAIL_FIELD_NUMBER: _ClassVar[int]
     WHATSAPP_FIELD_NUMBER: _ClassVar[int]
     WECHAT_FIELD_NUMBER: _ClassVar[int]
+    PUSH_FIELD_NUMBER: _ClassVar[int]
     sms: DomainSection
     email: DomainSection
     whatsapp: DomainSection
     wechat: DomainSection
-    def __init__(self, sms: _Optional[_Union[DomainSection, _Mapping]] = ..., email: _Optional[_Union[DomainSection, _Mapping]] = ..., whatsapp: _Optional[_Union[DomainSection, _Mapping]] = ..., wechat: _Optional[_Union[DomainSection, _Mapping]] = ...) -> None: ...
+    push: DomainSection
+    def __init__(self, sms: _Optional[_Union[DomainSection, _Mapping]] = ..., email: _Optional[_Union[DomainSection, _Mapping]] = ..., whatsapp: _Optional[_Union[DomainSection, _Mapping]] = ..., wechat: _Optional[_Union[DomainSection, _Mapping]] = ..., push: _Optional[_Union[DomainSection, _Mapping]] = ...) -> None: ...
 
 class ProviderOverride(_message.Message):
     __slots__ = ("domain", "provider_ref", "priority", "enabled", "timeout", "max_retries", "circuit")

@@ -457,6 +457,22 @@ class SetBudgetResponse(_message.Message):
     budget: BudgetStanding
     def __init__(self, budget: _Optional[_Union[BudgetStanding, _Mapping]] = ...) -> None: ...
 
+class DeleteBudgetRequest(_message.Message):
+    __slots__ = ("tenant_id", "domain", "period", "idempotency_key")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    domain: _routing_pb2.Domain
+    period: BudgetPeriod
+    idempotency_key: str
+    def __init__(self, tenant_id: _Optional[str] = ..., domain: _Optional[_Union[_routing_pb2.Domain, str]] = ..., period: _Optional[_Union[BudgetPeriod, str]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class DeleteBudgetResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class BudgetStanding(_message.Message):
     __slots__ = ("budget", "period_start", "spent_micros", "reserved_micros")
     BUDGET_FIELD_NUMBER: _ClassVar[int]
@@ -506,6 +522,20 @@ class SetQuotaResponse(_message.Message):
     QUOTA_FIELD_NUMBER: _ClassVar[int]
     quota: QuotaStanding
     def __init__(self, quota: _Optional[_Union[QuotaStanding, _Mapping]] = ...) -> None: ...
+
+class DeleteQuotaRequest(_message.Message):
+    __slots__ = ("tenant_id", "domain", "idempotency_key")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    domain: _routing_pb2.Domain
+    idempotency_key: str
+    def __init__(self, tenant_id: _Optional[str] = ..., domain: _Optional[_Union[_routing_pb2.Domain, str]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class DeleteQuotaResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class QuotaStanding(_message.Message):
     __slots__ = ("quota", "tokens")

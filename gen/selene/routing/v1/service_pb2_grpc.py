@@ -729,6 +729,11 @@ class LimitsServiceStub(object):
                 request_serializer=selene_dot_routing_dot_v1_dot_service__pb2.SetBudgetRequest.SerializeToString,
                 response_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.SetBudgetResponse.FromString,
                 _registered_method=True)
+        self.DeleteBudget = channel.unary_unary(
+                '/selene.routing.v1.LimitsService/DeleteBudget',
+                request_serializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteBudgetRequest.SerializeToString,
+                response_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
         self.ListBudgets = channel.unary_unary(
                 '/selene.routing.v1.LimitsService/ListBudgets',
                 request_serializer=selene_dot_routing_dot_v1_dot_service__pb2.ListBudgetsRequest.SerializeToString,
@@ -738,6 +743,11 @@ class LimitsServiceStub(object):
                 '/selene.routing.v1.LimitsService/SetQuota',
                 request_serializer=selene_dot_routing_dot_v1_dot_service__pb2.SetQuotaRequest.SerializeToString,
                 response_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.SetQuotaResponse.FromString,
+                _registered_method=True)
+        self.DeleteQuota = channel.unary_unary(
+                '/selene.routing.v1.LimitsService/DeleteQuota',
+                request_serializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteQuotaRequest.SerializeToString,
+                response_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteQuotaResponse.FromString,
                 _registered_method=True)
         self.ListQuotas = channel.unary_unary(
                 '/selene.routing.v1.LimitsService/ListQuotas',
@@ -787,6 +797,16 @@ class LimitsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteBudget(self, request, context):
+        """Delete a tenant's budget of a period: nothing limits what it limited. What was spent is kept, for a budget of the same name that is set later.
+
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+        UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBudgets(self, request, context):
         """A tenant's budgets, with what is spent and reserved of the present period.
 
@@ -800,6 +820,16 @@ class LimitsServiceServicer(object):
         """Set a tenant's quota of a domain: a bucket that fills again.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteQuota(self, request, context):
+        """Delete a tenant's quota of a domain: nothing limits what it limited. One that is set later begins full.
+
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -837,6 +867,11 @@ def add_LimitsServiceServicer_to_server(servicer, server):
                     request_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.SetBudgetRequest.FromString,
                     response_serializer=selene_dot_routing_dot_v1_dot_service__pb2.SetBudgetResponse.SerializeToString,
             ),
+            'DeleteBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBudget,
+                    request_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteBudgetRequest.FromString,
+                    response_serializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteBudgetResponse.SerializeToString,
+            ),
             'ListBudgets': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBudgets,
                     request_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.ListBudgetsRequest.FromString,
@@ -846,6 +881,11 @@ def add_LimitsServiceServicer_to_server(servicer, server):
                     servicer.SetQuota,
                     request_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.SetQuotaRequest.FromString,
                     response_serializer=selene_dot_routing_dot_v1_dot_service__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'DeleteQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteQuota,
+                    request_deserializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteQuotaRequest.FromString,
+                    response_serializer=selene_dot_routing_dot_v1_dot_service__pb2.DeleteQuotaResponse.SerializeToString,
             ),
             'ListQuotas': grpc.unary_unary_rpc_method_handler(
                     servicer.ListQuotas,
@@ -973,6 +1013,33 @@ class LimitsService(object):
             _registered_method=True)
 
     @staticmethod
+    def DeleteBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.routing.v1.LimitsService/DeleteBudget',
+            selene_dot_routing_dot_v1_dot_service__pb2.DeleteBudgetRequest.SerializeToString,
+            selene_dot_routing_dot_v1_dot_service__pb2.DeleteBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListBudgets(request,
             target,
             options=(),
@@ -1016,6 +1083,33 @@ class LimitsService(object):
             '/selene.routing.v1.LimitsService/SetQuota',
             selene_dot_routing_dot_v1_dot_service__pb2.SetQuotaRequest.SerializeToString,
             selene_dot_routing_dot_v1_dot_service__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.routing.v1.LimitsService/DeleteQuota',
+            selene_dot_routing_dot_v1_dot_service__pb2.DeleteQuotaRequest.SerializeToString,
+            selene_dot_routing_dot_v1_dot_service__pb2.DeleteQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

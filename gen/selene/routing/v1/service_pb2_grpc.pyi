@@ -392,6 +392,12 @@ class LimitsServiceStub:
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
+    DeleteBudget: _grpc.UnaryUnaryMultiCallable[_service_pb2.DeleteBudgetRequest, _service_pb2.DeleteBudgetResponse]
+    """Delete a tenant's budget of a period: nothing limits what it limited. What was spent is kept, for a budget of the same name that is set later.
+
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+    UNAVAILABLE (STORE_UNAVAILABLE).
+    """
     ListBudgets: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListBudgetsRequest, _service_pb2.ListBudgetsResponse]
     """A tenant's budgets, with what is spent and reserved of the present period.
 
@@ -401,6 +407,12 @@ class LimitsServiceStub:
     """Set a tenant's quota of a domain: a bucket that fills again.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    DeleteQuota: _grpc.UnaryUnaryMultiCallable[_service_pb2.DeleteQuotaRequest, _service_pb2.DeleteQuotaResponse]
+    """Delete a tenant's quota of a domain: nothing limits what it limited. One that is set later begins full.
+
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ListQuotas: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListQuotasRequest, _service_pb2.ListQuotasResponse]
     """A tenant's quotas.
@@ -434,6 +446,12 @@ class LimitsServiceAsyncStub(LimitsServiceStub):
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
+    DeleteBudget: _aio.UnaryUnaryMultiCallable[_service_pb2.DeleteBudgetRequest, _service_pb2.DeleteBudgetResponse]  # type: ignore[assignment]
+    """Delete a tenant's budget of a period: nothing limits what it limited. What was spent is kept, for a budget of the same name that is set later.
+
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+    UNAVAILABLE (STORE_UNAVAILABLE).
+    """
     ListBudgets: _aio.UnaryUnaryMultiCallable[_service_pb2.ListBudgetsRequest, _service_pb2.ListBudgetsResponse]  # type: ignore[assignment]
     """A tenant's budgets, with what is spent and reserved of the present period.
 
@@ -443,6 +461,12 @@ class LimitsServiceAsyncStub(LimitsServiceStub):
     """Set a tenant's quota of a domain: a bucket that fills again.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    DeleteQuota: _aio.UnaryUnaryMultiCallable[_service_pb2.DeleteQuotaRequest, _service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
+    """Delete a tenant's quota of a domain: nothing limits what it limited. One that is set later begins full.
+
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ListQuotas: _aio.UnaryUnaryMultiCallable[_service_pb2.ListQuotasRequest, _service_pb2.ListQuotasResponse]  # type: ignore[assignment]
     """A tenant's quotas.
@@ -499,6 +523,18 @@ class LimitsServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def DeleteBudget(
+        self,
+        request: _service_pb2.DeleteBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.DeleteBudgetResponse, _abc.Awaitable[_service_pb2.DeleteBudgetResponse]]:
+        """Delete a tenant's budget of a period: nothing limits what it limited. What was spent is kept, for a budget of the same name that is set later.
+
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+        UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
     def ListBudgets(
         self,
         request: _service_pb2.ListBudgetsRequest,
@@ -518,6 +554,18 @@ class LimitsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Set a tenant's quota of a domain: a bucket that fills again.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteQuota(
+        self,
+        request: _service_pb2.DeleteQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.DeleteQuotaResponse, _abc.Awaitable[_service_pb2.DeleteQuotaResponse]]:
+        """Delete a tenant's quota of a domain: nothing limits what it limited. One that is set later begins full.
+
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod

@@ -17,8 +17,12 @@ __all__ = (
     "CircuitState",
     "CircuitTransition",
     "Comparison",
+    "DeleteBudgetRequest",
+    "DeleteBudgetResponse",
     "DeletePolicyRuleRequest",
     "DeletePolicyRuleResponse",
+    "DeleteQuotaRequest",
+    "DeleteQuotaResponse",
     "DeliverySection",
     "Domain",
     "DomainSection",
@@ -384,6 +388,11 @@ class Domain(betterproto2.Enum):
     WeChat, selected by PH1.DELIVERY.
     """
 
+    PUSH = 8
+    """
+    A push to an app, selected by PH1.DELIVERY.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -395,6 +404,7 @@ class Domain(betterproto2.Enum):
             5: "DOMAIN_EMAIL",
             6: "DOMAIN_WHATSAPP",
             7: "DOMAIN_WECHAT",
+            8: "DOMAIN_PUSH",
         }
 
     @classmethod
@@ -408,6 +418,7 @@ class Domain(betterproto2.Enum):
             "DOMAIN_EMAIL": 5,
             "DOMAIN_WHATSAPP": 6,
             "DOMAIN_WECHAT": 7,
+            "DOMAIN_PUSH": 8,
         }
 
 
@@ -864,6 +875,48 @@ default_message_pool.register_message("selene.routing.v1", "CircuitTransition", 
 
 
 @dataclass(eq=False, repr=False)
+class DeleteBudgetRequest(betterproto2.Message):
+    """
+    Deletes a budget.
+    """
+
+    tenant_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The tenant; must be the token's.
+    """
+
+    domain: "Domain" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: Domain(0))
+    """
+    The domain; UNSPECIFIED names the budget of all domains together.
+    """
+
+    period: "BudgetPeriod" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: BudgetPeriod(0))
+    """
+    The period.
+    """
+
+    idempotency_key: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Makes a repetition return the first result.
+    """
+
+
+default_message_pool.register_message("selene.routing.v1", "DeleteBudgetRequest", DeleteBudgetRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteBudgetResponse(betterproto2.Message):
+    """
+    A budget was deleted.
+    """
+
+    pass
+
+
+default_message_pool.register_message("selene.routing.v1", "DeleteBudgetResponse", DeleteBudgetResponse)
+
+
+@dataclass(eq=False, repr=False)
 class DeletePolicyRuleRequest(betterproto2.Message):
     """
     Deletes a rule.
@@ -901,6 +954,43 @@ default_message_pool.register_message("selene.routing.v1", "DeletePolicyRuleResp
 
 
 @dataclass(eq=False, repr=False)
+class DeleteQuotaRequest(betterproto2.Message):
+    """
+    Deletes a quota.
+    """
+
+    tenant_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The tenant; must be the token's.
+    """
+
+    domain: "Domain" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: Domain(0))
+    """
+    The domain.
+    """
+
+    idempotency_key: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Makes a repetition return the first result.
+    """
+
+
+default_message_pool.register_message("selene.routing.v1", "DeleteQuotaRequest", DeleteQuotaRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteQuotaResponse(betterproto2.Message):
+    """
+    A quota was deleted.
+    """
+
+    pass
+
+
+default_message_pool.register_message("selene.routing.v1", "DeleteQuotaResponse", DeleteQuotaResponse)
+
+
+@dataclass(eq=False, repr=False)
 class DeliverySection(betterproto2.Message):
     """
     The providers of delivery, by channel.
@@ -924,6 +1014,11 @@ class DeliverySection(betterproto2.Message):
     wechat: "DomainSection | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
     """
     WeChat.
+    """
+
+    push: "DomainSection | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    A push to an app.
     """
 
 
