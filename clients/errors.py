@@ -63,6 +63,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "PROFILE_INVALID": "correct {where}: {cause}; `selene routes validate` lists everything",
         "PROFILE_NOT_ACTIVE": "activate a routing profile: `selene routes activate`",
         "PROFILE_VERSION_CONFLICT": "use version {expected}",
+        "RECIPIENT_ADDRESS_INVALID": "correct the address: {cause}",
+        "INTENT_CONTENT_CHANGED": "use another message id for other content; delivery {delivery_id} was first",
+        "DELIVERY_STATE_REFUSED": "nothing to do: the delivery is {state}",
     }
 )
 

@@ -30,7 +30,7 @@ class LlamaSettings(BaseModel):
         default="json_object", description="how it is told to answer in JSON: most servers know json_object"
     )
     needs_secret: bool = Field(
-        default=False, description="whether it wants a key, kept under kms://providers/llama/llm"
+        default=False, description="whether it wants a key, kept under kms://providers/llama/endpoint"
     )
 
 

@@ -21,6 +21,7 @@ from selene.routing.v1.routing_pb2 import (
     COMPARISON_MORE_THAN,
     DOMAIN_EMAIL,
     DOMAIN_LLM,
+    DOMAIN_PUSH,
     DOMAIN_SMS,
     DOMAIN_STT,
     DOMAIN_TTS,
@@ -181,6 +182,7 @@ DEFAULTS: Final[Mapping[Domain, Row]] = MappingProxyType(
         DOMAIN_EMAIL: Row((), _KEYED_SENDING),
         DOMAIN_WHATSAPP: Row((), _PLATFORM_SENDING),
         DOMAIN_WECHAT: Row((), _PLATFORM_SENDING),
+        DOMAIN_PUSH: Row((), _KEYED_SENDING),
     }
 )
 

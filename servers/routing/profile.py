@@ -21,6 +21,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from selene.routing.v1.routing_pb2 import (
     DOMAIN_EMAIL,
     DOMAIN_LLM,
+    DOMAIN_PUSH,
     DOMAIN_SMS,
     DOMAIN_STT,
     DOMAIN_TTS,
@@ -68,6 +69,7 @@ DOMAINS: Final = (
     DOMAIN_EMAIL,
     DOMAIN_WHATSAPP,
     DOMAIN_WECHAT,
+    DOMAIN_PUSH,
 )
 _VERSION_REF = re.compile(re.escape(ARTIFACT_TYPE) + r"@([1-9][0-9]{0,17})")
 
@@ -161,6 +163,7 @@ def section_of(profile: ProviderRoutingProfileV1, domain: Domain) -> DomainSecti
         DOMAIN_EMAIL: profile.delivery.email,
         DOMAIN_WHATSAPP: profile.delivery.whatsapp,
         DOMAIN_WECHAT: profile.delivery.wechat,
+        DOMAIN_PUSH: profile.delivery.push,
     }
     return sections[domain]
 

@@ -34,7 +34,7 @@ def shipped_profile() -> ProviderRoutingProfileV1:
                     provider_ref="llama/llm",
                     region=LOCAL_REGION,
                     timeout_s=10.0,
-                    kms_handle_ref="kms://providers/llama/llm",
+                    kms_handle_ref="kms://providers/llama/endpoint",
                     max_retries=1,
                 ),
                 _local("selene-local/llm", 2.0),

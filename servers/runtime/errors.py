@@ -72,6 +72,9 @@ CODES = MappingProxyType(
         reasons.ERROR_REASON_PROFILE_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
         reasons.ERROR_REASON_PROFILE_NOT_ACTIVE: grpc.StatusCode.FAILED_PRECONDITION,
         reasons.ERROR_REASON_PROFILE_VERSION_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_RECIPIENT_ADDRESS_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+        reasons.ERROR_REASON_INTENT_CONTENT_CHANGED: grpc.StatusCode.ALREADY_EXISTS,
+        reasons.ERROR_REASON_DELIVERY_STATE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
     }
 )
 """The gRPC code that each reason travels with: the word that begins its comment in ``error_reason.proto``."""

@@ -405,6 +405,27 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PROFILE_VERSION_CONFLICT", "domain": "selene", "metadata": {"expected": "4"}}
     """
 
+    RECIPIENT_ADDRESS_INVALID = 130
+    """
+    INVALID_ARGUMENT. The address is none of its channel. `cause`: NUMBER_INVALID, MAIL_ADDRESS_INVALID, OPENID_INVALID, DEVICE_TOKEN_INVALID.
+
+        {"reason": "RECIPIENT_ADDRESS_INVALID", "domain": "selene", "metadata": {"channel": "SMS", "cause": "NUMBER_INVALID"}}
+    """
+
+    INTENT_CONTENT_CHANGED = 131
+    """
+    ALREADY_EXISTS. This message was taken on for this recipient before, with other content.
+
+        {"reason": "INTENT_CONTENT_CHANGED", "domain": "selene", "metadata": {"delivery_id": "9f2c…"}}
+    """
+
+    DELIVERY_STATE_REFUSED = 132
+    """
+    FAILED_PRECONDITION. Where the delivery stands does not allow it.
+
+        {"reason": "DELIVERY_STATE_REFUSED", "domain": "selene", "metadata": {"state": "SENT_ACKED"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -455,6 +476,9 @@ class ErrorReason(betterproto2.Enum):
             120: "ERROR_REASON_PROFILE_INVALID",
             121: "ERROR_REASON_PROFILE_NOT_ACTIVE",
             122: "ERROR_REASON_PROFILE_VERSION_CONFLICT",
+            130: "ERROR_REASON_RECIPIENT_ADDRESS_INVALID",
+            131: "ERROR_REASON_INTENT_CONTENT_CHANGED",
+            132: "ERROR_REASON_DELIVERY_STATE_REFUSED",
         }
 
     @classmethod
@@ -507,6 +531,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_PROFILE_INVALID": 120,
             "ERROR_REASON_PROFILE_NOT_ACTIVE": 121,
             "ERROR_REASON_PROFILE_VERSION_CONFLICT": 122,
+            "ERROR_REASON_RECIPIENT_ADDRESS_INVALID": 130,
+            "ERROR_REASON_INTENT_CONTENT_CHANGED": 131,
+            "ERROR_REASON_DELIVERY_STATE_REFUSED": 132,
         }
 
 
