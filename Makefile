@@ -57,7 +57,7 @@ clean: ## Remove what was set up and generated outside git
 
 .venv/dev: .venv/server
 	@echo "setting up .venv for development"
-	@$(PIP) install -q -c constraints.txt -e '.[server,postgres,local,vendors,openbao]' --group dev
+	@$(PIP) install -q -c constraints.txt -e '.[server,postgres,local,vendors,delivery,nats,openbao]' --group dev
 	@touch $@
 
 # No wheel carries this file; the published Go module does. See proto/tools/fetch_validate.py.

@@ -149,7 +149,7 @@ class Sent:
     """What came of a call.
 
     ``token_sent`` is the provider-native idempotency token that left with the request, empty where there is none;
-    ``provider_ack_ref`` is set where and only where ``certainty`` is ACCEPTED; ``retry_after_s`` is the provider's word.
+    ``provider_ack_ref`` is set where and only where ``certainty`` is ACCEPTED; ``retry_after_s`` is its own word.
     """
 
     certainty: Certainty
