@@ -152,7 +152,7 @@ class Accounts:
             return Ticket(pass_gates(request, None, Absent.UNKNOWN, Absent.UNKNOWN, now))
         tenant.used_at = monotonic
         pools = tenant.present(now)
-        passage = pass_gates(request, tenant.facts.rules, _tightest(pools), tenant.bucket(now), now)
+        passage = pass_gates(request, tenant.facts.policy, _tightest(pools), tenant.bucket(now), now)
         for pool in pools:
             pool.use.ask(request.cost_micros)
         tenant.quota_use.ask(request.tokens)

@@ -6,6 +6,7 @@ passes and says so; one whose facts could not be had refuses.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
 
@@ -83,6 +84,52 @@ class PolicyRule:
     users: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Rules as a request finds them, whatever their number: by the user or the channel that they name. Each tuple is in
+    the order in which its rules decide.
+    """
+
+    by_user: Mapping[str, tuple[PolicyRule, ...]]
+    by_channel: Mapping[str, tuple[PolicyRule, ...]]
+    others: tuple[PolicyRule, ...]
+
+    @classmethod
+    def of(cls, rules: Iterable[PolicyRule]) -> Policy:
+        """Made once, where rules are loaded. Their order does not matter; each has an id of its own."""
+        in_order = sorted(rules, key=_precedence)
+        of_channels = [rule for rule in in_order if not rule.users]
+        return cls(
+            by_user=_index(in_order, lambda rule: rule.users),
+            by_channel=_index(of_channels, lambda rule: rule.channels),
+            others=tuple(rule for rule in of_channels if not rule.channels),
+        )
+
+    def decisive(self, request: Request) -> PolicyRule | None:
+        """The rule that decides: the first of those that deny, else the first of those that allow."""
+        found = (
+            self.by_user.get(request.user_id, ()),
+            self.by_channel.get(request.channel, ()),
+            self.others,
+        )
+        firsts = [next((rule for rule in rules if applies(rule, request)), None) for rules in found]
+        return min((rule for rule in firsts if rule is not None), key=_precedence, default=None)
+
+
+def _precedence(rule: PolicyRule) -> tuple[bool, str]:
+    return rule.effect is Effect.ALLOW, rule.rule_id
+
+
+def _index(
+    rules: Iterable[PolicyRule], names: Callable[[PolicyRule], frozenset[str]]
+) -> dict[str, tuple[PolicyRule, ...]]:
+    index: dict[str, list[PolicyRule]] = {}
+    for rule in rules:
+        for name in names(rule):
+            index.setdefault(name, []).append(rule)
+    return {name: tuple(found) for name, found in index.items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """A tenant's budget of one period, in millionths of its currency. `reserved_micros` is of calls under way."""
@@ -137,13 +184,13 @@ class Passage:
 
 def pass_gates(
     request: Request,
-    rules: tuple[PolicyRule, ...] | None,
+    policy: Policy | None,
     budget: Budget | Absent,
     bucket: Bucket | Absent,
     now: float,
 ) -> Passage:
-    """Ask the gates. `rules` is None where they could not be had; POLICY is always on."""
-    verdicts = [decide_policy(rules, request)]
+    """Ask the gates. `policy` is None where it could not be had; POLICY is always on."""
+    verdicts = [decide_policy(policy, request)]
     if not verdicts[-1].allowed:
         return Passage(tuple(verdicts), budget, bucket)
     reserved, verdict = decide_cost(budget, request.cost_micros)
@@ -155,13 +202,11 @@ def pass_gates(
     return Passage(tuple(verdicts), reserved if verdict.allowed else budget, taken)
 
 
-def decide_policy(rules: tuple[PolicyRule, ...] | None, request: Request) -> Verdict:
-    """A rule that denies wins over all that allow; where none allows, nothing is allowed. The order does not matter."""
-    if rules is None:
+def decide_policy(policy: Policy | None, request: Request) -> Verdict:
+    """A rule that denies wins over all that allow; where none allows, nothing is allowed."""
+    if policy is None:
         return Verdict(Gate.POLICY, Reason.POLICY_UNKNOWN, allowed=False)
-    applying = sorted((rule for rule in rules if applies(rule, request)), key=lambda rule: rule.rule_id)
-    denying = [rule for rule in applying if rule.effect is not Effect.ALLOW]
-    decisive = next(iter(denying or applying), None)
+    decisive = policy.decisive(request)
     if decisive is None:
         return Verdict(Gate.POLICY, Reason.POLICY_NO_RULE, allowed=False)
     return Verdict(Gate.POLICY, decisive.reason, allowed=decisive.effect is Effect.ALLOW, rule_id=decisive.rule_id)
@@ -169,14 +214,13 @@ def decide_policy(rules: tuple[PolicyRule, ...] | None, request: Request) -> Ver
 
 def applies(rule: PolicyRule, request: Request) -> bool:
     """Whether a rule is about a request."""
-    pairs = (
-        (rule.tenants, request.tenant_id),
-        (rule.domains, request.domain),
-        (rule.capabilities, request.capability),
-        (rule.channels, request.channel),
-        (rule.users, request.user_id),
+    return (
+        (not rule.users or request.user_id in rule.users)
+        and (not rule.channels or request.channel in rule.channels)
+        and (not rule.capabilities or request.capability in rule.capabilities)
+        and (not rule.domains or request.domain in rule.domains)
+        and (not rule.tenants or request.tenant_id in rule.tenants)
     )
-    return all(not wanted or value in wanted for wanted, value in pairs)
 
 
 def decide_cost(budget: Budget | Absent, cost_micros: int) -> tuple[Budget | Absent, Verdict]:

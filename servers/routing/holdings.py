@@ -14,7 +14,7 @@ from selene.routing.v1.routing_pb2 import DOMAIN_UNSPECIFIED, Domain
 from selene.routing.v1.service_pb2 import POLICY_EFFECT_ALLOW, BudgetPeriod
 
 from servers.routing import gates
-from servers.routing.gates import Absent, Bucket, Effect, PolicyRule
+from servers.routing.gates import Absent, Bucket, Effect, Policy, PolicyRule
 from servers.routing.slices import (
     Exchange,
     Slice,
@@ -33,13 +33,15 @@ from store.routing import Budget, Grant, Key, Quota, Rule
 
 GRANT_TTL = timedelta(seconds=60)
 DAY_S = 86400.0
+OF_DEPLOYMENT = "deployment:"
+OF_TENANT = "tenant:"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """A tenant's limits of one domain, as they were read."""
 
-    rules: tuple[PolicyRule, ...]
+    policy: Policy
     budgets: tuple[Budget, ...]
     quota: Quota | None
 
@@ -288,7 +290,7 @@ async def read_facts(rooms: Rooms, tenant_id: str, domain: Domain) -> Facts:
     rules = await rooms.routing.rules.holding(tenant_id)
     budgets = await rooms.routing.budgets.of(tenant_id)
     return Facts(
-        rules=tuple(_policy_rule(rule) for rule in rules if not rule.domains or domain in rule.domains),
+        policy=Policy.of(_policy_rule(rule) for rule in rules if not rule.domains or domain in rule.domains),
         budgets=tuple(budget for budget in budgets if budget.key.domain in (DOMAIN_UNSPECIFIED, domain)),
         quota=await rooms.routing.quotas.get(tenant_id, domain),
     )
@@ -296,7 +298,7 @@ async def read_facts(rooms: Rooms, tenant_id: str, domain: Domain) -> Facts:
 
 def _policy_rule(rule: Rule) -> PolicyRule:
     return PolicyRule(
-        rule_id=rule.rule_id,
+        rule_id=_told(rule),
         effect=Effect.ALLOW if rule.effect == POLICY_EFFECT_ALLOW else Effect.DENY,
         reason=rule.reason,
         tenants=frozenset({rule.tenant_id} if rule.tenant_id else ()),
@@ -305,6 +307,15 @@ def _policy_rule(rule: Rule) -> PolicyRule:
         channels=rule.channels,
         users=rule.users,
     )
+
+
+def _told(rule: Rule) -> str:
+    """A rule's id as verdicts tell it: no two rules are told alike, although ids are a tenant's own choice."""
+    if not rule.tenant_id:
+        return f"{OF_DEPLOYMENT}{rule.rule_id}"
+    if rule.rule_id.startswith((OF_DEPLOYMENT, OF_TENANT)):
+        return f"{OF_TENANT}{rule.rule_id}"
+    return rule.rule_id
 
 
 class Exchanges:

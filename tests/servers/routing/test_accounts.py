@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -150,6 +151,30 @@ async def test_a_tenants_rule_denies_it_and_nobody_else(store: Store, process: O
     assert reason(await call(accounts, clock)) == "SUSPENDED"
     await accounts.ready("t2")
     assert ask(accounts, clock, tenant="t2").allowed
+
+
+async def test_a_verdict_tells_the_deployments_rule_from_a_tenants_of_the_same_id(
+    store: Store, process: Open, clock: FakeClock
+) -> None:
+    mine = replace(DENY, rule_id="same")
+    await put(store, replace(ALLOW, rule_id="same"))
+    accounts = process("p1")
+    assert (await call(accounts, clock)).passage.verdicts[0].rule_id == "deployment:same"
+    await put(store, mine)
+    await accounts.replenish()
+    assert ask(accounts, clock).passage.verdicts[0].rule_id == "same"
+    async with store.transaction() as tx:
+        await tx.routing.rules.delete("t1", "same")
+        audit(tx)
+    told = set()
+    for rule_id in ("deployment:same", "tenant:deployment:same"):
+        await put(store, replace(mine, rule_id=rule_id))
+        await accounts.replenish()
+        told.add(ask(accounts, clock).passage.verdicts[0].rule_id)
+        async with store.transaction() as tx:
+            await tx.routing.rules.delete("t1", rule_id)
+            audit(tx)
+    assert told == {"tenant:deployment:same", "tenant:tenant:deployment:same"}
 
 
 async def test_a_call_is_reserved_then_charged_what_it_cost(store: Store, process: Open, clock: FakeClock) -> None:
