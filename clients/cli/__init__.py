@@ -2,15 +2,18 @@
 
 import typer
 
-from clients.cli import manage, secrets, speak, token, trail
+from clients.cli import limits, manage, routes, secrets, speak, talk, token, trail
 from clients.cli.registry import GET_SERVER, Commands, load_installed
 
-_HELP = """Who is speaking? Enrol people, ask, and read the trail of every decision.
+_HELP = """Who is speaking, what was said, what does it mean? And which provider answered, why, and what was decided.
 
 \b
   selene enroll mira mira/*.flac --consent form-2031
   selene identify hello.wav
-  selene verify mira --mic --require confirmed
+  selene transcribe hello.wav
+  selene ask "what time is it"
+  selene say "It is noon."
+  selene routes
   selene audit tail
 
 Every command takes --json. Where to call and with which token: flags, SELENE_TARGET and SELENE_TOKEN, or
@@ -22,7 +25,7 @@ def build() -> typer.Typer:
     """The whole command, from this package and every installed one that registers itself."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
     commands = Commands(app)
-    for room in (speak, manage, trail, secrets, token):
+    for room in (speak, talk, manage, routes, limits, trail, secrets, token):
         room.register(commands)
     load_installed(commands)
     app.callback(help=_HELP, epilog=_epilog(commands))(_root)

@@ -26,6 +26,10 @@ class Output:
         else:
             self.out.print(rendered)
 
+    def document(self, document: Mapping[str, Any]) -> None:
+        """A result that is JSON whichever way it is asked for."""
+        self._json(document, indent=2)
+
     def line(self, document: Mapping[str, Any], rendered: RenderableType | None = None) -> None:
         """One of many results: a JSON line, or ``rendered`` if there is any."""
         if self.as_json:

@@ -40,6 +40,7 @@ def _option(*names: str, env: str = "", text: str) -> Any:
 
 _Target = Annotated[str, _option("--target", env="SELENE_TARGET", text="host or host:port (127.0.0.1)")]
 _AuditTarget = Annotated[str, _option("--audit-target", env="SELENE_AUDIT_TARGET", text="The same for the audit owner")]
+_Targets = Annotated[str, _option("--targets", env="SELENE_TARGETS", text="Single owners elsewhere: stt=host:port,…")]
 _Token = Annotated[str, _option("--token", env="SELENE_TOKEN", text="Bearer token; better kept in a file")]
 _TokenFile = Annotated[Path | None, _option("--token-file", env="SELENE_TOKEN_FILE", text="File that holds the token")]
 _UseTls = Annotated[bool, _option("--tls", env="SELENE_TLS", text="TLS with the roots that gRPC trusts")]
@@ -55,6 +56,7 @@ _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing 
 _CONNECTION: Final[dict[str, tuple[Any, Any]]] = {
     "target": (_Target, ""),
     "audit_target": (_AuditTarget, ""),
+    "targets": (_Targets, ""),
     "token": (_Token, ""),
     "token_file": (_TokenFile, None),
     "tls": (_UseTls, False),

@@ -32,6 +32,7 @@ class Settings:
 
     target: str = ""
     audit_target: str = ""
+    targets: str = ""
     token: str = ""
     token_file: Path | None = None
     tls: bool = False
@@ -49,8 +50,18 @@ class Settings:
             raise SettingsUnusable("a client certificate needs both --cert and --key")
         secure = self.tls or self.ca or self.cert or self.key
         tls = Tls(self.ca, self.cert, self.key, self.server_name) if secure else None
-        target = (self.audit_target if owner == "audit" else "") or self.target
+        target = self._single().get(owner) or (self.audit_target if owner == "audit" else "") or self.target
         return connect(with_port(target, PORTS[owner]), token=self.token, token_file=self.token_file, tls=tls)
+
+    def _single(self) -> dict[str, str]:
+        """Where single owners are. Raises SettingsUnusable."""
+        pairs = [item.partition("=") for item in self.targets.replace(",", " ").split()]
+        for owner, _, target in pairs:
+            if owner not in PORTS or not target:
+                raise SettingsUnusable(
+                    f"targets read `owner=host:port,…`, not `{self.targets}`; owners: {', '.join(PORTS)}"
+                )
+        return {owner: target for owner, _, target in pairs}
 
 
 def config_path(environment: Mapping[str, str] = os.environ) -> Path:
