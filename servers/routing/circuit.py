@@ -4,7 +4,9 @@ It is evaluated every 250 ms or so, never by the calls themselves.
 
 CLOSED opens when any open rule holds. A rule of one window is judged at every evaluation, a rule of more at the end of
 each evaluation window; a window that nobody evaluated breaks the row. 25 failures in a row open it at once, beyond the
-rates of §24: a rate needs `min_samples` and would keep a dead provider in rotation until it has them.
+rates of §24: a rate needs `min_samples` and would keep a dead provider in rotation until it has them. So do 12 calls
+that wait longer than twice p95 (half a second at least) while nobody was answered since the first of them began: a
+provider that has gone silent is left long before its time-outs tell.
 
 OPEN lasts its cooldown, whatever is measured: the profile's for the first trip, doubled by each further one, never
 longer than `max_cooldown_s`; nothing trips an open circuit, so nothing shortens what it has left. Decay: every whole
@@ -45,6 +47,7 @@ from servers.routing.thresholds import CircuitPolicy, Threshold, held
 from servers.routing.windows import Measures
 
 CONSECUTIVE_FAILURES = 25
+OVERDUE_CALLS = 12
 ATTEMPTS_PER_PROBE = 4
 # Clocks of processes that share a circuit differ by less; a time further back is a clock that was set back.
 CLOCK_SKEW_S = 60.0
@@ -59,6 +62,7 @@ class Reason(StrEnum):
 
     NEVER_OPENED = "NEVER_OPENED"
     CONSECUTIVE_FAILURES = "CONSECUTIVE_FAILURES"
+    SILENT = "SILENT"
     COOLDOWN_OVER = "COOLDOWN_OVER"
     PROBE_FAILED = "PROBE_FAILED"
     PROBES_UNTOLD = "PROBES_UNTOLD"
@@ -222,6 +226,8 @@ def rule_reason(rule: Threshold) -> str:
 def _watched(circuit: Circuit, measures: Measures, now: float, policy: CircuitPolicy) -> Step:
     if measures.consecutive_failures >= CONSECUTIVE_FAILURES:
         return _tripped(circuit, Reason.CONSECUTIVE_FAILURES, now, policy)
+    if measures.overdue >= OVERDUE_CALLS:
+        return _tripped(circuit, Reason.SILENT, now, policy)
     circuit = _decayed(_counted(circuit, measures, now, policy), now, policy)
     for rule, streak in zip(policy.open_when, _streaks(circuit, policy), strict=True):
         at_once = rule.windows == 1 and held(rule, measures.readings.get(rule.measure))

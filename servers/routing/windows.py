@@ -10,7 +10,7 @@ conflicts, authentication failures and hard-blocks are the provider's own doing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, log
@@ -35,6 +35,10 @@ from servers.routing.thresholds import Reading
 BASIS_POINTS = 10_000
 CALLER_SLOTS = 64
 MIN_WITNESS_CALLS = 10
+# Calls that wait are overdue beyond this many times p95, half a second at least, where p95 rests on enough calls.
+OVERDUE_P95S = 2.0
+OVERDUE_LEAST_S = 0.5
+OVERDUE_MIN_SAMPLES = 50
 # A time that lies further back than this is a clock that was set back; less is calls that end out of order.
 CLOCK_JUMP_S = 5.0
 
@@ -76,11 +80,22 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A call that is waited for, since so many seconds."""
+
+    caller: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
-    """Everything that is measured at one instant; `consecutive_failures` is the run since the last success."""
+    """Everything that is measured at one instant; `consecutive_failures` is the run since the last success, `overdue`
+    how many calls that began since then are waited for beyond what is usual.
+    """
 
     readings: Mapping[Measure, Reading]
     consecutive_failures: int = 0
+    overdue: int = 0
 
 
 class Windows:
@@ -105,6 +120,7 @@ class Windows:
         self._conflicts = _Ring(200)
         self._sends = _Ring(100)
         self._run = _Tally()
+        self._succeeded_at: float | None = None
         self._auth_fails = 0
         self._hard_blocks = 0
 
@@ -126,6 +142,7 @@ class Windows:
             self._run.add(slot, 1, 1)
         else:
             self._syntheses.push(slot, flawed=False)
+            self._succeeded_at = at
             if self._run.flaws:
                 self._run = _Tally()
 
@@ -137,8 +154,8 @@ class Windows:
         """A caller complains of its last synthesis that has no complaint yet; False where the last 500 hold none."""
         return self._syntheses.flaw_last(_slot(caller))
 
-    def measures(self, now: float) -> Measures:
-        """What the windows say now."""
+    def measures(self, now: float, waiting: Sequence[Waiting] = ()) -> Measures:
+        """What the windows say now; `waiting` are the calls under way that wait for the provider and nobody else."""
         at = self._instant(now)
         self._errors.advance(at)
         self._timeouts.advance(at)
@@ -157,7 +174,20 @@ class Windows:
             MEASURE_AUTH_FAIL_EVENTS: Reading(self._auth_fails, self._calls),
             MEASURE_HARD_BLOCK_EVENTS: Reading(self._hard_blocks, self._calls),
         }
-        return Measures(readings, self._consecutive())
+        return Measures(readings, self._consecutive(), self._overdue(at, waiting, readings[MEASURE_P95_LATENCY_5M]))
+
+    def _overdue(self, at: float, waiting: Sequence[Waiting], p95: Reading) -> int:
+        """A provider that is silent to all is dark; one that answers others while somebody waits is not."""
+        if not waiting or p95.samples < OVERDUE_MIN_SAMPLES or self._succeeded_at is None:
+            return 0
+        limit_s = max(OVERDUE_LEAST_S, OVERDUE_P95S * p95.value / 1000)
+        tally = _Tally()
+        for each in waiting:
+            if limit_s < each.age_s < at - self._succeeded_at:
+                tally.add(_slot(each.caller), 1, 1)
+        slot = tally.worst()
+        witnesses = self._errors.tally.calls - self._errors.tally.slot_calls[slot]
+        return _counted_flaws(tally.flaws, tally.slot_flaws[slot], witnesses)
 
     def _consecutive(self) -> int:
         slot = self._run.worst()

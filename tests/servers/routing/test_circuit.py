@@ -433,3 +433,10 @@ def test_closed_circuits_decay_on_although_the_clock_was_set_back_while_nobody_c
     circuit, _ = evaluate(circuit, QUIET, 500.0, STT)
     assert circuit.trips == 2
     assert evaluate(circuit, QUIET, 1400.0, STT)[0].trips == 1
+
+
+@pytest.mark.parametrize(("overdue", "state"), [(11, CLOSED), (12, OPEN)])
+def test_a_provider_that_is_silent_to_twelve_calls_is_left(overdue, state):
+    circuit, events = evaluate(new_circuit(1000.0), Measures({}, overdue=overdue), 1000.0, STT)
+    assert circuit.state == state
+    assert [event.reason for event in events] == (["SILENT"] if state == OPEN else [])

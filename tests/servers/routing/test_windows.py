@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from selene.routing.v1 import routing_pb2 as v1
 
 from servers.routing.thresholds import Reading
-from servers.routing.windows import BASIS_POINTS, Call, Outcome, Windows
+from servers.routing.windows import BASIS_POINTS, Call, Outcome, Waiting, Windows
 
 OK, TIMEOUT, ERROR = Outcome.OK, Outcome.TIMEOUT, Outcome.ERROR
 
@@ -208,3 +208,42 @@ def test_memory_does_not_grow_with_the_number_of_calls_or_callers():
         if number % 6000 == 5999:
             sizes.append(len(pickle.dumps(windows)))
     assert max(sizes) <= 1.1 * sizes[0]
+
+
+def _answered(calls: int, *, caller: str = "t", latency_ms: float = 150.0, at: float = 1_000.0) -> Windows:
+    windows = Windows()
+    for number in range(calls):
+        windows.record(Call(f"{caller}{number % 4}", Outcome.OK, latency_ms), at)
+    return windows
+
+
+def _waiting(calls: int, age_s: float, *, callers: int = 4) -> list[Waiting]:
+    return [Waiting(f"t{number % callers}", age_s) for number in range(calls)]
+
+
+@pytest.mark.parametrize(("age_s", "overdue"), [(0.5, 0), (0.501, 12)])
+def test_calls_are_overdue_beyond_half_a_second_where_answers_are_quick(age_s, overdue):
+    assert _answered(50).measures(1_001.0, _waiting(12, age_s)).overdue == overdue
+
+
+@pytest.mark.parametrize(("age_s", "overdue"), [(2.0, 0), (2.01, 12)])
+def test_calls_are_overdue_beyond_twice_p95_where_answers_are_slow(age_s, overdue):
+    assert _answered(50, latency_ms=1_000.0).measures(1_010.0, _waiting(12, age_s)).overdue == overdue
+
+
+def test_nobody_is_overdue_while_others_that_began_later_are_answered():
+    windows = _answered(50, at=1_000.0)
+    windows.record(Call("t1", Outcome.OK, 150.0), 1_004.5)
+    assert windows.measures(1_005.0, _waiting(40, 3.0)).overdue == 0
+    assert windows.measures(1_006.0, _waiting(40, 1.4)).overdue == 40
+
+
+def test_nobody_is_overdue_where_too_few_were_answered_to_know_what_is_usual():
+    assert _answered(49).measures(1_010.0, _waiting(40, 5.0)).overdue == 0
+    assert Windows().measures(1_010.0, _waiting(40, 5.0)).overdue == 0
+
+
+def test_one_callers_waits_do_not_speak_for_everybody():
+    alone = [Waiting("t0", 5.0)] * 40
+    assert _answered(100).measures(1_010.0, alone).overdue == 0
+    assert _answered(100).measures(1_010.0, [*alone, *[Waiting("t1", 5.0)] * 7]).overdue == 14
