@@ -156,6 +156,9 @@ async def seed(store: Store, profile: ProviderRoutingProfileV1, rule: Rule) -> N
     try:
         async with store.transaction() as tx:
             row = await register(tx, profile, idempotency_key="default", created_by="PH1.GOV")
+            # Registering locks the ledger: whoever comes second sees here what the first has done.
+            if await tx.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT) is not None:
+                return
             await tx.artifacts.activate(ARTIFACT_TYPE, "", DEPLOYMENT, row.artifact_version)
             await tx.routing.rules.put(rule)
             tx.audit(
