@@ -87,21 +87,25 @@ class Answering:
             simulation_context_ref=asked.simulation_context_ref,
         )
         packets = 0
+        said = ""
         async with aclosing(adapter.respond(utterance, deadline=limit.at)) as events:
             async for event in events:
                 match event:
                     case Delta():
+                        said += event.text
                         yield messages.ReplyDelta(text=event.text)
                     case DecisionPacket():
                         packets += 1
                         packet = packet_message(event)
-                        if packets > 1 or protovalidate.collect_violations(packet):
+                        unsound = said != event.reply or protovalidate.collect_violations(packet)
+                        if packets > 1 or unsound:
                             yield failed(asked, ProviderReason.RESPONSE_MALFORMED)
                             return
                         yield packet
                     case ProviderResultV1():
-                        unfounded = event.status == PROVIDER_STATUS_OK and packets == 0
-                        yield failed(asked, ProviderReason.RESPONSE_MALFORMED) if unfounded else event
+                        unfounded = packets == 0 or said != packet.reply
+                        refused = unfounded and event.status == PROVIDER_STATUS_OK
+                        yield failed(asked, ProviderReason.RESPONSE_MALFORMED) if refused else event
                         return
 
 
@@ -123,5 +127,9 @@ def _said_at(request: messages.RespondRequest, now: datetime) -> datetime:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         violation = FieldViolation("time_zone", "time_zone.known", "is not a time zone of the IANA database")
         raise Refusal.of_fields([violation]) from None
-    said = request.said_at.ToDatetime(tzinfo=UTC) if request.HasField("said_at") else now
-    return said.astimezone(zone)
+    try:
+        said = request.said_at.ToDatetime(tzinfo=UTC) if request.HasField("said_at") else now
+        return said.astimezone(zone)
+    except (OverflowError, ValueError):
+        violation = FieldViolation("said_at", "said_at.in_calendar", "is beyond the calendar of its time zone")
+        raise Refusal.of_fields([violation]) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -108,10 +108,13 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
                         case Finished():
                             if not event.done:
                                 raise unservable(event)
-                            self._remember(call.request_id, _Spoken(call.tenant_id, caller.subject, event.key))
-                            yield messages.SynthesizeResponse(final=_final(event, speech))
+                            heard_by = config.scope.user_id or caller.subject
+                            self._remember(call.request_id, _Spoken(call.tenant_id, heard_by, event.key))
+                            yield messages.SynthesizeResponse(final=_final(event, speech, speaking))
         finally:
             listening.cancel()
+            # Also where it ended by itself: nobody else takes what it raised.
+            await asyncio.gather(listening, return_exceptions=True)
 
     async def ReportComplaint(
         self, request: messages.ReportComplaintRequest, context: Any
@@ -122,7 +125,7 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
             raise not_found("synthesis", request.request_id)
         require_subject(spoken.subject)
         provider_ref = spoken.key[1]
-        counts = not spoken.complained
+        counts, spoken.complained = not spoken.complained, True
 
         async def complain(tx: Transaction) -> messages.ReportComplaintResponse:
             tx.audit(
@@ -141,17 +144,20 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
             )
             return messages.ReportComplaintResponse(provider_ref=provider_ref, counted=counts)
 
-        reply = await once(
-            self._store,
-            tenant_id=request.tenant_id,
-            method="ReportComplaint",
-            key=request.idempotency_key,
-            content=request_hash(request.request_id, request.reason_code),
-            reply=messages.ReportComplaintResponse,
-            work=complain,
-        )
-        if reply.counted and not spoken.complained:
-            spoken.complained = True
+        try:
+            reply = await once(
+                self._store,
+                tenant_id=request.tenant_id,
+                method="ReportComplaint",
+                key=request.idempotency_key,
+                content=request_hash(request.request_id, request.reason_code),
+                reply=messages.ReportComplaintResponse,
+                work=complain,
+            )
+        except BaseException:
+            spoken.complained = not counts
+            raise
+        if counts:
             self._board.complain(spoken.key, spoken.tenant_id)
         return reply
 
@@ -166,6 +172,8 @@ class Speaking:
 
     def __init__(self, config: messages.SynthesizeConfig, speech: Speech) -> None:
         self.interrupt = asyncio.Event()
+        self.withheld = False
+        """Whether the interrupt left audio unsent that was made already."""
         self._config = config
         self._speech = speech
 
@@ -204,11 +212,11 @@ class Speaking:
                         for mark in waiting:
                             yield part.mark(mark, rate_hz)
                         waiting.clear()
-                        for chunk in part.chunks(event):
+                        for chunk in self._sent(part.pieces(event)):
                             yield chunk
                     case ProviderResultV1():
                         if event.status == PROVIDER_STATUS_OK:
-                            for chunk in [] if self.interrupt.is_set() else part.rest():
+                            for chunk in self._sent(part.rest()):
                                 yield chunk
                             if not rate_hz and event.reason_code != TtsReason.INTERRUPTED:
                                 yield failed(asked, ProviderReason.RESPONSE_MALFORMED)
@@ -216,6 +224,14 @@ class Speaking:
                         yield event
                         return
                 limit.restart()
+
+    def _sent(self, pieces: Sequence[bytes]) -> Iterator[AudioChunk]:
+        """The pieces in their place, as they are taken; none once the listener has begun to speak."""
+        for pcm in pieces:
+            if self.interrupt.is_set():
+                self.withheld = True
+                return
+            yield self._speech.place(pcm)
 
 
 async def _listen(call: Any, interrupt: asyncio.Event) -> None:
@@ -240,8 +256,8 @@ def _mark(mark: Mark) -> messages.SpeechMark:
     )
 
 
-def _final(finished: Finished, speech: Speech) -> messages.SynthesizeFinal:
-    interrupted = finished.result.reason_code == TtsReason.INTERRUPTED
+def _final(finished: Finished, speech: Speech, speaking: Speaking) -> messages.SynthesizeFinal:
+    interrupted = speaking.withheld or finished.result.reason_code == TtsReason.INTERRUPTED
     return messages.SynthesizeFinal(
         outcome=messages.SYNTHESIZE_OUTCOME_INTERRUPTED if interrupted else messages.SYNTHESIZE_OUTCOME_COMPLETED,
         audio=duration(speech.samples / speech.rate_hz),

@@ -33,25 +33,30 @@ class Speech:
         self.samples = 0
         self._text = text
         self._resumable = resumable
-        self._sentence: Resumed | None = None
+        self._sentences: list[Resumed] = []
 
     def resumed(self) -> Resumed:
         """Where the next provider begins."""
-        return self._sentence if self._sentence is not None and self._resumable else Resumed()
+        if not self._resumable or not self.samples:
+            return Resumed()
+        # A sentence is told of before the audio that it lies in, and that may never have come.
+        return next((each for each in reversed(self._sentences) if each.sample_offset <= self.samples), Resumed())
 
     def part(self) -> Part:
         """The next provider's part."""
-        begin = self.resumed() if self.samples else Resumed()
+        begin = self.resumed()
         return Part(self, self._text[begin.text_offset :], begin.text_offset)
 
-    def sent(self, samples: int) -> None:
-        """So much more was sent."""
-        self.samples += samples
+    def place(self, pcm: bytes) -> AudioChunk:
+        """The next piece to be sent, in its place."""
+        placed = AudioChunk(pcm, self.samples, self.rate_hz)
+        self.samples += len(pcm) // BYTES_A_SAMPLE
+        return placed
 
     def began(self, mark: Mark) -> None:
         """A sentence was told of, at its place in the whole."""
         if mark.kind is MarkKind.SENTENCE:
-            self._sentence = Resumed(mark.text_offset, mark.sample_offset)
+            self._sentences.append(Resumed(mark.text_offset, mark.sample_offset))
 
 
 class Part:
@@ -76,23 +81,15 @@ class Part:
         self._speech.began(placed)
         return placed
 
-    def chunks(self, chunk: AudioChunk) -> list[AudioChunk]:
+    def pieces(self, chunk: AudioChunk) -> list[bytes]:
         """The audio that is ready with this chunk, in pieces that a message holds."""
         if self._resampler is None:
             self._resampler = Resampler(chunk.rate_hz, self._speech.rate_hz)
-        return self._placed(self._resampler.push(chunk.pcm))
+        return _cut(self._resampler.push(chunk.pcm))
 
-    def rest(self) -> list[AudioChunk]:
-        """The audio that was held back; the part is over."""
-        return [] if self._resampler is None else self._placed(self._resampler.flush())
-
-    def _placed(self, pcm: bytes) -> list[AudioChunk]:
-        pieces = []
-        for at in range(0, len(pcm), MAX_CHUNK_BYTES):
-            piece = pcm[at : at + MAX_CHUNK_BYTES]
-            pieces.append(AudioChunk(piece, self._speech.samples, self._speech.rate_hz))
-            self._speech.sent(len(piece) // BYTES_A_SAMPLE)
-        return pieces
+    def rest(self) -> list[bytes]:
+        """The audio that was held back, likewise; the part is over."""
+        return [] if self._resampler is None else _cut(self._resampler.flush())
 
 
 class Resampler:
@@ -112,3 +109,7 @@ class Resampler:
         if self._stream is None:
             return b""
         return bytes(self._stream.resample_chunk(np.zeros(0, np.int16), last=True).astype("<i2"))
+
+
+def _cut(pcm: bytes) -> list[bytes]:
+    return [pcm[at : at + MAX_CHUNK_BYTES] for at in range(0, len(pcm), MAX_CHUNK_BYTES)]
