@@ -124,6 +124,7 @@ class Board:
         self._ids = ids
         self._metrics = metrics
         self._held: dict[Key, _Held] = {}
+        self._unused: dict[Key, KeptCircuit] = {}
         self._views: dict[bytes, dict[str, Circuit]] = {}
         self._watchers: set[Callable[[Key, Circuit], None]] = set()
         self._sharing: asyncio.Task[None] | None = None
@@ -237,9 +238,10 @@ class Board:
         for row in rows:
             key = (row.profile_hash, row.provider_ref)
             held = self._held.get(key)
-            if held is None or row.revision <= held.revision:
-                continue
-            self._adopt(key, held, row)
+            if held is None:
+                self._unused[key] = row
+            elif row.revision > held.revision:
+                self._adopt(key, held, row)
 
     async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One such work at a time, waited for a moment."""
@@ -355,6 +357,8 @@ class Board:
             held = self._held[key] = _Held(circuit, policy, breaker)
             self._views.setdefault(key[0], {})[key[1]] = circuit
             self._count_open(key[1])
+            if (row := self._unused.pop(key, None)) is not None:
+                self._adopt(key, held, row)
         return held
 
     def _row(self, key: Key, circuit: Circuit, revision: int) -> KeptCircuit:
