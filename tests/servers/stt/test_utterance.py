@@ -105,7 +105,7 @@ async def test_a_provider_that_does_not_listen_is_given_up_when_the_audio_is_ref
     await asyncio.sleep(0)
     utterance.refuse(Refusal(reasons.ERROR_REASON_STREAM_IDLE, "nothing came"))
     with pytest.raises(Refusal) as refused:
-        await waiting
+        await asyncio.wait_for(waiting, 5.0)
     assert refused.value.reason == reasons.ERROR_REASON_STREAM_IDLE
     assert gone.is_set()
 
@@ -219,6 +219,31 @@ async def test_what_the_contract_cannot_say_is_a_malformed_answer(says: tuple[St
 async def test_a_transcript_of_half_the_audio_is_none() -> None:
     *_, last = await attempt(Provider(SAID, result(), listens=False), ended())
     assert last.reason_code == "RESPONSE_TRUNCATED"
+
+
+class Deaf:
+    """Neither listens nor answers."""
+
+    provider_ref = "p/stt"
+
+    async def transcribe(
+        self, request: Transcription, audio: AsyncIterator[bytes], *, deadline: float
+    ) -> AsyncGenerator[SttEvent, None]:
+        yield Interim("", 0.0)
+        await asyncio.Event().wait()
+
+
+async def test_an_attempt_ends_when_the_audio_is_refused_although_its_provider_does_not() -> None:
+    utterance = Utterance()
+    limit = Limit(ManualClock(NOON), 5.0, 600.0)
+    async with aclosing(Transcribing("en-US", utterance).begin(Deaf(), ASKED, limit)) as events:
+        await anext(events)
+        waiting = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        utterance.refuse(Refusal(reasons.ERROR_REASON_STREAM_IDLE, "nothing came"))
+        with pytest.raises(Refusal) as refused:
+            await asyncio.wait_for(waiting, 5.0)
+    assert refused.value.reason == reasons.ERROR_REASON_STREAM_IDLE
 
 
 async def test_a_provider_that_failed_hands_on_no_transcript() -> None:
