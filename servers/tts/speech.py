@@ -96,19 +96,26 @@ class Resampler:
     """PCM16 mono from one rate to another; the output does not depend on how the input was split."""
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
-        self._stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="int16", quality="HQ") if from_hz != to_hz else None
+        # Not of integers, which soxr dithers as the chunks fall.
+        self._stream = (
+            soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ") if from_hz != to_hz else None
+        )
 
     def push(self, pcm: bytes) -> bytes:
         """What is ready."""
         if self._stream is None:
             return pcm
-        return bytes(self._stream.resample_chunk(np.frombuffer(pcm, "<i2")).astype("<i2"))
+        return _pcm16(self._stream.resample_chunk(np.frombuffer(pcm, "<i2").astype(np.float32)))
 
     def flush(self) -> bytes:
         """What was held back."""
         if self._stream is None:
             return b""
-        return bytes(self._stream.resample_chunk(np.zeros(0, np.int16), last=True).astype("<i2"))
+        return _pcm16(self._stream.resample_chunk(np.zeros(0, np.float32), last=True))
+
+
+def _pcm16(samples: np.ndarray) -> bytes:
+    return bytes(np.clip(np.rint(samples), -32_768, 32_767).astype("<i2"))
 
 
 def _cut(pcm: bytes) -> list[bytes]:
