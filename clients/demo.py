@@ -25,6 +25,7 @@ from clients.cli.live import Lane, LiveView
 from clients.cli.session import OK, REFUSED, UNREACHABLE, Session, remote
 from clients.cli.speak import converse, outcome_document
 from clients.errors import SeleneError
+from clients.spoken import spoken_turn
 from clients.stream import Outcome
 from clients.turns import Voice, split_voice, voices_of
 from clients.voiceid import DEFAULT_DEVICE, VoiceId
@@ -43,6 +44,7 @@ _Audio = Annotated[Path | None, typer.Option("--audio", help="Folder with one fo
 _Recording = Annotated[Path | None, typer.Option("--recording", help="One recording of several speakers")]
 _Rttm = Annotated[Path | None, typer.Option("--rttm", help="Who speaks when in it")]
 _Fast = Annotated[bool, typer.Option("--fast", help="As fast as the server takes it, not at the pace of speech")]
+_Endpoint = Annotated[str, typer.Option("--endpoint", help="Where the language model can be broken; unset: no turn")]
 _Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for the server to come up")]
 
 
@@ -75,8 +77,12 @@ async def demo(
     rttm: _Rttm = None,
     wait: _Wait = 0.0,
     fast: _Fast = False,
+    endpoint: _Endpoint = "",
 ) -> int:
-    """Enrol real voices, then ask with other recordings of them and of a stranger, at the pace of speech."""
+    """Enrol real voices, then ask with other recordings of them and of a stranger, at the pace of speech.
+
+    With --endpoint a turn by voice follows, and the same turn with its language model broken.
+    """
     voices = _voices(folder, recording, rttm)
     if wait and not await _reachable(session, wait):
         session.output.note(f"no server at {session.settings.target} within {wait:.0f} s")
@@ -100,7 +106,9 @@ async def demo(
             # The same words again: a stranger's before, a known person's now.
             again = [_ask(view, voice, stranger, ask, names[stranger.name], pace) for ask in stranger.asks]
             asked += await asyncio.gather(*again)
-    return _conclude(session, asked)
+    recognised = _conclude(session, asked)
+    turned = not endpoint or await spoken_turn(session, endpoint)
+    return recognised if turned else REFUSED
 
 
 def _voices(folder: Path | None, recording: Path | None, rttm: Path | None) -> list[Voice]:
