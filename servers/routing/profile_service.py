@@ -61,7 +61,7 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
 
         async def put(tx: Transaction) -> messages.PutProfileResponse:
             who = await actor(tx, caller)
-            key = f"put:{request.idempotency_key}"
+            key = _ledger_key("put", caller, request.idempotency_key)
             try:
                 row = await register(tx, request.profile, idempotency_key=key, created_by=_GOVERNANCE)
             except Conflict:
@@ -129,7 +129,7 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
                     "",
                     DEPLOYMENT,
                     created_by=_GOVERNANCE,
-                    idempotency_key=f"rollback:{request.idempotency_key}",
+                    idempotency_key=_ledger_key("rollback", caller, request.idempotency_key),
                 )
             except NotFound:
                 raise Refusal(reasons.ERROR_REASON_PROFILE_NOT_ACTIVE, "there is no version to return to") from None
@@ -230,6 +230,11 @@ def _providers(resolved: Resolved) -> list[messages.ResolvedProvider]:
         for domain, providers in resolved.domains
         for each in providers
     ]
+
+
+def _ledger_key(method: str, caller: Principal, key: str) -> str:
+    """A key is its tenant's own, and the ledger is the deployment's."""
+    return request_hash(method, caller.tenant_id, key).hex()
 
 
 def _version(row: ArtifactRow, pointer: ArtifactPointer | None) -> messages.ProfileVersion:
