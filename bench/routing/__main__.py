@@ -1,4 +1,4 @@
-"""``python -m bench.routing [c]``: tables on the terminal, JSON in a folder."""
+"""``python -m bench.routing [a b c d]``: tables on the terminal, JSON in a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from bench.machine import facts
 from bench.report import Report
 
-PARTS: Final = {"c": "simulation"}
+PARTS: Final = {"a": "latency", "b": "dark", "c": "simulation", "d": "speech"}
 """The module of each part; imported when asked for."""
 
 RESULTS: Final = Path(__file__).resolve().parents[1] / "results"
@@ -27,7 +27,9 @@ _console = Console(width=None if sys.stdout.isatty() else WIDE)
 
 
 def main(
-    parts: Annotated[list[str] | None, typer.Argument(help="c simulation")] = None,
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="a latency, b dark provider, c simulation, d speech")
+    ] = None,
     json_dir: Annotated[Path, typer.Option("--json", help="Folder for the JSON")] = RESULTS,
     quick: Annotated[
         bool, typer.Option("--quick", help="At most 20 s a part: that it runs, not what it reaches")
