@@ -86,9 +86,17 @@ class Routing(Generic[A]):
         )
 
     async def refresh(self) -> None:
-        """What happens every 250 ms: follow the profile, then evaluate the circuits."""
+        """Take the profile over, then evaluate the circuits."""
         try:
             await self.directory.refresh()
+        except StoreError as error:
+            _log.warning("the routing profile was not read", cause=type(error).__name__)
+        await self.board.tick()
+
+    async def follow(self) -> None:
+        """`refresh` every 250 ms, which no store may hold up."""
+        try:
+            await self.directory.follow()
         except StoreError as error:
             _log.warning("the routing profile was not read", cause=type(error).__name__)
         await self.board.tick()
@@ -179,7 +187,7 @@ async def _repeat(routing: Routing[A]) -> None:
     while True:
         await asyncio.sleep(EVALUATE_EVERY_S)
         try:
-            await routing.refresh()
+            await routing.follow()
         except Exception:
             # The evaluator must go on: whatever it was, calls are still routed by what is known.
             _log.exception("the circuits were not evaluated")

@@ -9,10 +9,10 @@ moment and no longer: what it holds up goes on beside the ticks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import pybreaker
 import structlog
@@ -24,6 +24,7 @@ from selene.routing.v1.routing_pb2 import (
     CircuitState,
 )
 
+from servers.routing.beside import Beside
 from servers.routing.circuit import (
     Circuit,
     Event,
@@ -45,7 +46,6 @@ from store import Store, StoreError, StoreUnavailable, Transaction, Unavailabili
 from store.routing import KeptCircuit, Transition
 
 SWAP_ATTEMPTS: Final = 5
-STORE_WAIT_S: Final = 0.1
 
 _log = structlog.get_logger("selene.routing")
 
@@ -127,7 +127,7 @@ class Board:
         self._unused: dict[Key, KeptCircuit] = {}
         self._views: dict[bytes, dict[str, Circuit]] = {}
         self._watchers: set[Callable[[Key, Circuit], None]] = set()
-        self._sharing: asyncio.Task[None] | None = None
+        self._beside = Beside()
         self._swapping = asyncio.Lock()
 
     def know(self, profile_hash: bytes, policies: Mapping[str, CircuitPolicy]) -> None:
@@ -172,7 +172,7 @@ class Board:
 
     async def tick(self) -> None:
         """Take over, evaluate, keep. Never raises for the store: what it does not take is tried at the next tick."""
-        await self._beside(self._take_over)
+        await self._beside.run(self._take_over)
         now = self._now()
         for key, held in self._held.items():
             before = held.circuit
@@ -185,7 +185,7 @@ class Board:
                 # While probes are judged every step is shared; a closed circuit's own counting is this process's.
                 held.stepped = circuit.state == CIRCUIT_STATE_HALF_OPEN
         if any(held.unkept or held.stepped for held in self._held.values()):
-            await self._beside(self._keep)
+            await self._beside.run(self._keep)
 
     async def lease(self, key: Key, ttl_s: float) -> str | None:
         """The lease of a probe, `ttl_s` long; None where there is none to be had."""
@@ -242,14 +242,6 @@ class Board:
                 self._unused[key] = row
             elif row.revision > held.revision:
                 self._adopt(key, held, row)
-
-    async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """One such work at a time, waited for a moment."""
-        if self._sharing is None or self._sharing.done():
-            self._sharing = asyncio.ensure_future(work())
-        await asyncio.wait((self._sharing,), timeout=STORE_WAIT_S)
-        if self._sharing.done():
-            self._sharing.result()
 
     def _adopt(self, key: Key, held: _Held, row: KeptCircuit) -> None:
         """What somebody else kept is what holds."""

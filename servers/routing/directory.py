@@ -14,6 +14,7 @@ from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, Artifac
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, Scope
 from selene.routing.v1.routing_pb2 import ProviderRoutingProfileV1, RoutingSubject
 
+from servers.routing.beside import Beside
 from servers.routing.profile import (
     ARTIFACT_TYPE,
     DOMAINS,
@@ -47,13 +48,14 @@ class Active:
 
 
 class Directory:
-    """Resolves subjects against the active profile without I/O; `refresh` follows activations."""
+    """Resolves subjects against the active profile without I/O; `refresh` and `follow` take activations over."""
 
     def __init__(self, store: Store, on_resolved: Callable[[Resolved], None]) -> None:
         self._store = store
         self._on_resolved = on_resolved
         self._active: Active | None = None
         self._refused = 0
+        self._beside = Beside()
         self._tenants: frozenset[str] = frozenset()
         self._named: frozenset[tuple[str, str, str]] = frozenset()
         self._resolved: OrderedDict[Subject, Resolved | ProfileProblem] = OrderedDict()
@@ -82,6 +84,10 @@ class Directory:
             if len(self._resolved) > CACHED_SUBJECTS:
                 self._resolved.popitem(last=False)
         return known
+
+    async def follow(self) -> None:
+        """`refresh`, not waited for where the store takes its time; it then goes on by itself. StoreError."""
+        await self._beside.run(self.refresh)
 
     async def refresh(self) -> None:
         """Follow the pointer. StoreError; a profile that does not hold what it must is never taken on."""

@@ -182,7 +182,7 @@ async def test_without_its_store_a_circuit_opens_and_is_kept_when_the_store_is_b
 async def test_a_store_that_hangs_does_not_hold_up_the_evaluation(
     sqlite_store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servers.routing.board.STORE_WAIT_S", 0.01)
+    monkeypatch.setattr("servers.routing.beside.STORE_WAIT_S", 0.01)
     made, link = await behind(sqlite_store, clock)
     link.hanging = asyncio.Event()
     failed(made)
@@ -190,7 +190,7 @@ async def test_a_store_that_hangs_does_not_hold_up_the_evaluation(
         await made.board.tick()
     assert made.state() == CIRCUIT_STATE_OPEN
     link.hanging.set()
-    monkeypatch.setattr("servers.routing.board.STORE_WAIT_S", 5.0)
+    monkeypatch.setattr("servers.routing.beside.STORE_WAIT_S", 5.0)
     await made.board.tick()
     (row,) = await made.trail("circuit.", "system")
     assert row.transition == "circuit.open"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow
@@ -122,6 +123,28 @@ async def test_what_is_no_profile_is_not_taken_on_even_behind_the_pointer(
     await activate(store, version(3))
     await followed.directory.refresh()
     assert followed.of().profile_version == 3
+
+
+async def test_following_never_waits_for_a_store_that_hangs(
+    store: Store, followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.routing.beside.STORE_WAIT_S", 0.01)
+    answer, read = asyncio.Event(), store.artifacts.pointer
+
+    async def hanging(*which: Any) -> Any:
+        await answer.wait()
+        return await read(*which)
+
+    await activate(store, version(2))
+    monkeypatch.setattr(store.artifacts, "pointer", hanging)
+    async with asyncio.timeout(5):
+        await followed.directory.follow()
+        await followed.directory.follow()
+    assert followed.of().profile_version == 1
+    answer.set()
+    monkeypatch.setattr("servers.routing.beside.STORE_WAIT_S", 5.0)
+    await followed.directory.follow()
+    assert followed.of().profile_version == 2
 
 
 async def test_two_processes_that_begin_at_once_seed_one_profile(store: Store) -> None:

@@ -62,6 +62,7 @@ from tests.support.stores import audit
 from tests.support.time import FakeClock
 
 DAILY = Key("t1", DOMAIN_LLM, BUDGET_PERIOD_DAY)
+ALLOWED = "POLICY pass ALLOWED_FOR_ALL by deployment:allow"
 BUDGET = Budget(DAILY, 1_000, "EUR")
 
 
@@ -91,7 +92,7 @@ async def test_the_rows_of_one_call_tell_its_chain_in_order(store: Store, clock:
         ("call.finished", "ANSWERED"),
     ]
     assert [facts(rows[0])[f"gate_{place}"] for place in (1, 2, 3)] == [
-        "POLICY pass ALLOWED_FOR_ALL by deployment:allow",
+        ALLOWED,
         "COST pass COST_DISABLED",
         "QUOTA pass QUOTA_DISABLED",
     ]
@@ -123,13 +124,17 @@ REFUSING: dict[str, tuple[Rule | Budget | Quota, reasons.ErrorReason, dict[str, 
         Budget(DAILY, 9, "EUR"),
         reasons.ERROR_REASON_BUDGET_EXCEEDED,
         {"cause": "COST_BUDGET_EXCEEDED"},
-        ["POLICY pass ALLOWED_FOR_ALL by deployment:allow", "COST refuse COST_BUDGET_EXCEEDED"],
+        [ALLOWED, "COST refuse COST_BUDGET_EXCEEDED"],
     ),
     "quota": (
         Quota("t1", DOMAIN_LLM, 1.0, 0.1, 0.0, datetime(2026, 1, 1, tzinfo=UTC).timestamp()),
         reasons.ERROR_REASON_QUOTA_EXHAUSTED,
         {"cause": "QUOTA_EXHAUSTED"},
-        ["POLICY pass ALLOWED_FOR_ALL by deployment:allow", "COST pass COST_WITHIN_BUDGET", "QUOTA refuse QUOTA_EXHAUSTED"],
+        [
+            ALLOWED,
+            "COST pass COST_WITHIN_BUDGET",
+            "QUOTA refuse QUOTA_EXHAUSTED",
+        ],
     ),
 }
 
