@@ -8,7 +8,8 @@
 
 Every process holds slices of its tenants' budgets and quotas, taken ahead from the store; every 250 ms one transaction
 replenishes what runs low and settles what was used, and changed limits are learnt. What all processes hold together
-never exceeds what is left. The grants of a process that dies run out and count as spent in full.
+never exceeds what is left. The grants of a process that dies run out and count as spent in full. Where `Buckets` keep
+the quotas' tokens, slices are taken from those instead, and their audit is that of the calls alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Final
 import structlog
 from selene.routing.v1.routing_pb2 import Domain
 
+from servers.routing.buckets import Buckets, Change, Changed
 from servers.routing.gates import Absent, Bucket, Budget, Passage, Request, pass_gates
 from servers.routing.holdings import (
     GRANT_TTL,
@@ -42,7 +44,7 @@ from servers.routing.slices import charge, top_up
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from store import Rooms, Store, StoreError, Transaction
-from store.routing import Grant
+from store.routing import Grant, Quota
 
 TICK_S: Final = 0.25
 SETTLE_EVERY_S: Final = 5.0
@@ -93,15 +95,28 @@ class _Seen:
 
 
 class Accounts:
-    """The accounts of one domain's tenants in this process. `owner` is whose audit rows they are."""
+    """The accounts of one domain's tenants in this process. `owner` is whose audit rows they are; `buckets` hold the
+    tokens of quotas in place of the store.
+    """
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids, domain: Domain, *, owner: str, holder: str = "") -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        domain: Domain,
+        *,
+        owner: str,
+        holder: str = "",
+        buckets: Buckets | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._domain = domain
         self._owner = owner
         self._holder = holder or ids.new()
+        self._buckets = buckets
         self._tenants: dict[str, Tenant] = {}
         self._wanted: set[str] = set()
         self._revision = -1
@@ -152,7 +167,8 @@ class Accounts:
             return Ticket(pass_gates(request, None, Absent.UNKNOWN, Absent.UNKNOWN, now))
         tenant.used_at = monotonic
         pools = tenant.present(now)
-        passage = pass_gates(request, tenant.facts.policy, _tightest(pools), tenant.bucket(now), now)
+        bucket = tenant.bucket(now, request.tokens)
+        passage = pass_gates(request, tenant.facts.policy, _tightest(pools), bucket, now)
         for pool in pools:
             pool.use.ask(request.cost_micros)
         tenant.quota_use.ask(request.tokens)
@@ -219,6 +235,8 @@ class Accounts:
         try:
             seen = await self._read(wanted, now, monotonic)
             self._learn(seen, monotonic)
+            if self._buckets is not None:
+                await self._look(self._buckets, seen, leaving, now, monotonic)
             await self._carry_out(seen, leaving, now, monotonic)
         except StoreError as error:
             if monotonic - self._failed_at > FORGET_EVERY_S:
@@ -244,7 +262,7 @@ class Accounts:
         """Everything that a round goes by, in one hop. StoreUnavailable."""
         known = tuple(self._tenants)
         hungry = [pool for tenant in self._tenants.values() for pool in tenant.pools.values() if _hungry(pool)]
-        thirsty = [tenant.tenant_id for tenant in self._tenants.values() if _thirsty(tenant)]
+        thirsty = [tenant.tenant_id for tenant in self._tenants.values() if self._buckets is None and _thirsty(tenant)]
         look_for_overdue = monotonic - self._overdue_at >= OVERDUE_EVERY_S
 
         async def read(rooms: Rooms) -> _Seen:
@@ -295,6 +313,9 @@ class Accounts:
             draw = self._quota_plan(tenant, seen, monotonic, last=last)
             if draw is not None:
                 quotas.append((tenant, draw))
+        if self._buckets is not None:
+            await self._draw(self._buckets, quotas, seen, now, monotonic)
+            quotas = []
         pools = [pool for tenant in self._tenants.values() for pool in tenant.pools.values()]
         held = {pool.grant.grant_id for pool in pools if pool.grant is not None}
         overdue = [grant for grant in seen.overdue if grant.grant_id not in held]
@@ -342,6 +363,8 @@ class Accounts:
         )
 
     def _quota_plan(self, tenant: Tenant, seen: _Seen, monotonic: float, *, last: bool) -> QuotaPlan | None:
+        if tenant.silent and not last:
+            return None
         use, held, returned = tenant.quota_use, tenant.tokens, 0.0
         target = 0.0 if last else tenant.target()
         if last or tenant.quota_changed:
@@ -359,6 +382,63 @@ class Accounts:
         if returned == 0 and target == 0:
             return None
         return QuotaPlan(tenant.tenant_id, self._domain, returned, held, target, use.largest, use.smallest)
+
+    async def _look(
+        self, buckets: Buckets, seen: _Seen, leaving: Collection[str], now: datetime, monotonic: float
+    ) -> None:
+        """What there is in buckets that slices are to be taken from."""
+        asking = [
+            (tenant, self._change(tenant, tenant.facts.quota, now))
+            for tenant in self._tenants.values()
+            if tenant.facts.quota is not None and tenant.tenant_id not in leaving
+            if tenant.quota_changed or _thirsty(tenant)
+        ]
+        told = await buckets.change([change for _, change in asking])
+        for (tenant, _), changed in zip(asking, told, strict=True):
+            _heard(tenant, changed, monotonic)
+            if changed is not None:
+                seen.tokens[tenant.tenant_id] = changed.tokens
+
+    async def _draw(
+        self,
+        buckets: Buckets,
+        quotas: list[tuple[Tenant, QuotaPlan]],
+        seen: _Seen,
+        now: datetime,
+        monotonic: float,
+    ) -> None:
+        """Give back and take. What others took since the buckets were looked into, this round goes without."""
+        drawing = []
+        for tenant, draw in quotas:
+            tenant.tokens -= draw.returned
+            tenant.quota_changed = False
+            quota = tenant.facts.quota
+            if quota is None:
+                continue
+            there = min(quota.capacity, seen.tokens.get(tenant.tenant_id, 0.0) + draw.returned)
+            amount = top_up(
+                held=draw.held, target=draw.target, largest=draw.largest, smallest=draw.smallest, there=there
+            )
+            drawing.append((tenant, draw, self._change(tenant, quota, now, put=draw.returned, take=amount)))
+        told = await buckets.change([change for _, _, change in drawing])
+        for (tenant, draw, change), changed in zip(drawing, told, strict=True):
+            taken = change.take if changed is not None and changed.wait_s == 0 else 0.0
+            tenant.tokens += taken
+            _heard(tenant, changed, monotonic)
+            if draw.held + taken < draw.largest:
+                tenant.quota_short_at = monotonic
+
+    def _change(self, tenant: Tenant, quota: Quota, now: datetime, *, put: float = 0.0, take: float = 0.0) -> Change:
+        return Change(
+            tenant_id=tenant.tenant_id,
+            domain=self._domain,
+            capacity=quota.capacity,
+            refill_per_s=quota.refill_per_s,
+            revision=tenant.facts.revision,
+            now=now.timestamp(),
+            put=put,
+            take=take,
+        )
 
     async def _exchange(
         self,
@@ -444,6 +524,13 @@ def _helped(pool: Pool, seen: _Seen) -> bool:
     there = seen.left.get(pool, pool.budget.limit_micros)
     held = pool.left_micros
     return top_up(held=held, target=pool.target, largest=use.largest, smallest=use.smallest, there=there) >= 1
+
+
+def _heard(tenant: Tenant, changed: Changed | None, monotonic: float) -> None:
+    """Note whether a bucket outside of the store was heard; where not, it is asked again with the next round."""
+    tenant.silent = changed is None
+    if tenant.silent:
+        tenant.quota_short_at = monotonic
 
 
 def _thirsty(tenant: Tenant) -> bool:

@@ -14,6 +14,7 @@ from selene.routing.v1 import service_pb2_grpc as routing_grpc
 
 from servers.routing.accounts import Accounts
 from servers.routing.board import Board, CircuitMetrics
+from servers.routing.buckets import Buckets, ValkeySettings, open_buckets
 from servers.routing.circuit_service import CircuitsV1
 from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
@@ -50,6 +51,9 @@ class RoutingSettings(BaseModel):
     prices: dict[str, int] = Field(
         default_factory=dict, description="what a unit costs, millionths of the budgets' currency, by provider"
     )
+    valkey: ValkeySettings | None = Field(
+        default=None, description="keeps the tokens of quotas for all processes, in place of the store"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Routing(Generic[A]):
     board: Board
     accounts: Accounts
     recorder: Recorder
+    buckets: Buckets | None
 
     def services(self, runtime: Runtime) -> tuple[Service, ...]:
         """What every routing owner serves beside its own: the profile, its circuits, the limits of tenants."""
@@ -80,7 +85,7 @@ class Routing(Generic[A]):
             ),
             Service(
                 routing_grpc.add_LimitsServiceServicer_to_server,
-                LimitsV1(store, clock, self.board.owner),
+                LimitsV1(store, clock, self.board.owner, self.buckets),
                 "selene.routing.v1.LimitsService",
             ),
         )
@@ -119,8 +124,9 @@ def open_leases(runtime: Runtime, engine_id: str) -> Leases:
 async def open_routing(
     runtime: Runtime, engine_id: str, domestic: Domestic[A], leases: Leases | None = None
 ) -> Routing[A]:
-    """The routing of one owner, running until the runtime stops. StoreError."""
+    """The routing of one owner, running until the runtime stops. ConfigError, StoreError."""
     store, clock = runtime.store, runtime.clock
+    buckets = open_buckets(runtime.settings.owner_settings(SETTINGS, RoutingSettings).valkey, clock.monotonic)
     rule = Rule(tenant_id="", rule_id=RULE_ID, effect=RULE_EFFECT, reason=RULE_REASON)
     await seed(store, shipped_profile(), rule)
     board = Board(store, clock, runtime.ids, engine_id, runtime.telemetry.shared(CircuitMetrics))
@@ -130,7 +136,7 @@ async def open_routing(
         board.know(resolved.profile_hash, {each.provider_ref: each.circuit for each in providers})
 
     directory = Directory(store, known)
-    accounts = Accounts(store, clock, runtime.ids, domestic.domain, owner=engine_id)
+    accounts = Accounts(store, clock, runtime.ids, domestic.domain, owner=engine_id, buckets=buckets)
     recorder = Recorder(store, engine_id)
     router = Router(
         domestic,
@@ -142,7 +148,7 @@ async def open_routing(
         metrics=runtime.telemetry.shared(CallMetrics),
         unconfigured=leases.missing if leases is not None else tuple,
     )
-    routing = Routing(router, directory, board, accounts, recorder)
+    routing = Routing(router, directory, board, accounts, recorder, buckets)
     await routing.refresh()
     if leases is not None:
         await leases.start(partial(_handles, directory, domestic))
@@ -155,6 +161,8 @@ async def open_routing(
         await asyncio.gather(keeping, return_exceptions=True)
         await accounts.stop()
         await recorder.stop()
+        if buckets is not None:
+            await buckets.close()
 
     runtime.on_stop(stop)
     return routing

@@ -39,11 +39,12 @@ OF_TENANT = "tenant:"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A tenant's limits of one domain, as they were read."""
+    """A tenant's limits of one domain, as they were read: those of `revision`, or of a later one."""
 
     policy: Policy
     budgets: tuple[Budget, ...]
     quota: Quota | None
+    revision: int
 
 
 @dataclass(slots=True)
@@ -142,7 +143,7 @@ class Pool:
 
 @dataclass(slots=True, eq=False)
 class Tenant:
-    """A tenant's facts, and what is held for it."""
+    """A tenant's facts, and what is held for it. `silent`: what more its bucket holds, nobody can tell."""
 
     tenant_id: str
     facts: Facts
@@ -151,6 +152,7 @@ class Tenant:
     quota_use: Use = field(default_factory=lambda: Use(1.0, 1.0))
     quota_short_at: float = -1.0
     quota_changed: bool = False
+    silent: bool = False
     pools: dict[tuple[Key, datetime], Pool] = field(default_factory=dict)
     _present: tuple[Pool, ...] = ()
     _day: float | None = None
@@ -180,11 +182,13 @@ class Tenant:
             del self.pools[name]
             self._day = None
 
-    def bucket(self, now: float) -> Bucket | Absent:
-        """What is held of the quota; it fills again from the store only."""
+    def bucket(self, now: float, tokens: float) -> Bucket | Absent:
+        """What is held of the quota, to take `tokens` of; it fills again from the bucket that all share only."""
         quota = self.facts.quota
         if quota is None:
             return Absent.DISABLED
+        if self.silent and self.tokens < tokens:
+            return Absent.UNKNOWN
         return Bucket(capacity=quota.capacity, refill_per_s=quota.refill_per_s, tokens=self.tokens, at=now)
 
     def learn(self, facts: Facts) -> None:
@@ -287,12 +291,14 @@ class NothingDone(Exception):
 
 async def read_facts(rooms: Rooms, tenant_id: str, domain: Domain) -> Facts:
     """A tenant's limits of one domain. StoreUnavailable."""
+    revision = await rooms.routing.revisions.of(tenant_id)
     rules = await rooms.routing.rules.holding(tenant_id)
     budgets = await rooms.routing.budgets.of(tenant_id)
     return Facts(
         policy=Policy.of(_policy_rule(rule) for rule in rules if not rule.domains or domain in rule.domains),
         budgets=tuple(budget for budget in budgets if budget.key.domain in (DOMAIN_UNSPECIFIED, domain)),
         quota=await rooms.routing.quotas.get(tenant_id, domain),
+        revision=revision,
     )
 
 

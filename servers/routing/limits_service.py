@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
+from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1 import paging_pb2
 from selene.routing.v1 import service_pb2 as v1
 from selene.routing.v1 import service_pb2_grpc as routing_grpc
 from selene.routing.v1.routing_pb2 import Domain
 
+from servers.routing.buckets import Buckets, Change
 from servers.routing.gates import Bucket, take
 from servers.routing.slices import period_start
 from servers.runtime.auth import (
@@ -47,12 +49,13 @@ class _Change(Protocol):
 
 
 class LimitsV1(routing_grpc.LimitsServiceServicer):
-    """selene.routing.v1.LimitsService."""
+    """selene.routing.v1.LimitsService. `buckets` hold the tokens of quotas in place of the store."""
 
-    def __init__(self, store: Store, clock: Clock, owner: str) -> None:
+    def __init__(self, store: Store, clock: Clock, owner: str, buckets: Buckets | None = None) -> None:
         self._store = store
         self._clock = clock
         self._owner = owner
+        self._buckets = buckets
 
     async def PutPolicyRule(self, request: v1.PutPolicyRuleRequest, context: Any) -> v1.PutPolicyRuleResponse:
         caller = _manager(request.tenant_id)
@@ -183,10 +186,13 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
     async def SetQuota(self, request: v1.SetQuotaRequest, context: Any) -> v1.SetQuotaResponse:
         caller = _manager(request.tenant_id)
         asked, now = request.quota, self._clock.now().timestamp()
+        held = await self._held_for(request.tenant_id, asked, now)
 
         async def put(tx: Transaction) -> v1.SetQuotaResponse:
             before = await tx.routing.quotas.locked(request.tenant_id, asked.domain)
-            tokens = asked.capacity if before is None else min(asked.capacity, _level(before, now))
+            tokens = asked.capacity
+            if before is not None:
+                tokens = min(asked.capacity, _level(before, now) if held is None else held)
             quota = Quota(request.tenant_id, asked.domain, asked.capacity, asked.refill_per_s, tokens, now)
             await tx.routing.quotas.put(quota)
             await self._note(
@@ -199,7 +205,7 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
                 capacity=repr(asked.capacity),
                 refill_per_s=repr(asked.refill_per_s),
             )
-            return v1.SetQuotaResponse(quota=_quota_standing(quota, now))
+            return v1.SetQuotaResponse(quota=_quota_standing(quota, tokens))
 
         content = request_hash(request.tenant_id, int(asked.domain), repr(asked.capacity), repr(asked.refill_per_s))
         return await self._once(caller, request, "SetQuota", content, v1.SetQuotaResponse, put)
@@ -220,9 +226,49 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
     async def ListQuotas(self, request: v1.ListQuotasRequest, context: Any) -> v1.ListQuotasResponse:
         _reader(request.tenant_id)
         now = self._clock.now().timestamp()
+
+        async def standing(rooms: Rooms) -> tuple[int, list[Quota]]:
+            return await rooms.routing.revisions.of(request.tenant_id), await rooms.routing.quotas.of(request.tenant_id)
+
         with refusing_store_errors():
-            quotas = await self._store.routing.quotas.of(request.tenant_id)
-        return v1.ListQuotasResponse(quotas=[_quota_standing(quota, now) for quota in quotas])
+            revision, quotas = await self._store.together(standing)
+        if self._buckets is None:
+            return v1.ListQuotasResponse(quotas=[_quota_standing(quota, _level(quota, now)) for quota in quotas])
+        levels = await self._levels(self._buckets, [_unchanged(quota, revision, now) for quota in quotas])
+        return v1.ListQuotasResponse(quotas=[_quota_standing(*each) for each in zip(quotas, levels, strict=True)])
+
+    async def _held_for(self, tenant_id: str, asked: v1.Quota, now: float) -> float | None:
+        """What the bucket of a quota that is to be set holds outside of the store: that of a new one is filled. None
+        where the store keeps it. Refuses with STORE_UNAVAILABLE.
+        """
+        if self._buckets is None:
+            return None
+
+        async def present(rooms: Rooms) -> tuple[int, Quota | None]:
+            return (
+                await rooms.routing.revisions.of(tenant_id),
+                await rooms.routing.quotas.get(tenant_id, asked.domain),
+            )
+
+        with refusing_store_errors():
+            revision, before = await self._store.together(present)
+        change = _filled(tenant_id, asked, revision + 1, now)
+        if before is not None:
+            change = _unchanged(before, revision, now)
+        (level,) = await self._levels(self._buckets, [change])
+        return level
+
+    async def _levels(self, buckets: Buckets, changes: list[Change]) -> list[float]:
+        levels = []
+        for changed in await buckets.change(changes):
+            if changed is None:
+                raise Refusal(
+                    reasons.ERROR_REASON_STORE_UNAVAILABLE,
+                    "the buckets of quotas cannot be reached; nothing was changed",
+                    cause="BUCKETS_SILENT",
+                )
+            levels.append(changed.tokens)
+        return levels
 
     async def _once(
         self,
@@ -258,10 +304,10 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
         )
 
 
-def limits_service(store: Store, clock: Clock, owner: str) -> Service:
+def limits_service(store: Store, clock: Clock, owner: str, buckets: Buckets | None = None) -> Service:
     """The service, as an owner's `build` returns it; `owner` is the engine id that its audit rows name."""
     add = routing_grpc.add_LimitsServiceServicer_to_server
-    return Service(add, LimitsV1(store, clock, owner), "selene.routing.v1.LimitsService")
+    return Service(add, LimitsV1(store, clock, owner, buckets), "selene.routing.v1.LimitsService")
 
 
 def _manager(tenant_id: str) -> Principal:
@@ -329,10 +375,35 @@ def _budget_standing(budget: Budget, spending: Spending) -> v1.BudgetStanding:
     return standing
 
 
-def _quota_standing(quota: Quota, now: float) -> v1.QuotaStanding:
+def _quota_standing(quota: Quota, tokens: float) -> v1.QuotaStanding:
     return v1.QuotaStanding(
         quota=v1.Quota(domain=quota.domain, capacity=quota.capacity, refill_per_s=quota.refill_per_s),
-        tokens=_level(quota, now),
+        tokens=tokens,
+    )
+
+
+def _unchanged(quota: Quota, revision: int, now: float) -> Change:
+    return Change(
+        tenant_id=quota.tenant_id,
+        domain=quota.domain,
+        capacity=quota.capacity,
+        refill_per_s=quota.refill_per_s,
+        revision=revision,
+        now=now,
+    )
+
+
+def _filled(tenant_id: str, quota: v1.Quota, revision: int, now: float) -> Change:
+    """Once a revision, so that two operators who set the same quota fill its bucket once."""
+    return Change(
+        tenant_id=tenant_id,
+        domain=quota.domain,
+        capacity=quota.capacity,
+        refill_per_s=quota.refill_per_s,
+        revision=revision,
+        now=now,
+        put=quota.capacity,
+        once=revision,
     )
 
 

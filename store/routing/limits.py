@@ -82,6 +82,11 @@ class RevisionsReader:
         rows = await self._reads.rows(_CHANGED, {"seen": revision})
         return {row.tenant_id: row.revision for row in rows}
 
+    async def of(self, tenant_id: str) -> int:
+        """At which a tenant's limits changed last; 0 where they never did."""
+        rows = await self._reads.rows(_REVISION, {"tenant": tenant_id})
+        return int(rows[0].revision) if rows else 0
+
 
 class Revisions(RevisionsReader):
     """Numbering changes inside a transaction."""
@@ -270,6 +275,7 @@ class Quotas(QuotasReader):
 
 
 _CHANGED = select(routing_revisions).where(routing_revisions.c.revision > bindparam("seen"))
+_REVISION = select(routing_revisions.c.revision).where(routing_revisions.c.tenant_id == bindparam("tenant"))
 _HOLDING = (
     select(routing_rules)
     .where(or_(routing_rules.c.tenant_id == DEPLOYMENT, routing_rules.c.tenant_id == bindparam("tenant")))

@@ -1,11 +1,14 @@
-"""A routing profile for every test."""
+"""A routing profile for every test, and a Valkey for those that want one."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from selene.routing.v1 import routing_pb2 as v1
 
 from servers.routing.defaults import ProviderSeed, default_profile
+from tests.support.valkey import ValkeyServer, running_valkey
 
 SEEDS = {
     v1.DOMAIN_STT: (
@@ -32,3 +35,10 @@ def profile() -> v1.ProviderRoutingProfileV1:
     return default_profile(
         seeds, effective_from=datetime(2026, 1, 1, tzinfo=UTC), judge_threshold_set_id="judge-thresholds-1"
     )
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A real Valkey that keeps nothing on disk."""
+    with running_valkey(tmp_path) as server:
+        yield server
