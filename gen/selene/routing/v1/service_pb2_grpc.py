@@ -145,8 +145,7 @@ class RoutingServiceServicer(object):
     def ResolveProfile(self, request, context):
         """What the active profile comes to for somebody.
 
-        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -479,8 +478,7 @@ class CircuitServiceServicer(object):
     def ListProviders(self, request, context):
         """Every provider of the owner as it stands for somebody: the live table of `selene routes`. Rates are those of the answering process.
 
-        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -496,9 +494,9 @@ class CircuitServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchCircuits(self, request, context):
-        """Follow the circuits: first each as it stands, then each as it changes.
+        """Follow the circuits: first each as it stands, then each as it changes. A process tells of those that belong to what it has resolved for somebody.
 
-        Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
+        Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (NOT_SERVING when the server stops).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,8 +72,7 @@ class RoutingServiceStub:
     ResolveProfile: _grpc.UnaryUnaryMultiCallable[_service_pb2.ResolveProfileRequest, _service_pb2.ResolveProfileResponse]
     """What the active profile comes to for somebody.
 
-    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
     """
     ExplainProfile: _grpc.UnaryUnaryMultiCallable[_service_pb2.ExplainProfileRequest, _service_pb2.ExplainProfileResponse]
     """Which layer supplied each field of what the active profile comes to.
@@ -125,8 +124,7 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     ResolveProfile: _aio.UnaryUnaryMultiCallable[_service_pb2.ResolveProfileRequest, _service_pb2.ResolveProfileResponse]  # type: ignore[assignment]
     """What the active profile comes to for somebody.
 
-    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
     """
     ExplainProfile: _aio.UnaryUnaryMultiCallable[_service_pb2.ExplainProfileRequest, _service_pb2.ExplainProfileResponse]  # type: ignore[assignment]
     """Which layer supplied each field of what the active profile comes to.
@@ -217,8 +215,7 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.ResolveProfileResponse, _abc.Awaitable[_service_pb2.ResolveProfileResponse]]:
         """What the active profile comes to for somebody.
 
-        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
         """
 
     @_abc_1.abstractmethod
@@ -244,8 +241,7 @@ class CircuitServiceStub:
     ListProviders: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListProvidersRequest, _service_pb2.ListProvidersResponse]
     """Every provider of the owner as it stands for somebody: the live table of `selene routes`. Rates are those of the answering process.
 
-    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
     """
     GetCircuit: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetCircuitRequest, _service_pb2.GetCircuitResponse]
     """One circuit.
@@ -253,9 +249,9 @@ class CircuitServiceStub:
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     WatchCircuits: _grpc.UnaryStreamMultiCallable[_service_pb2.WatchCircuitsRequest, _service_pb2.WatchCircuitsResponse]
-    """Follow the circuits: first each as it stands, then each as it changes.
+    """Follow the circuits: first each as it stands, then each as it changes. A process tells of those that belong to what it has resolved for somebody.
 
-    Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
+    Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (NOT_SERVING when the server stops).
     """
     ListTransitions: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListTransitionsRequest, _service_pb2.ListTransitionsResponse]
     """What happened to the owner's circuits, latest first.
@@ -277,8 +273,7 @@ class CircuitServiceAsyncStub(CircuitServiceStub):
     ListProviders: _aio.UnaryUnaryMultiCallable[_service_pb2.ListProvidersRequest, _service_pb2.ListProvidersResponse]  # type: ignore[assignment]
     """Every provider of the owner as it stands for somebody: the live table of `selene routes`. Rates are those of the answering process.
 
-    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
     """
     GetCircuit: _aio.UnaryUnaryMultiCallable[_service_pb2.GetCircuitRequest, _service_pb2.GetCircuitResponse]  # type: ignore[assignment]
     """One circuit.
@@ -286,9 +281,9 @@ class CircuitServiceAsyncStub(CircuitServiceStub):
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     WatchCircuits: _aio.UnaryStreamMultiCallable[_service_pb2.WatchCircuitsRequest, _service_pb2.WatchCircuitsResponse]  # type: ignore[assignment]
-    """Follow the circuits: first each as it stands, then each as it changes.
+    """Follow the circuits: first each as it stands, then each as it changes. A process tells of those that belong to what it has resolved for somebody.
 
-    Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
+    Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (NOT_SERVING when the server stops).
     """
     ListTransitions: _aio.UnaryUnaryMultiCallable[_service_pb2.ListTransitionsRequest, _service_pb2.ListTransitionsResponse]  # type: ignore[assignment]
     """What happened to the owner's circuits, latest first.
@@ -313,8 +308,7 @@ class CircuitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.ListProvidersResponse, _abc.Awaitable[_service_pb2.ListProvidersResponse]]:
         """Every provider of the owner as it stands for somebody: the live table of `selene routes`. Rates are those of the answering process.
 
-        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID).
         """
 
     @_abc_1.abstractmethod
@@ -334,9 +328,9 @@ class CircuitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.WatchCircuitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_service_pb2.WatchCircuitsResponse], _abc.AsyncIterator[_service_pb2.WatchCircuitsResponse]]:
-        """Follow the circuits: first each as it stands, then each as it changes.
+        """Follow the circuits: first each as it stands, then each as it changes. A process tells of those that belong to what it has resolved for somebody.
 
-        Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
+        Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (NOT_SERVING when the server stops).
         """
 
     @_abc_1.abstractmethod

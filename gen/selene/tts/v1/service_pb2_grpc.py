@@ -32,7 +32,7 @@ class TextToSpeechServiceStub(object):
 
     > config {text: "It is noon.", locale: en-US, audio_format {LINEAR16, 16000, 1}, scope, idempotency_key}
     < started {request_id, config}
-    < mark {SENTENCE, sample_offset: 0, text_offset: 0, text_length: 11}
+    < mark {SENTENCE, sample_offset: 0, text_offset: 0}
     < chunk {sequence: 0, sample_offset: 0, audio: …}
     > interrupt {}     (only where the listener began to speak)
     < final {outcome: COMPLETED | INTERRUPTED, audio: 0.81s, result, route}
@@ -66,7 +66,7 @@ class TextToSpeechServiceServicer(object):
 
     > config {text: "It is noon.", locale: en-US, audio_format {LINEAR16, 16000, 1}, scope, idempotency_key}
     < started {request_id, config}
-    < mark {SENTENCE, sample_offset: 0, text_offset: 0, text_length: 11}
+    < mark {SENTENCE, sample_offset: 0, text_offset: 0}
     < chunk {sequence: 0, sample_offset: 0, audio: …}
     > interrupt {}     (only where the listener began to speak)
     < final {outcome: COMPLETED | INTERRUPTED, audio: 0.81s, result, route}
@@ -78,8 +78,8 @@ class TextToSpeechServiceServicer(object):
     def Synthesize(self, request_iterator, context):
         """Speak one text. First message config; an interrupt may follow.
 
-        Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
-        DEVICE_MISMATCH, SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
+        Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (STREAM_IDLE, DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
+        SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
         SETTING_AMBIGUOUS); UNAVAILABLE (GATE_UNAVAILABLE, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -124,7 +124,7 @@ class TextToSpeechService(object):
 
     > config {text: "It is noon.", locale: en-US, audio_format {LINEAR16, 16000, 1}, scope, idempotency_key}
     < started {request_id, config}
-    < mark {SENTENCE, sample_offset: 0, text_offset: 0, text_length: 11}
+    < mark {SENTENCE, sample_offset: 0, text_offset: 0}
     < chunk {sequence: 0, sample_offset: 0, audio: …}
     > interrupt {}     (only where the listener began to speak)
     < final {outcome: COMPLETED | INTERRUPTED, audio: 0.81s, result, route}

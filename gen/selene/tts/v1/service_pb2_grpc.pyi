@@ -33,7 +33,7 @@ class TextToSpeechServiceStub:
 
         > config {text: "It is noon.", locale: en-US, audio_format {LINEAR16, 16000, 1}, scope, idempotency_key}
         < started {request_id, config}
-        < mark {SENTENCE, sample_offset: 0, text_offset: 0, text_length: 11}
+        < mark {SENTENCE, sample_offset: 0, text_offset: 0}
         < chunk {sequence: 0, sample_offset: 0, audio: …}
         > interrupt {}     (only where the listener began to speak)
         < final {outcome: COMPLETED | INTERRUPTED, audio: 0.81s, result, route}
@@ -49,8 +49,8 @@ class TextToSpeechServiceStub:
     Synthesize: _grpc.StreamStreamMultiCallable[_service_pb2.SynthesizeRequest, _service_pb2.SynthesizeResponse]
     """Speak one text. First message config; an interrupt may follow.
 
-    Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
-    DEVICE_MISMATCH, SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
+    Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (STREAM_IDLE, DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
+    SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
     SETTING_AMBIGUOUS); UNAVAILABLE (GATE_UNAVAILABLE, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED).
     """
     ReportComplaint: _grpc.UnaryUnaryMultiCallable[_service_pb2.ReportComplaintRequest, _service_pb2.ReportComplaintResponse]
@@ -68,7 +68,7 @@ class TextToSpeechServiceAsyncStub(TextToSpeechServiceStub):
 
         > config {text: "It is noon.", locale: en-US, audio_format {LINEAR16, 16000, 1}, scope, idempotency_key}
         < started {request_id, config}
-        < mark {SENTENCE, sample_offset: 0, text_offset: 0, text_length: 11}
+        < mark {SENTENCE, sample_offset: 0, text_offset: 0}
         < chunk {sequence: 0, sample_offset: 0, audio: …}
         > interrupt {}     (only where the listener began to speak)
         < final {outcome: COMPLETED | INTERRUPTED, audio: 0.81s, result, route}
@@ -81,8 +81,8 @@ class TextToSpeechServiceAsyncStub(TextToSpeechServiceStub):
     Synthesize: _aio.StreamStreamMultiCallable[_service_pb2.SynthesizeRequest, _service_pb2.SynthesizeResponse]  # type: ignore[assignment]
     """Speak one text. First message config; an interrupt may follow.
 
-    Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
-    DEVICE_MISMATCH, SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
+    Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (STREAM_IDLE, DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
+    SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
     SETTING_AMBIGUOUS); UNAVAILABLE (GATE_UNAVAILABLE, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED).
     """
     ReportComplaint: _aio.UnaryUnaryMultiCallable[_service_pb2.ReportComplaintRequest, _service_pb2.ReportComplaintResponse]  # type: ignore[assignment]
@@ -99,7 +99,7 @@ class TextToSpeechServiceServicer(metaclass=_abc_1.ABCMeta):
 
         > config {text: "It is noon.", locale: en-US, audio_format {LINEAR16, 16000, 1}, scope, idempotency_key}
         < started {request_id, config}
-        < mark {SENTENCE, sample_offset: 0, text_offset: 0, text_length: 11}
+        < mark {SENTENCE, sample_offset: 0, text_offset: 0}
         < chunk {sequence: 0, sample_offset: 0, audio: …}
         > interrupt {}     (only where the listener began to speak)
         < final {outcome: COMPLETED | INTERRUPTED, audio: 0.81s, result, route}
@@ -116,8 +116,8 @@ class TextToSpeechServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_service_pb2.SynthesizeResponse], _abc.AsyncIterator[_service_pb2.SynthesizeResponse]]:
         """Speak one text. First message config; an interrupt may follow.
 
-        Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
-        DEVICE_MISMATCH, SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
+        Errors: INVALID_ARGUMENT (FIELD_INVALID, STREAM_CONFIG_EXPECTED, INPUT_UNSERVABLE); DEADLINE_EXCEEDED (STREAM_IDLE, DEADLINE_PASSED); PERMISSION_DENIED (TENANT_MISMATCH,
+        SUBJECT_MISMATCH, POLICY_REFUSED); RESOURCE_EXHAUSTED (BUDGET_EXCEEDED, QUOTA_EXHAUSTED, OVERLOADED); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE,
         SETTING_AMBIGUOUS); UNAVAILABLE (GATE_UNAVAILABLE, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED).
         """
 

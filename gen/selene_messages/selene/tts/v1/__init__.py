@@ -247,7 +247,7 @@ class SpeechMark(betterproto2.Message):
 
     text_length: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
     """
-    How long it is, characters.
+    How long it is, characters; 0 where that is not known, as of a sentence, and of a place.
     """
 
     name: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
