@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from selene.routing.v1.routing_pb2 import DOMAIN_LLM, DOMAIN_STT, DOMAIN_UNSPECI
 from clients.channel import connect
 from clients.errors import SeleneError, from_rpc
 from servers.routing.accounts import Accounts
+from servers.routing.buckets import ValkeySettings, open_buckets
 from servers.routing.gates import Request
 from servers.routing.limits_service import limits_service
 from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_OPERATOR, ROLE_SERVICE, ROLE_USER
@@ -29,6 +30,7 @@ from store import Store
 from tests.support.identity import Issuer
 from tests.support.servers import SteppedClock, settings_of
 from tests.support.stores import MASTER_KEY, SIGNING_KEY
+from tests.support.valkey import ValkeyServer
 
 ENGINE_ID = "PH1.C"
 EVERYBODY = v1.PolicyRule(rule_id="everybody", effect=v1.POLICY_EFFECT_ALLOW, reason_code="ALLOWED_FOR_ALL")
@@ -79,18 +81,35 @@ class Desk:
 @pytest.fixture
 async def desk(store_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
     """The service on each of the two databases, on loopback."""
+    async with opened_desk(store_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def desk_beside_valkey(sqlite_url: str, tmp_path: Path, valkey: ValkeyServer) -> AsyncIterator[Desk]:
+    """The service where Valkey keeps the tokens of quotas."""
+    async with opened_desk(sqlite_url, tmp_path, ValkeySettings(url=valkey.url, timeout_s=5.0)) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def opened_desk(store_url: str, tmp_path: Path, valkey: ValkeySettings | None = None) -> AsyncIterator[Desk]:
     clock = SteppedClock()
     ids = UuidV7Ids(clock)
     issuer = Issuer(tmp_path)
     store = await Store.open(store_url, clock=clock, ids=ids, signing_key=SIGNING_KEY, master_key=MASTER_KEY)
 
+    buckets = open_buckets(valkey, clock.monotonic)
+
     async def build(runtime: Runtime) -> Sequence[Service]:
-        return (limits_service(runtime.store, runtime.clock, ENGINE_ID),)
+        return (limits_service(runtime.store, runtime.clock, ENGINE_ID, buckets),)
 
     flags = {"development.enabled": False, "auth.keys_file": issuer.keys_file, "master_key.file": tmp_path / "unused"}
     parts = Parts(clock=clock, ids=ids, store=store, audit=LedgerSink(store), on_stop=(store.close,))
     async with AsyncExitStack() as stack:
         running = await serve([Owner("stt", ENGINE_ID, build)], settings_of(tmp_path, flags), parts)
+        if buckets is not None:
+            stack.push_async_callback(buckets.close)
         stack.push_async_callback(running.stop, 0)
         yield Desk(running.target("stt"), store, clock, issuer, stack)
 
@@ -268,6 +287,68 @@ async def test_the_same_key_changes_limits_once(desk: Desk) -> None:
     assert len(await desk.trail("policy_rule.put")) == 1
     other = v1.PutPolicyRuleRequest(tenant_id="t-1", rule=EVERYBODY, idempotency_key="same")
     assert (await refusal(desk.call("PutPolicyRule", request=other))).reason == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def granted(desk: Desk, valkey: ValkeyServer) -> int:
+    """How many calls a process of its own makes until the quota refuses."""
+    buckets = open_buckets(ValkeySettings(url=valkey.url, timeout_s=5.0), desk.clock.monotonic)
+    assert buckets is not None
+    accounts = Accounts(desk.store, desk.clock, UuidV7Ids(desk.clock), DOMAIN_STT, owner=ENGINE_ID, buckets=buckets)
+    request, calls = Request(tenant_id="t-1", domain=DOMAIN_STT, capability=CAPABILITY_STT), 0
+    while True:
+        await accounts.ready("t-1")
+        if not accounts.admit(request, desk.clock.now().timestamp()).allowed:
+            break
+        calls += 1
+        desk.clock.skip(0.3)
+    await accounts.stop()
+    await buckets.close()
+    return calls
+
+
+async def test_beside_valkey_a_quota_begins_full_once_and_is_listed_with_what_is_left_there(
+    desk_beside_valkey: Desk, valkey: ValkeyServer
+) -> None:
+    desk = desk_beside_valkey
+    await desk.call(
+        "PutPolicyRule", rule=v1.PolicyRule(rule_id="all", effect=v1.POLICY_EFFECT_ALLOW, reason_code="OK_FOR_NOW")
+    )
+    first = v1.SetQuotaRequest(tenant_id="t-1", quota=v1.Quota(domain=DOMAIN_STT, capacity=8.0), idempotency_key="same")
+    made = await desk.call("SetQuota", request=first)
+    assert made.quota.tokens == 8.0
+    assert list((await desk.call("ListQuotas")).quotas) == [made.quota]
+    assert await granted(desk, valkey) == 8
+    assert (await desk.call("SetQuota", request=first)) == made
+    larger = await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=20.0))
+    assert larger.quota.tokens == 0.0
+    assert list((await desk.call("ListQuotas")).quotas) == [larger.quota]
+    assert await granted(desk, valkey) == 0
+    await desk.call("DeleteQuota", domain=DOMAIN_STT)
+    again = await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=12.0))
+    assert again.quota.tokens == 12.0
+    smaller = await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=5.0))
+    assert smaller.quota.tokens == 5.0
+    assert await granted(desk, valkey) == 5
+
+
+async def test_beside_a_silent_valkey_a_quota_is_deleted_and_neither_set_nor_told(
+    desk_beside_valkey: Desk, valkey: ValkeyServer
+) -> None:
+    desk = desk_beside_valkey
+    quota = v1.Quota(domain=DOMAIN_STT, capacity=8.0)
+    await desk.call("SetQuota", quota=quota)
+    valkey.kill()
+    for call in (
+        desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=9.0)),
+        desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_LLM, capacity=9.0)),
+        desk.call("ListQuotas"),
+    ):
+        refused = await refusal(call)
+        assert (refused.reason, refused.metadata["cause"]) == ("STORE_UNAVAILABLE", "BUCKETS_SILENT")
+    assert [each.capacity for each in await desk.store.routing.quotas.of("t-1")] == [8.0]
+    assert len(await desk.trail("quota.set")) == 1
+    await desk.call("DeleteQuota", domain=DOMAIN_STT)
+    assert await desk.store.routing.quotas.of("t-1") == []
 
 
 WRITES = [

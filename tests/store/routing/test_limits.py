@@ -154,8 +154,10 @@ async def test_every_change_of_limits_is_seen_once_by_who_asks_what_changed(stor
         changed = await store.routing.revisions.after(seen)
         assert list(changed) == [tenant]
         seen = changed[tenant]
+        assert await store.routing.revisions.of(tenant) == seen
     assert await store.routing.revisions.after(seen) == {}
     assert set(await store.routing.revisions.after(0)) == {"", "t1"}
+    assert await store.routing.revisions.of("t2") == 0
 
 
 async def test_changes_at_the_same_time_have_revisions_of_their_own(store: Store) -> None:
