@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import timedelta
@@ -13,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from prometheus_client import generate_latest
 from selene.kms.v1 import kms_pb2 as kms
 from selene.kms.v1 import service_pb2 as messages
@@ -23,10 +21,10 @@ from clients.secrets import seal
 from clients.wire import to_wire
 from servers.runtime.auth import ROLE_USER
 from servers.runtime.config import load_settings
-from servers.runtime.logging import configure_logging
 from servers.runtime.secrets import BackendUnavailable, redeemer
 from store.kms import LeaseRefused
 from tests.servers.kms.conftest import HANDLE, OWNER, Desk, served
+from tests.support import canaries
 from tests.support.identity import Issuer
 from tests.support.openbao import Folder
 from tests.support.simulators.faults import FaultKind
@@ -36,26 +34,14 @@ CANARIES = (b"canary-6f1hQ-first-secret", b"canary-8sYw2-second-secret", b"canar
 FIRST, SECOND, MISPLACED = CANARIES
 
 
-def forms(secret: bytes) -> tuple[bytes, ...]:
-    """As it is, in hexadecimal, and in base64 wherever it begins within a longer text."""
-    encoded = [base64.b64encode(bytes(shift) + secret)[4 * bool(shift) : -4].rstrip(b"=") for shift in range(3)]
-    return (secret, secret.hex().encode(), *encoded, *(one.translate(bytes.maketrans(b"+/", b"-_")) for one in encoded))
-
-
 def found(haystack: bytes) -> list[bytes]:
-    return [form for canary in CANARIES for form in forms(canary) if form in haystack]
+    return canaries.found(haystack, CANARIES)
 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Everything that is logged, at the level that logs most; gRPC's and SQLAlchemy's own words too."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level, structlog.get_config())
-    stream = io.StringIO()
-    configure_logging("debug", stream)
-    yield stream
-    root.handlers[:], root.level = before[0], before[1]
-    structlog.configure(**before[2])
+    with canaries.everything_logged() as stream:
+        yield stream
 
 
 @pytest.fixture
