@@ -176,9 +176,6 @@ class Board:
         now = self._now()
         for key, held in self._held.items():
             before = held.circuit
-            if before.state == CIRCUIT_STATE_HALF_OPEN and self._swapping.locked():
-                # A step of the same circuit is being kept; two at once would undo each other.
-                continue
             circuit, events = evaluate(before, held.windows.measures(now), now, held.policy)
             if circuit is not before:
                 self._become(key, held, circuit, events)

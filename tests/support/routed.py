@@ -89,10 +89,11 @@ def result(asked: Asked, status: ProviderStatus, reason: str, *, latency_s: floa
 
 
 def says(*pieces: str, latency_s: float = 0.1) -> Turn:
-    """These pieces, then OK."""
+    """These pieces, each after a moment, then OK."""
 
     async def turn(asked: Asked, limit: Limit) -> AsyncGenerator[Said, None]:
         for piece in pieces:
+            await asyncio.sleep(0)
             yield piece
         yield result(asked, PROVIDER_STATUS_OK, "ANSWERED", latency_s=latency_s)
 

@@ -22,6 +22,12 @@ SEEDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on beside the ticks has ended when a tick has, however busy the machine."""
+    monkeypatch.setattr("servers.routing.beside.STORE_WAIT_S", 30.0)
+
+
 @pytest.fixture
 def profile() -> v1.ProviderRoutingProfileV1:
     """The default profile with three STT providers, given in another order than that of §24."""

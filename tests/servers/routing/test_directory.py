@@ -105,7 +105,7 @@ async def test_a_rollback_brings_the_earlier_content_and_its_circuits_back(store
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"", canonical(ProviderRoutingProfileV1(profile_id="x"))])
 async def test_what_is_no_profile_is_not_taken_on_even_behind_the_pointer(
-    store: Store, followed: Followed, content: bytes
+    store: Store, followed: Followed, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with store.transaction() as tx:
         row = ArtifactRow(
@@ -118,8 +118,17 @@ async def test_what_is_no_profile_is_not_taken_on_even_behind_the_pointer(
         bad = await tx.artifacts.register(row, content)
         await tx.artifacts.activate(ARTIFACT_TYPE, "", DEPLOYMENT, bad.artifact_version)
         audit(tx, "system")
-    await followed.directory.refresh()
-    assert followed.of().profile_version == 1
+    read, reads = store.artifacts.payload, 0
+
+    async def counted(package_hash: bytes) -> bytes:
+        nonlocal reads
+        reads += 1
+        return await read(package_hash)
+
+    monkeypatch.setattr(store.artifacts, "payload", counted)
+    for _ in range(3):
+        await followed.directory.refresh()
+    assert (followed.of().profile_version, reads) == (1, 1)
     await activate(store, version(3))
     await followed.directory.refresh()
     assert followed.of().profile_version == 3

@@ -40,9 +40,14 @@ class Link:
         self._store = store
         self.down = False
         self.asked = asyncio.Event()
+        self.rounds = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     async def perform(self, work: Callable[[Transaction], Awaitable[Any]]) -> Any:
         self.asked.set()
+        self.rounds += 1
         if self.down:
             raise StoreUnavailable(Unavailability.UNAVAILABLE, "cut")
         return await self._store.perform(work)  # type: ignore[arg-type]  # as the caller gave it
@@ -152,3 +157,33 @@ async def test_a_trail_that_cannot_be_written_is_told_of_in_one_row_and_holds_up
         ("r-3", "call.finished"),
     ]
     assert (events[2].reason_code, facts(events[2])["cause"]) == ("TRAIL_NOT_WRITABLE", "ValueError")
+
+
+async def test_after_a_trail_that_cannot_be_written_others_are_written_together_again(
+    sqlite_store: Store, clock: FakeClock
+) -> None:
+    link = Link(sqlite_store)
+    recorder = behind(link)
+    recorder.note(trail(clock, "bad", digest=31))
+    for number in range(50):
+        recorder.note(trail(clock, f"r-{number}"))
+    await recorder.flush()
+    assert len(await rows(sqlite_store)) == 101
+    assert link.rounds == 3
+
+
+async def test_a_store_that_goes_while_a_trail_is_given_up_keeps_it_waiting(
+    sqlite_store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> Any:
+        raise StoreUnavailable(Unavailability.UNAVAILABLE, "cut")
+
+    link = Link(sqlite_store)
+    recorder = behind(link)
+    recorder.note(trail(clock, "bad", digest=31))
+    with monkeypatch.context() as cut:
+        cut.setattr(link, "transaction", gone, raising=False)
+        await recorder.flush()
+    assert await rows(sqlite_store) == []
+    await recorder.flush()
+    assert told(await rows(sqlite_store)) == [("bad", "call.untold")]

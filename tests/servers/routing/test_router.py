@@ -649,6 +649,22 @@ async def test_without_a_store_no_probe_is_leased_and_others_serve(sqlite_store:
     assert len(made.providers[FIRST].asked) == 1
 
 
+async def test_a_probe_that_another_process_took_first_names_when_it_is_given_back(
+    store: Store, clock: FakeClock
+) -> None:
+    one = await bench(store, clock)
+    two = await bench(store, clock, name="p2", unconfigured=(SECOND, THIRD))
+    await half_open(one)
+    await two.board.tick()
+    for _ in range(3):
+        assert await one.board.lease(one.key(), 10.0) is not None
+    refusal = await refused(two.run(two.call(lasts_s=600)))
+    assert refusal.reason == reasons.ERROR_REASON_NO_PROVIDER_AVAILABLE
+    assert refusal.metadata["providers"].startswith(f"{FIRST}=NO_PROBE_FREE")
+    assert refusal.metadata["retry_after_ms"] == "10000"
+    assert two.providers[FIRST].asked == []
+
+
 async def test_a_call_that_could_not_be_told_of_is_not_made(sqlite_store: Store, clock: FakeClock) -> None:
     made = await bench(sqlite_store, clock)
     call = made.call()
