@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from servers.routing.endpoints import check_base_url
 
 OPENAI: Final = "openai/llm"
 LLAMA: Final = "llama/llm"
@@ -17,6 +19,12 @@ class OpenAiSettings(BaseModel):
 
     model: str = Field(default="gpt-5-mini", min_length=1)
     base_url: str = Field(default="", description="unset: OpenAI's own")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.base_url:
+            check_base_url(self.base_url, keyed=True)
+        return self
 
 
 class LlamaSettings(BaseModel):
@@ -32,6 +40,12 @@ class LlamaSettings(BaseModel):
     needs_secret: bool = Field(
         default=False, description="whether it wants a key, kept under kms://providers/llama/endpoint"
     )
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.base_url:
+            check_base_url(self.base_url, keyed=self.needs_secret)
+        return self
 
 
 class LlmSettings(BaseModel):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from servers.routing.endpoints import check_base_url, check_endpoint
 
 
 class OpenAiSettings(BaseModel):
@@ -14,6 +18,12 @@ class OpenAiSettings(BaseModel):
     voice: str = Field(default="alloy", min_length=1)
     base_url: str = Field(default="", description="unset: OpenAI's own")
 
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.base_url:
+            check_base_url(self.base_url, keyed=True)
+        return self
+
 
 class GoogleSettings(BaseModel):
     """`owners.tts.google`."""
@@ -22,6 +32,14 @@ class GoogleSettings(BaseModel):
 
     endpoint: str = Field(default="", description="host:port; unset: Google's own")
     plaintext: bool = Field(default=False, description="no TLS, for an endpoint on this machine")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.endpoint:
+            check_endpoint(self.endpoint, plaintext=self.plaintext)
+        elif self.plaintext:
+            raise ValueError("`plaintext` needs an `endpoint` on this machine")
+        return self
 
 
 class TtsSettings(BaseModel):
