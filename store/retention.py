@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Table, delete, select, tuple_
 
 from store.access import Writes
-from store.schema import conflict_retries, idempotency, prompt_budgets, prompt_cooldowns
+from store.schema import conflict_retries, delivery_webhooks, idempotency, prompt_budgets, prompt_cooldowns
 
 BATCH = 500
 """Rows that one transaction removes at most: some 10 ms of SQLite's only writer."""
@@ -19,13 +19,14 @@ BATCH = 500
 @dataclass(frozen=True, slots=True)
 class Kept:
     """For how long: an idempotency key since its first use, a budget and a retry since they were last spent, a
-    cooldown since it ended.
+    cooldown since it ended, the id of a provider's webhook since it was first seen.
     """
 
     idempotency: timedelta = timedelta(days=7)
     prompt_budgets: timedelta = timedelta(days=7)
     prompt_cooldowns: timedelta = timedelta(days=1)
     conflict_retries: timedelta = timedelta(days=1)
+    delivery_webhooks: timedelta = timedelta(days=30)
 
 
 class Retention:
@@ -42,6 +43,7 @@ class Retention:
             ("prompt_budgets", prompt_budgets, prompt_budgets.c.spent_at, kept.prompt_budgets),
             ("prompt_cooldowns", prompt_cooldowns, prompt_cooldowns.c.until, kept.prompt_cooldowns),
             ("conflict_retries", conflict_retries, conflict_retries.c.spent_at, kept.conflict_retries),
+            ("delivery_webhooks", delivery_webhooks, delivery_webhooks.c.seen_at, kept.delivery_webhooks),
         ):
             count = await self._oldest(table, since, now - age, at_most - sum(removed.values()))
             if count:

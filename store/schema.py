@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -489,6 +490,100 @@ routing_transitions = Table(
     _text("reason_code"),
     _instant("at"),
     Index("ix_routing_transitions_owner", "owner", "transition_id"),
+)
+
+# What waits to be sent and what waits to be reconciled are queues of their own: neither scans past the other. UNKNOWN
+# is 6; a partial index is only used where the query says the same number literally.
+DISPATCHED = text("ready_at IS NOT NULL AND state <> 6")
+RECONCILED = text("ready_at IS NOT NULL AND state = 6")
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("delivery_id", key=True),
+    _text("message_id"),
+    _text("recipient_id"),
+    Column("channel", Integer, nullable=False),
+    _text("simulation_id"),
+    _blob("payload_hash"),
+    Column("state", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    _instant("due_at", nullable=True),
+    _instant("expires_at"),
+    _text("recipient_lock"),
+    _text("provider_account"),
+    _count("revision"),
+    _count("fence"),
+    _text("holder"),
+    _instant("lease_until", nullable=True),
+    # When it can be leased: the end of its lease while it has one, else `due_at`.
+    _instant("ready_at", nullable=True),
+    # Only the state machine understands it.
+    Column("body", JSON, nullable=False),
+    _instant("accepted_at"),
+    _instant("updated_at"),
+    UniqueConstraint(
+        "tenant_id", "message_id", "recipient_id", "channel", "simulation_id", name="uq_deliveries_identity"
+    ),
+    Index(
+        "ix_deliveries_dispatched",
+        "channel",
+        "priority",
+        "ready_at",
+        sqlite_where=DISPATCHED,
+        postgresql_where=DISPATCHED,
+    ),
+    Index("ix_deliveries_reconciled", "ready_at", sqlite_where=RECONCILED, postgresql_where=RECONCILED),
+    Index("ix_deliveries_accepted_at", "tenant_id", "accepted_at", "delivery_id"),
+    Index("ix_deliveries_state", "tenant_id", "state", "accepted_at", "delivery_id", "channel"),
+)
+
+# Apart from the row, which every change rewrites: a mail may be large.
+delivery_intents = Table(
+    "delivery_intents", metadata, _text("tenant_id", key=True), _text("delivery_id", key=True), _blob("sealed")
+)
+
+# Whose turn it is at a recipient: taken with the lease, given back with it.
+delivery_locks = Table(
+    "delivery_locks", metadata, _text("tenant_id", key=True), _text("recipient_lock", key=True), _text("delivery_id")
+)
+
+# Whoever changes a tenant's deliveries holds its one row until the commit: events become visible in their order.
+delivery_cursors = Table("delivery_cursors", metadata, _text("tenant_id", key=True), _count("cursor"))
+
+delivery_events = Table(
+    "delivery_events",
+    metadata,
+    _text("tenant_id", key=True),
+    _count("cursor", key=True),
+    _text("delivery_id"),
+    _count("revision"),
+    Column("state", Integer, nullable=False),
+    _instant("due_at", nullable=True),
+    _text("provider_account"),
+    Column("body", JSON, nullable=False),
+    _instant("at"),
+    Index("ix_delivery_events_delivery", "tenant_id", "delivery_id", "cursor"),
+)
+
+delivery_ids = Table(
+    "delivery_ids",
+    metadata,
+    _text("provider_ref", key=True),
+    _text("kind", key=True),
+    _text("value", key=True),
+    _text("tenant_id", key=True),
+    _text("delivery_id", key=True),
+)
+
+delivery_webhooks = Table(
+    "delivery_webhooks",
+    metadata,
+    _text("provider_ref", key=True),
+    _text("event_id", key=True),
+    _instant("seen_at"),
+    Index("ix_delivery_webhooks_seen_at", "seen_at"),
 )
 
 APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)

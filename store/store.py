@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from store.access import Clock, Ids, Reads
 from store.artifacts import ArtifactsReader
 from store.checkpoint import Checkpoints
+from store.delivery import DeliveryReader
 from store.engine import Database, Session, insert_into, open_database, sqlite_file
 from store.errors import StoreUnavailable, Unavailability
 from store.idempotency import answered
@@ -38,8 +39,8 @@ CONNECTIONS = 8
 
 
 class Rooms:
-    """What can be read, over one way of reading: `audit`, `artifacts`, `kms`, `proofs`, `routing`, `settings`,
-    `vault`, `voiceid`."""
+    """What can be read, over one way of reading: `audit`, `artifacts`, `delivery`, `kms`, `proofs`, `routing`,
+    `settings`, `vault`, `voiceid`."""
 
     def __init__(self, reads: Reads, master_keys: MasterKeys) -> None:
         self._reads = reads
@@ -74,6 +75,11 @@ class Rooms:
     def kms(self) -> KmsReader:
         """Secrets and leases."""
         return KmsReader(self._reads, self.vault, self._master_keys)
+
+    @cached_property
+    def delivery(self) -> DeliveryReader:
+        """What delivery keeps."""
+        return DeliveryReader(self._reads, self.vault)
 
     @cached_property
     def routing(self) -> RoutingReader:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from store.access import Clock, Ids, Values, Written
 from store.artifacts import Artifacts
+from store.delivery import Deliveries
 from store.engine import Parameters, Session, insert_into, translated
 from store.errors import Conflict, StoreError, UnansweredClaim, UnauditedChange
 from store.idempotency import Claims
@@ -34,9 +35,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Transaction:
     """State changes and their audit rows. Made by `Store.transaction`; usable inside that block only.
 
-    Rooms: `artifacts`, `kms`, `retention`, `routing`, `settings`, `vault`, `voiceid`. Keep the block short and free of
-    other I/O: on SQLite it holds the only writer. After any database error the transaction is over, whatever the block
-    does with the exception.
+    Rooms: `artifacts`, `delivery`, `kms`, `retention`, `routing`, `settings`, `vault`, `voiceid`. Keep the block short
+    and free of other I/O: on SQLite it holds the only writer. After any database error the transaction is over,
+    whatever the block does with the exception.
     """
 
     def __init__(
@@ -85,6 +86,11 @@ class Transaction:
     def kms(self) -> Kms:
         """Secrets and leases."""
         return Kms(self, self.vault, self._master_keys)
+
+    @cached_property
+    def delivery(self) -> Deliveries:
+        """What delivery keeps."""
+        return Deliveries(self, self.vault)
 
     @cached_property
     def routing(self) -> Routing:
@@ -182,6 +188,8 @@ class Transaction:
             raise UnansweredClaim(", ".join(sorted(method for _, method, _ in self._claims.unanswered)))
         if self._changed and not self._events:
             raise UnauditedChange("state changed without an audit row")
+        if "delivery" in self.__dict__:
+            await self.delivery.append_events()
         if self._events:
             await append_audit(self, self._events)
 

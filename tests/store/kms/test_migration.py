@@ -12,6 +12,13 @@ from tests.support.stores import audit, open_store
 from tests.support.time import FakeClock
 
 BACK_TO_0001 = (
+    "DROP TABLE deliveries",
+    "DROP TABLE delivery_cursors",
+    "DROP TABLE delivery_events",
+    "DROP TABLE delivery_ids",
+    "DROP TABLE delivery_intents",
+    "DROP TABLE delivery_locks",
+    "DROP TABLE delivery_webhooks",
     "DROP TABLE kms_leases",
     "DROP TABLE kms_secrets",
     "DROP TABLE kms_versions",

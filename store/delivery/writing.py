@@ -1,0 +1,436 @@
+"""Writing deliveries inside a transaction; the caller audits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from selene.delivery.v1.delivery_pb2 import DeliveryChannel
+from sqlalchemy import Row, Text, bindparam, case, delete, func, null, select, tuple_, update
+
+from store.access import Writes, for_dialects
+from store.delivery.reading import IS_UNKNOWN, NOT_UNKNOWN, DeliveryReader
+from store.delivery.row import (
+    COLUMNS,
+    INTENT_PURPOSE,
+    PRIORITIES,
+    ROW,
+    UNKNOWN,
+    Accepted,
+    Change,
+    ContentChanged,
+    Delivery,
+    NewDelivery,
+    ProviderId,
+    delivery,
+    subject_of,
+)
+from store.errors import Conflict
+from store.schema import (
+    Instant,
+    deliveries,
+    delivery_cursors,
+    delivery_events,
+    delivery_ids,
+    delivery_intents,
+    delivery_locks,
+    delivery_webhooks,
+)
+from store.vault import Vault
+
+AT_MOST = 1000
+"""Rows of one `accept` or `lease_due`: what one statement binds of them stays below every database's limit."""
+
+CHANNELS = tuple(number for number in DeliveryChannel.values() if number)
+
+Identity = tuple[str, str, str, int, str]
+
+_IDENTITY = tuple_(
+    deliveries.c.tenant_id,
+    deliveries.c.message_id,
+    deliveries.c.recipient_id,
+    deliveries.c.channel,
+    deliveries.c.simulation_id,
+)
+SAME = ROW.where(_IDENTITY.in_(bindparam("identities", expanding=True)))
+_ACCEPT = for_dialects(
+    lambda insert: (
+        insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.tenant_id, deliveries.c.delivery_id)
+    )
+)
+_KEEP_INTENT = for_dialects(lambda insert: insert(delivery_intents))
+_NOTE_ID = for_dialects(lambda insert: insert(delivery_ids).on_conflict_do_nothing())
+_NOTE_WEBHOOK = for_dialects(lambda insert: insert(delivery_webhooks).on_conflict_do_nothing())
+_NOTE_EVENT = for_dialects(lambda insert: insert(delivery_events))
+
+_NEXT_CURSOR = for_dialects(
+    lambda insert: (
+        insert(delivery_cursors)
+        .values(tenant_id=bindparam("tenant"), cursor=bindparam("more"))
+        .on_conflict_do_update(
+            index_elements=[delivery_cursors.c.tenant_id],
+            set_={"cursor": delivery_cursors.c.cursor + bindparam("more")},
+        )
+        .returning(delivery_cursors.c.cursor)
+    )
+)
+
+_HELD_BY_ANOTHER = (
+    select(delivery_locks.c.delivery_id)
+    .where(
+        delivery_locks.c.tenant_id == deliveries.c.tenant_id,
+        delivery_locks.c.recipient_lock == deliveries.c.recipient_lock,
+        delivery_locks.c.delivery_id != deliveries.c.delivery_id,
+    )
+    .exists()
+)
+_FOUND = (
+    select(
+        deliveries.c.tenant_id,
+        deliveries.c.delivery_id,
+        deliveries.c.recipient_lock,
+        deliveries.c.priority,
+        deliveries.c.ready_at,
+    )
+    .where(deliveries.c.ready_at <= bindparam("now"), ~_HELD_BY_ANOTHER)
+    .order_by(deliveries.c.ready_at)
+    .limit(bindparam("at_most"))
+    # SQLite, with its single writer, has no such clause.
+    .with_for_update(skip_locked=True, of=deliveries)
+)
+_OF_STATES = deliveries.c.state.in_(bindparam("in_states", expanding=True))
+DUE = _FOUND.where(
+    NOT_UNKNOWN, deliveries.c.channel == bindparam("over"), deliveries.c.priority == bindparam("at_priority")
+)
+DUE_OF_STATES = DUE.where(_OF_STATES)
+DUE_UNKNOWN = _FOUND.where(IS_UNKNOWN, deliveries.c.channel.in_(bindparam("over", expanding=True)))
+
+_KEY = tuple_(deliveries.c.tenant_id, deliveries.c.delivery_id)
+LEASE = (
+    update(deliveries)
+    .where(_KEY.in_(bindparam("keys", expanding=True)), deliveries.c.ready_at <= bindparam("now"))
+    .values(
+        fence=deliveries.c.fence + 1,
+        holder=bindparam("new_holder"),
+        lease_until=bindparam("until"),
+        ready_at=bindparam("until"),
+    )
+    .returning(*COLUMNS)
+)
+
+
+def _locking(insert: Any) -> Any:
+    """Take locks, also those that the same delivery has already: returned are those that were got."""
+    made = insert(delivery_locks)
+    return made.on_conflict_do_update(
+        index_elements=[delivery_locks.c.tenant_id, delivery_locks.c.recipient_lock],
+        set_={"delivery_id": made.excluded.delivery_id},
+        where=delivery_locks.c.delivery_id == made.excluded.delivery_id,
+    ).returning(delivery_locks.c.tenant_id, delivery_locks.c.delivery_id)
+
+
+_LOCK = for_dialects(_locking)
+_UNLOCK = delete(delivery_locks).where(
+    delivery_locks.c.tenant_id == bindparam("tenant"),
+    delivery_locks.c.recipient_lock == bindparam("lock"),
+    delivery_locks.c.delivery_id == bindparam("delivery"),
+)
+
+_FENCED = update(deliveries).where(
+    deliveries.c.tenant_id == bindparam("tenant"),
+    deliveries.c.delivery_id == bindparam("delivery"),
+    deliveries.c.fence == bindparam("of_fence"),
+)
+_HELD = _FENCED.where(deliveries.c.lease_until.is_not(None))
+_EXTEND = _HELD.values(lease_until=bindparam("until"), ready_at=bindparam("until"))
+_NO_LEASE = {"holder": "", "lease_until": null()}
+_RELEASE = _HELD.values(**_NO_LEASE, ready_at=deliveries.c.due_at).returning(deliveries.c.recipient_lock)
+_BECOMES = _FENCED.where(deliveries.c.revision == bindparam("of_revision")).values(
+    revision=deliveries.c.revision + 1,
+    state=bindparam("new_state"),
+    due_at=bindparam("new_due_at"),
+    provider_account=func.coalesce(bindparam("new_account", type_=Text), deliveries.c.provider_account),
+    body=bindparam("new_body"),
+    updated_at=bindparam("now"),
+)
+_AFTER = (deliveries.c.recipient_lock, deliveries.c.provider_account)
+_SWAP = _BECOMES.values(
+    ready_at=case(
+        (deliveries.c.lease_until.is_(None), bindparam("new_due_at", type_=Instant)), else_=deliveries.c.ready_at
+    )
+).returning(*_AFTER)
+_SWAP_AND_RELEASE = _BECOMES.values(**_NO_LEASE, ready_at=bindparam("new_due_at")).returning(*_AFTER)
+
+
+class Deliveries(DeliveryReader):
+    """The writing side, within one transaction; the caller audits, where anything was written.
+
+    Two transactions that change the same deliveries in another order wait for each other on PostgreSQL until one of
+    them is refused: change several in the order of their ids.
+    """
+
+    def __init__(self, writes: Writes, vault: Vault) -> None:
+        super().__init__(writes, vault)
+        self._writes = writes
+        self._vault = vault
+        self._events: list[dict[str, Any]] = []
+
+    async def accept(self, rows: Sequence[NewDelivery]) -> list[Accepted | ContentChanged]:
+        """Keep new deliveries, each with its first event; what became of each, in their order. At most `AT_MOST`.
+
+        A repetition writes nothing. Of the same intent accepted at the same moment, one is kept and the others are
+        repetitions. ValueError for a priority that is not set; Conflict for an id that another identity has.
+        """
+        if len(rows) > AT_MOST:
+            raise ValueError(f"{len(rows)} deliveries are more than {AT_MOST}")
+        if any(row.priority not in PRIORITIES for row in rows):
+            raise ValueError("a delivery without a priority would never be leased")
+        known = await self._same({row.identity for row in rows})
+        # In the order of their identity: two batches with the same intents cannot wait for each other.
+        new = {row.identity: row for row in reversed(rows) if row.identity not in known}
+        inserted = await self._insert([new[identity] for identity in sorted(new)])
+        if lost := new.keys() - inserted.keys():
+            known |= await self._same(lost)
+        outcomes: list[Accepted | ContentChanged] = []
+        for row in rows:
+            fresh = inserted.pop(row.identity, None)
+            if fresh is not None:
+                known[row.identity] = fresh
+            there = known.get(row.identity)
+            if there is None:
+                raise Conflict("a delivery of another identity has this id")
+            same = there.payload_hash == row.payload_hash
+            outcomes.append(Accepted(there, repeated=fresh is None) if same else ContentChanged(there))
+        return outcomes
+
+    async def _same(self, identities: Collection[Identity]) -> dict[Identity, Delivery]:
+        if not identities:
+            return {}
+        rows = await self._writes.rows(SAME, {"identities": list(identities)})
+        found = (delivery(row) for row in rows)
+        return {one.identity: one for one in found}
+
+    async def _insert(self, rows: Sequence[NewDelivery]) -> dict[Identity, Delivery]:
+        if not rows:
+            return {}
+        fresh = {(row.tenant_id, row.delivery_id): _fresh(row, self._writes.clock.now()) for row in rows}
+        values = [{**_values(one), "ready_at": one.due_at} for one in fresh.values()]
+        written = await self._writes.write(_ACCEPT[self._writes.dialect], values)
+        made = {(row.tenant_id, row.delivery_id) for row in written.rows}
+        kept = [row for row in rows if (row.tenant_id, row.delivery_id) in made]
+        for tenant_id in sorted({row.tenant_id for row in kept}):
+            await self._keep_intents(tenant_id, [row for row in kept if row.tenant_id == tenant_id])
+        for row in kept:
+            self._happened(fresh[row.tenant_id, row.delivery_id])
+        return {row.identity: fresh[row.tenant_id, row.delivery_id] for row in kept}
+
+    async def _keep_intents(self, tenant_id: str, rows: Sequence[NewDelivery]) -> None:
+        plaintexts = [(subject_of(row.recipient_id), row.intent) for row in rows]
+        sealed = await self._vault.seal_all(tenant_id, INTENT_PURPOSE, plaintexts)
+        values = [
+            {"tenant_id": tenant_id, "delivery_id": row.delivery_id, "sealed": one}
+            for row, one in zip(rows, sealed, strict=True)
+        ]
+        await self._writes.write(_KEEP_INTENT[self._writes.dialect], values)
+
+    async def lease_due(
+        self,
+        now: datetime,
+        *,
+        holder: str,
+        until: datetime,
+        limit: int,
+        channels: Collection[int] = (),
+        states: Collection[int] = (),
+    ) -> list[Delivery]:
+        """Lease up to `limit` deliveries that are due, each with a new, higher fence; the urgent and longest due first.
+
+        Also those whose lease is over: their earlier holder can change nothing any more. None whose `recipient_lock`
+        another one holds, and one of each. No `channels` means all. No `states` means all but UNKNOWN, which are leased
+        by themselves only. What comes can be fewer than are due, where several have one lock or somebody else leases at
+        the same moment; nothing was written where none comes. State and revision stay. ValueError.
+        """
+        if not 0 < limit <= AT_MOST:
+            raise ValueError(f"a lease of {limit} deliveries is not one of 1 to {AT_MOST}")
+        if UNKNOWN in states and set(states) != {UNKNOWN}:
+            raise ValueError("UNKNOWN deliveries wait in a queue of their own")
+        over = sorted(channels) or CHANNELS
+        if UNKNOWN in states:
+            due = await self._writes.rows(DUE_UNKNOWN, {"now": now, "at_most": limit, "over": over})
+        else:
+            due = await self._due(now, limit, over, states)
+        chosen = await self._locked(_one_of_each_lock(due, limit))
+        if not chosen:
+            return []
+        values = {"keys": list(chosen), "now": now, "new_holder": holder, "until": until}
+        leased = (await self._writes.write(LEASE, values)).rows
+        place = {key: number for number, key in enumerate(chosen)}
+        return [delivery(row) for row in sorted(leased, key=lambda row: place[row.tenant_id, row.delivery_id])]
+
+    async def _due(self, now: datetime, limit: int, over: Sequence[int], states: Collection[int]) -> list[Row[Any]]:
+        found: list[Row[Any]] = []
+        for priority in PRIORITIES:
+            values = {"now": now, "at_most": limit - len(found), "at_priority": priority}
+            of_priority: list[Row[Any]] = []
+            for channel in over:
+                which = {**values, "over": channel, **({"in_states": list(states)} if states else {})}
+                of_priority += await self._writes.rows(DUE_OF_STATES if states else DUE, which)
+            found += sorted(of_priority, key=lambda row: row.ready_at)
+            if len(found) >= limit:
+                break
+        return found
+
+    async def _locked(self, rows: Sequence[Row[Any]]) -> list[tuple[str, str]]:
+        """Those whose lock was got, in their order. Locks are taken in one order, so that nobody waits in a circle."""
+        if not rows:
+            return []
+        names = ("tenant_id", "recipient_lock", "delivery_id")
+        values = sorted(tuple(getattr(row, name) for name in names) for row in rows)
+        locks = [dict(zip(names, value, strict=True)) for value in values]
+        written = await self._writes.write(_LOCK[self._writes.dialect], locks)
+        got = {(row.tenant_id, row.delivery_id) for row in written.rows}
+        keys = ((row.tenant_id, row.delivery_id) for row in rows)
+        return [key for key in keys if key in got]
+
+    async def swap(self, change: Change, *, revision: int, fence: int) -> bool:
+        """Let a delivery become this, if nobody changed or leased it since: its revision is then one higher, and the
+        change is an event. False where somebody did, or there is no such delivery: nothing is written.
+        """
+        now = self._writes.clock.now()
+        values = {
+            "tenant": change.tenant_id,
+            "delivery": change.delivery_id,
+            "of_fence": fence,
+            "of_revision": revision,
+            "new_state": change.state,
+            "new_due_at": change.due_at,
+            "new_account": change.provider_account,
+            "new_body": change.body,
+            "now": now,
+        }
+        rows = (await self._writes.write(_SWAP_AND_RELEASE if change.releases else _SWAP, values)).rows
+        if not rows:
+            return False
+        if change.releases:
+            await self._unlock(change.tenant_id, change.delivery_id, rows[0].recipient_lock)
+        self._events.append(
+            {
+                "tenant_id": change.tenant_id,
+                "delivery_id": change.delivery_id,
+                "revision": revision + 1,
+                "state": change.state,
+                "due_at": change.due_at,
+                "provider_account": rows[0].provider_account,
+                "body": change.body,
+                "at": now,
+            }
+        )
+        return True
+
+    async def release(self, tenant_id: str, delivery_id: str, *, fence: int) -> bool:
+        """End a lease without a change: the delivery is due as before. False where it is another's or over already."""
+        which = {"tenant": tenant_id, "delivery": delivery_id, "of_fence": fence}
+        rows = (await self._writes.write(_RELEASE, which)).rows
+        if rows:
+            await self._unlock(tenant_id, delivery_id, rows[0].recipient_lock)
+        return bool(rows)
+
+    async def extend(self, tenant_id: str, delivery_id: str, *, fence: int, until: datetime) -> bool:
+        """Let a lease end at `until` instead, also one that is over. False where it is another's by now."""
+        which = {"tenant": tenant_id, "delivery": delivery_id, "of_fence": fence, "until": until}
+        return (await self._writes.write(_EXTEND, which)).count > 0
+
+    async def _unlock(self, tenant_id: str, delivery_id: str, lock: str) -> None:
+        await self._writes.write(_UNLOCK, {"tenant": tenant_id, "delivery": delivery_id, "lock": lock})
+
+    async def note_ids(self, tenant_id: str, delivery_id: str, ids: Collection[ProviderId]) -> None:
+        """Remember what providers call a delivery; again changes nothing."""
+        values = [
+            {
+                "provider_ref": one.provider_ref,
+                "kind": one.kind,
+                "value": one.value,
+                "tenant_id": tenant_id,
+                "delivery_id": delivery_id,
+            }
+            for one in ids
+        ]
+        if values:
+            await self._writes.write(_NOTE_ID[self._writes.dialect], values)
+
+    async def webhook_seen(self, provider_ref: str, event_id: str) -> bool:
+        """Whether a provider's event came before; else it is noted, with what this transaction makes of it.
+
+        Of the same event at the same moment one is first, and the others wait for it. Forgotten by `retention`.
+        """
+        values = {"provider_ref": provider_ref, "event_id": event_id, "seen_at": self._writes.clock.now()}
+        return (await self._writes.write(_NOTE_WEBHOOK[self._writes.dialect], values)).count == 0
+
+    async def erase(self, tenant_id: str, recipient_id: str) -> bool:
+        """Destroy the recipient's key: no intent for them can be opened again. False where there was none."""
+        return await self._vault.destroy(tenant_id, subject_of(recipient_id))
+
+    async def append_events(self) -> None:
+        """Called by the transaction before it commits: events get their cursors last, so that nobody waits for long.
+
+        Tenants in one order, so that two transactions cannot wait for each other.
+        """
+        events, self._events = self._events, []
+        for tenant_id in sorted({event["tenant_id"] for event in events}):
+            of_tenant = [event for event in events if event["tenant_id"] == tenant_id]
+            more = {"tenant": tenant_id, "more": len(of_tenant)}
+            last = (await self._writes.write(_NEXT_CURSOR[self._writes.dialect], more)).rows[0].cursor
+            first = last - len(of_tenant) + 1
+            placed = [{**event, "cursor": first + number} for number, event in enumerate(of_tenant)]
+            await self._writes.write(_NOTE_EVENT[self._writes.dialect], placed)
+
+    def _happened(self, one: Delivery) -> None:
+        self._events.append(
+            {
+                "tenant_id": one.tenant_id,
+                "delivery_id": one.delivery_id,
+                "revision": one.revision,
+                "state": one.state,
+                "due_at": one.due_at,
+                "provider_account": one.provider_account,
+                "body": one.body,
+                "at": one.updated_at,
+            }
+        )
+
+
+def _one_of_each_lock(rows: Sequence[Row[Any]], limit: int) -> list[Row[Any]]:
+    first: dict[tuple[str, str], Row[Any]] = {}
+    for row in rows:
+        first.setdefault((row.tenant_id, row.recipient_lock), row)
+    return list(first.values())[:limit]
+
+
+def _fresh(row: NewDelivery, now: datetime) -> Delivery:
+    return Delivery(
+        tenant_id=row.tenant_id,
+        delivery_id=row.delivery_id,
+        message_id=row.message_id,
+        recipient_id=row.recipient_id,
+        channel=row.channel,
+        simulation_id=row.simulation_id,
+        payload_hash=row.payload_hash,
+        state=row.state,
+        priority=row.priority,
+        due_at=row.due_at,
+        expires_at=row.expires_at,
+        recipient_lock=row.recipient_lock,
+        provider_account=row.provider_account,
+        revision=1,
+        fence=0,
+        holder="",
+        lease_until=None,
+        body=row.body,
+        accepted_at=now,
+        updated_at=now,
+    )
+
+
+def _values(one: Delivery) -> dict[str, Any]:
+    return {column.name: getattr(one, column.name) for column in COLUMNS}
