@@ -57,7 +57,8 @@ class Level:
 
     @property
     def name(self) -> str:
-        return f"{self.concurrent} at once, {self.shortest_ms} to {self.longest_ms} ms"
+        each = f"{self.shortest_ms} to {self.longest_ms} ms" if self.longest_ms else "no wait"
+        return f"{self.concurrent} at once, {each}"
 
     def waits(self, seconds: float) -> list[int]:
         """Seeded waits, as many as fill so much time."""

@@ -48,12 +48,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One call: when it was made, how long it took, who answered ("" where nobody did) and why not."""
+    """One call: when it was made, how long it took, who answered ("" where nobody did) and why not, and whether that
+    was after another had been tried.
+    """
 
     at: float
     took_s: float
     by: str
     error: str = ""
+    switched: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +71,11 @@ class Fall:
     def last_sent_s(self) -> float:
         """From going dark to the last call that reached the provider, 0 where none did."""
         return max((at - self.dark_at for at in self.ledger), default=0.0)
+
+    @property
+    def last_made_s(self) -> float:
+        """From going dark to the last call that went on to another provider, 0 where none did."""
+        return max((call.at - self.dark_at for call in self.after if call.switched), default=0.0)
 
     @property
     def after(self) -> list[Answered]:
@@ -95,7 +103,9 @@ def measure(say: Say, *, quick: bool = False, seed: int | None = None) -> Report
         "then Selene's own), SQLite, one tenant, over gRPC; calls are made on time whatever became of those before. A "
         "call is lost when no final answer came, although Selene's own was well all the time.",
         "Refusing answers 500 at once, hanging reads the request and says nothing. Who hangs is found out by nothing "
-        f"but the time-out: the first call to time out does so {timeout_s:g} s after the darkness began.",
+        f"but the time-out: the first call to time out does so {timeout_s:g} s after the darkness began. Calls that "
+        "waited meanwhile for one of the adapter's 200 connections are sent as these become free, after the circuit "
+        "has opened too.",
     ]
     report.tables.append(_table(falls))
     report.tables.append(_latencies(falls))
@@ -143,14 +153,15 @@ async def _call(stub: Any, key: str) -> Answered:
         text=UTTERANCE, locale="en-US", scope=RouteScope(tenant_id="dev"), idempotency_key=key
     )
     began = time.monotonic()
-    by = ""
+    by, switched = "", False
     try:
         async for response in stub.Respond(request, timeout=PATIENCE_S):
+            switched = switched or response.WhichOneof("event") == "switched"
             if response.WhichOneof("event") == "final":
                 by = response.final.result.provider_ref
     except grpc.aio.AioRpcError as error:
         return Answered(began, time.monotonic() - began, "", f"{error.code().name}: {error.details()}")
-    return Answered(began, time.monotonic() - began, by, "" if by else "no final")
+    return Answered(began, time.monotonic() - began, by, "" if by else "no final", switched)
 
 
 def _timeout_s() -> float:
@@ -163,7 +174,8 @@ def _table(falls: Mapping[Mode, Fall]) -> Table:
     rows: list[list[Cell]] = []
     for mode, fall in falls.items():
         counted = Counter(call.by for call in fall.after)
-        row: list[Cell] = [mode.value, len(fall.calls), len(fall.after), fall.last_sent_s, len(fall.ledger)]
+        row: list[Cell] = [mode.value, len(fall.calls), len(fall.after), fall.last_made_s, fall.last_sent_s]
+        row.append(len(fall.ledger))
         others = sum(number for by, number in counted.items() if by not in ("", LLAMA))
         rows.append([*row, counted[LLAMA], others, len(fall.lost), _why(fall.lost)])
     columns = (

@@ -8,6 +8,7 @@ who read, where they are not.
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ SENTENCES: Final = (
 PARAGRAPH: Final = " ".join(SENTENCES)
 SYNTHESISED: Final = "the synthesiser's sentences"
 PACED: Final = "the same at the pace of speech"
-TIMES: Final = 5
+TIMES: Final = 3
 PEOPLE: Final = 12
 
 Say = Callable[[str], None]
@@ -89,6 +90,12 @@ class Understood:
     def factor(self) -> float:
         """Of real time."""
         return self.total_s / self.audio_s
+
+
+def in_all(understood: Sequence[Understood]) -> float:
+    """Of real time, all the audio together. NaN where there is none."""
+    audio_s = sum(one.audio_s for one in understood)
+    return sum(one.total_s for one in understood) / audio_s if audio_s else math.nan
 
 
 def measure(say: Say, *, quick: bool = False, seed: int | None = None) -> Report:
@@ -149,7 +156,7 @@ async def _measure(targets: dict[str, str], say: Say, *, times: int, people: int
         say("transcripts of it")
         once = sentences[: len(SENTENCES)]
         await _transcribe(hears, once[0].pcm, next(keys), pace_s=0.0)
-        heard = [await _transcribe(hears, one.pcm, next(keys), pace_s=0.0) for one in once]
+        heard = [await _transcribe(hears, one.pcm, next(keys), pace_s=0.0) for _ in range(times) for one in once]
         found = {SYNTHESISED: heard}
         if shared_speech() is not None:
             say("transcripts of people")
@@ -159,7 +166,7 @@ async def _measure(targets: dict[str, str], say: Say, *, times: int, people: int
         if paced:
             say("transcripts at the pace of speech")
             found[PACED] = [await _transcribe(hears, one.pcm, next(keys), pace_s=FRAME_S) for one in once]
-        pairs = [(words(one.text), words(got.text)) for one, got in zip(once, heard, strict=True)]
+        pairs = [(words(one.text), words(got.text)) for one, got in zip(once * times, heard, strict=True)]
         wrong = sum(errors(wanted, got) for wanted, got in pairs)
         spoken = {"sentences": sentences, f"{len(SENTENCES)} sentences at once": long}
         return _Measured(spoken, found, wrong, sum(len(wanted) for wanted, _ in pairs))
@@ -240,11 +247,12 @@ def _transcripts(measured: _Measured) -> Table:
         factor = Spread.of([one.factor for one in understood])
         after = Spread.of([1000 * one.after_s for one in understood])
         seconds = sum(one.audio_s for one in understood)
-        row: list[Cell] = [name, _by([one.by for one in understood]), factor.count, seconds, factor.p50, factor.p95]
+        row: list[Cell] = [name, _by([one.by for one in understood]), factor.count, seconds]
+        row += [in_all(understood), factor.p50, factor.p95]
         share = 100 * measured.wrong / measured.said if name == SYNTHESISED else None
         rows.append([*row, after.p50, after.p95, share])
-    sizes = ("audio", "heard by", "times", "s", "of real time p50", "p95", "after half-close p50 ms", "p95")
-    columns = (*sizes, "words wrong %")
+    sizes = ("audio", "heard by", "times", "s", "of real time", "p50", "p95")
+    columns = (*sizes, "after half-close p50 ms", "p95", "words wrong %")
     return Table("Transcription", columns, rows)
 
 
@@ -254,9 +262,11 @@ def _by(providers: Sequence[str]) -> str:
 
 def _targets(measured: _Measured) -> list[Target]:
     first = Spread.of([1000 * one.first_s for all in measured.spoken.values() for one in all])
-    unpaced = [all for name, all in measured.understood.items() if name != PACED]
-    factor = Spread.of([one.factor for all in unpaced for one in all])
+    unpaced = [one for name, all in measured.understood.items() if name != PACED for one in all]
     return [
         Target("first audio of a local synthesis, p95", FIRST_BYTE_MS, first.p95, "ms"),
-        Target("local transcript, p95", REAL_TIME_FACTOR, factor.p95, "of real time"),
+        Target("local transcript, all the audio", REAL_TIME_FACTOR, in_all(unpaced), "of real time"),
+        Target(
+            "local transcript, p95", REAL_TIME_FACTOR, Spread.of([one.factor for one in unpaced]).p95, "of real time"
+        ),
     ]

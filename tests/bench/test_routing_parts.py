@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from bench.routing.backend import Backend, Mode
 from bench.routing.beside import Level, Way
 from bench.routing.dark import Answered, Fall
 from bench.routing.routed import Timed
-from bench.routing.speech import Understood
+from bench.routing.speech import Understood, in_all
 from bench.routing.words import errors, words
 from servers.llm.packet import read_packet
 
@@ -152,6 +153,14 @@ def test_the_last_call_to_a_dark_provider_is_the_latest_that_reached_it() -> Non
     assert Fall(100.0).last_sent_s == 0.0
 
 
+def test_the_last_call_made_to_a_dark_provider_is_the_latest_that_went_on_to_another() -> None:
+    calls = [
+        Answered(at, 0.1, "b", switched=switched) for at, switched in ((99.0, True), (100.5, True), (101.0, False))
+    ]
+    assert Fall(100.0, calls).last_made_s == pytest.approx(0.5)
+    assert Fall(100.0, calls[2:]).last_made_s == 0.0
+
+
 def test_calls_without_a_final_are_lost_whenever_they_were_made() -> None:
     before, kept, lost = (
         Answered(99.0, 1.0, "", "UNAVAILABLE"),
@@ -163,8 +172,11 @@ def test_calls_without_a_final_are_lost_whenever_they_were_made() -> None:
     assert fall.lost == [before, lost]
 
 
-def test_a_transcript_is_measured_against_the_length_of_its_audio() -> None:
-    assert Understood(audio_s=4.0, total_s=1.0, after_s=0.5, text="", by="").factor == 0.25
+def test_transcripts_are_measured_against_the_length_of_their_audio() -> None:
+    long, short = (Understood(audio_s, 1.0, 0.5, text="", by="") for audio_s in (4.0, 1.0))
+    assert (long.factor, short.factor) == (0.25, 1.0)
+    assert in_all([long, short]) == pytest.approx(0.4)
+    assert math.isnan(in_all([]))
 
 
 @pytest.mark.parametrize(
