@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.support.servers",
     "tests.support.vowels",
     "tests.support.openbao",
+    "tests.support.talking",
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -155,7 +156,7 @@ async def routes_show(session: Session, version: _AnyVersion = 0, following: _Ne
     profile = reply.profile or v1.ProviderRoutingProfileV1()
     if following:
         highest = max([each.profile_version async for each in routing.list()], default=0)
-        profile = as_next(profile, highest + 1)
+        profile = as_next(profile, highest + 1, after=reply.version.profile_version if reply.version else highest)
     session.output.document(profile_document(profile))
 
 
@@ -277,23 +278,24 @@ async def routes_history(session: Session, provider: _OfProvider = "", last: _La
     session.output.show({"transitions": documents}, rows if found else Text("no circuit has ever changed"))
 
 
-def as_next(profile: v1.ProviderRoutingProfileV1, version: int) -> v1.ProviderRoutingProfileV1:
-    """The same content as another version, whose rollback returns to this one."""
+def as_next(profile: v1.ProviderRoutingProfileV1, version: int, *, after: int) -> v1.ProviderRoutingProfileV1:
+    """The same content as another version, whose rollback returns to version ``after``."""
     return replace(
         profile,
         profile_version=version,
         artifact_id=f"{_ARTIFACT}@{version}",
-        rollback_pointer_ref=f"{_ARTIFACT}@{profile.profile_version}",
+        rollback_pointer_ref=f"{_ARTIFACT}@{after}",
     )
 
 
 def read_profile(path: Path) -> v1.ProviderRoutingProfileV1:
     """The profile in a file of protobuf JSON. ProfileUnreadable; OSError."""
     try:
-        return to_message(
-            json_format.Parse(path.read_text(encoding="utf-8"), ProfileMessage()), v1.ProviderRoutingProfileV1
-        )
-    except (json_format.ParseError, UnicodeDecodeError) as error:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ProfileUnreadable(f"{path}: wanted a JSON object")
+        return to_message(json_format.ParseDict(document, ProfileMessage()), v1.ProviderRoutingProfileV1)
+    except (json_format.ParseError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ProfileUnreadable(f"{path}: {error}") from None
 
 

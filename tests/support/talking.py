@@ -1,0 +1,55 @@
+"""Speech, language and routing as users meet them: every routing owner in this process, and the command beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from clients import cli
+from tests.support.owners import Owners, serving
+
+Run = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def quiet_log() -> Iterator[None]:
+    """The server's log goes elsewhere: commands run in this process and share its stdout."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(io.StringIO()), cache_logger_on_first_use=False)
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture
+async def talking(quiet_log: None, tmp_path: Path) -> AsyncIterator[Owners]:
+    """Speech made and language, as a fresh deployment routes them: by what is on this machine."""
+    async with serving(["tts", "llm"], tmp_path) as owners:
+        yield owners
+
+
+@pytest.fixture
+async def hearing(quiet_log: None, tmp_path: Path) -> AsyncIterator[Owners]:
+    """The same, and speech heard."""
+    async with serving(["stt", "tts", "llm"], tmp_path) as owners:
+        yield owners
+
+
+def command(owners: Owners, folder: Path, monkeypatch: pytest.MonkeyPatch, *, columns: int = 200) -> Run:
+    """Runs `selene …` against the owners, with a loop of its own beside the servers'."""
+    targets = ",".join(f"{name}={owners.running.target(name)}" for name in owners.running.ports)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    monkeypatch.setenv("SELENE_TARGET", "127.0.0.1:1")
+    monkeypatch.setenv("SELENE_TARGETS", targets)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    async def invoke(*arguments: object) -> Any:
+        return await asyncio.to_thread(CliRunner().invoke, cli.build(), [str(argument) for argument in arguments])
+
+    return invoke
