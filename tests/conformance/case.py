@@ -2,7 +2,10 @@
 
     says: what is specified, in a sentence
     rpc: the call of which it is specified, or a list of calls
-    server: `selene` (default) or `bare` (no model, little patience, no token needed)
+    server: `selene` (default), `bare` (no model and no provider, little patience, no token needed) or `vendors`
+      (nobody recognises speech but a simulated vendor, which is asked before Selene's own language, too: `vendors.py`)
+    at: the owner to ask for what every routing owner answers; `llm` where it is not said
+    alone: true for a case that changes what all tenants share: no other of them runs meanwhile
     given: steps before it, by name (`given.yaml`) or written out
     as: the token: tenant, subject, device, roles, audience, issuer, hours_ago, signed_by, unsigned; or `token` itself
     send: the message, or the messages of a stream, in proto JSON; sound as in `sound.py`; `pause` in seconds;
@@ -10,19 +13,21 @@
     take: go away after so many replies; half_close: false keeps the sending side open meanwhile
     reply | replies: the fields that matter; `...` is any number of other replies
     refused: code, reason, metadata, and `fields`: the rule that each field breaks
-    keep: a name for a value of the reply, used as $name afterwards
+    keep: a name for a value of the reply, or of the `metadata` of a refusal, used as $name afterwards
     until: seconds within which the outcome must come to be what is expected; a step only
     then: steps after it that show what it did
 
 $tenant is the case's own, different for every client, and so is $handle, for secrets are no tenant's. $pcm16,
 $float32 and $opus are audio formats. $some, $absent and $empty are conditions on a value; so are !at_least, !at_most,
 !one_of, !bytes (a length) and !holds (a part of it). !repeat is a text so many times over. !sealed is a `secret`
-sealed for a `handle` to a `key`, which is a reply of GetSealingKey.
+sealed for a `handle` to a `key`, which is a reply of GetSealingKey. !with is the message `of`, but for what is said
+beside it, by path (`stt.providers.0.region`).
 """
 
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import hashlib
 import re
@@ -51,15 +56,19 @@ CONSTANTS = {
 STREAM = {"audio_format": "$pcm16", "tenant_id": "$tenant", "device_id": "kitchen", "session_id": "s-1"}
 CLAIM = "mira"
 STEP_KEYS = frozenset(
-    ("rpc", "as", "send", "take", "half_close", "reply", "replies", "refused", "keep", "until", "server")
+    ("rpc", "as", "send", "take", "half_close", "reply", "replies", "refused", "keep", "until", "server", "at")
 )
-CASE_KEYS = STEP_KEYS | {"says", "given", "then"}
+CASE_KEYS = STEP_KEYS | {"says", "given", "then", "alone"}
 SHORT = {
     name: f"selene.{package}.{name}"
     for package, names in {
         "voiceid.v1": ("EnrollmentService", "ProfileService", "PolicyService"),
         "audit.v1": ("AuditService",),
         "kms.v1": ("SecretsService",),
+        "stt.v1": ("SpeechToTextService",),
+        "tts.v1": ("TextToSpeechService",),
+        "llm.v1": ("LanguageService",),
+        "routing.v1": ("RoutingService", "CircuitService", "LimitsService"),
     }.items()
     for name in names
 }
@@ -99,6 +108,32 @@ CaseLoader.add_constructor("!sealed", _sealed)
 
 
 @dataclass(frozen=True)
+class Altered:
+    """A message, `of`, but for what is said beside it, by path; to be made when the message is known."""
+
+    document: Mapping[str, Any]
+
+    def message(self) -> Json:
+        """The message as it is then."""
+        altered: Json = copy.deepcopy(dict(self.document["of"]))
+        for path, value in self.document.items():
+            if path != "of":
+                *parents, last = path.split(".")
+                place: Any = altered
+                for name in parents:
+                    place = place[int(name)] if isinstance(place, list) else place[name]
+                place[int(last) if isinstance(place, list) else last] = value
+        return altered
+
+
+def _altered(loader: CaseLoader, node: yaml.MappingNode) -> Altered:
+    return Altered({str(name): value for name, value in loader.construct_mapping(node, deep=True).items()})
+
+
+CaseLoader.add_constructor("!with", _altered)
+
+
+@dataclass(frozen=True)
 class Step:
     """One call and what must come of it. A `setup` step is not what the case is about: any client may make it."""
 
@@ -119,6 +154,7 @@ class Case:
     name: str
     says: str
     server: str
+    alone: bool
     step: Step
     given: tuple[Step, ...]
     then: tuple[Step, ...]
@@ -152,6 +188,7 @@ def _read(path: Path) -> Iterator[Case]:
             f"{name}.{_short(rpc)}" if several else name,
             document["says"],
             document.get("server", "selene"),
+            document.get("alone", False),
             _step({**document, "rpc": rpc}),
             tuple(step for item in document.get("given", ()) for step in _given(item)),
             tuple(step for item in document.get("then", ()) for step in _given(item)),
@@ -204,9 +241,9 @@ def filled(value: Any, values: Mapping[str, Any], *, leave: bool = False) -> Any
         return {name: filled(item, values, leave=leave) for name, item in value.items()}
     if isinstance(value, list):
         return [filled(item, values, leave=leave) for item in value]
-    if isinstance(value, Sealed):
-        sealed = Sealed(filled(value.document, values, leave=leave))
-        return sealed if leave else sealed.message()
+    if isinstance(value, Sealed | Altered):
+        made = type(value)(filled(value.document, values, leave=leave))
+        return made if leave else made.message()
     if not isinstance(value, str) or "$" not in value:
         return value
     whole = _NAME.fullmatch(value)
@@ -258,9 +295,15 @@ def _more(wanted: Any, found: Any) -> bool:
     return isinstance(wanted, Mapping) and set(wanted) != set(found)
 
 
-def value_at(replies: list[Json], path: str) -> Any:
-    """`0.started.stream_id` of a stream's replies; the leading index may be left out for the only reply."""
-    value: Any = replies if path.split(".")[0].lstrip("-").isdigit() else replies[0]
+def value_at(outcome: Outcome, path: str) -> Any:
+    """`0.started.stream_id` of a stream's replies; the leading index may be left out for the only reply.
+
+    `metadata.expected` is of a refusal.
+    """
+    first = path.split(".")[0]
+    if first == "metadata":
+        return outcome.metadata[path.removeprefix("metadata.")]
+    value: Any = outcome.replies if first.lstrip("-").isdigit() else outcome.replies[0]
     for part in path.split("."):
         value = value[int(part)] if isinstance(value, list) else value[part]
     return value

@@ -17,6 +17,10 @@ from google.protobuf import descriptor, descriptor_pool, json_format, message_fa
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
 from selene.kms.v1 import service_pb2_grpc as kms_grpc
+from selene.llm.v1 import service_pb2_grpc as llm_grpc
+from selene.routing.v1 import service_pb2_grpc as routing_grpc
+from selene.stt.v1 import service_pb2_grpc as stt_grpc
+from selene.tts.v1 import service_pb2_grpc as tts_grpc
 from selene.voiceid.v1 import service_pb2_grpc as v1_grpc
 from selene.voiceid.v2 import service_pb2_grpc as v2_grpc
 
@@ -94,6 +98,12 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "selene.voiceid.v2.VoiceIdService": v2_grpc.VoiceIdServiceStub,
     "selene.audit.v1.AuditService": audit_grpc.AuditServiceStub,
     "selene.kms.v1.SecretsService": kms_grpc.SecretsServiceStub,
+    "selene.stt.v1.SpeechToTextService": stt_grpc.SpeechToTextServiceStub,
+    "selene.tts.v1.TextToSpeechService": tts_grpc.TextToSpeechServiceStub,
+    "selene.llm.v1.LanguageService": llm_grpc.LanguageServiceStub,
+    "selene.routing.v1.RoutingService": routing_grpc.RoutingServiceStub,
+    "selene.routing.v1.CircuitService": routing_grpc.CircuitServiceStub,
+    "selene.routing.v1.LimitsService": routing_grpc.LimitsServiceStub,
 }
 """Every service of the contract, with the stub that was generated for it."""
 

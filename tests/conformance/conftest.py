@@ -10,6 +10,7 @@ import pytest
 from servers.voiceid.models.faults import ModelError, ModelFault
 from tests.conformance import sound
 from tests.conformance.serving import SETTINGS, Live, serving
+from tests.conformance.vendors import VENDOR, simulated
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
         def get(name: str) -> Live:
             if name not in started:
-                started[name] = stack.enter_context(serving(tmp_path_factory.mktemp(name), SETTINGS[name]))
+                settings = SETTINGS[name]
+                if VENDOR in settings:
+                    settings = settings.replace(VENDOR, stack.enter_context(simulated()))
+                started[name] = stack.enter_context(serving(tmp_path_factory.mktemp(name), settings))
             return started[name]
 
         yield get

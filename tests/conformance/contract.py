@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +32,21 @@ ANY_RPC = frozenset(
 _REASON = re.compile(r"((?:  // [^\n]*\n|  //\n)+)  ERROR_REASON_(\w+) = ")
 _RPC = re.compile(r"((?:  // [^\n]*\n|  //\n)+)  rpc (\w+)\(")
 _WORD = re.compile(r"\b[A-Z][A-Z_]{3,}\b")
+_SAME_AS = re.compile(r"Errors: those of (\w+)")
+_SOMETIMES = re.compile(r"((?:`\w+`(?: and )?)+) (?:are|is) (?:there|absent) where")
 
 
 @dataclass(frozen=True)
 class Travels:
-    """A reason's gRPC code and the metadata keys that come with it."""
+    """A reason's gRPC code, the metadata keys that come with it, and those of them that come in some cases only."""
 
     code: str
     keys: frozenset[str]
+    sometimes: frozenset[str]
+
+    def comes_with(self, code: str, keys: Collection[str]) -> bool:
+        """Whether a refusal is as announced."""
+        return code == self.code and self.keys - self.sometimes <= set(keys) <= self.keys
 
 
 @functools.cache
@@ -48,10 +55,12 @@ def reasons() -> Mapping[str, Travels]:
     text = (PROTO / "selene/common/v1/error_reason.proto").read_text(encoding="utf-8")
     found = {}
     for comment, name in _REASON.findall(text):
-        example = re.search(r"\{.*\}", comment)
-        code = _WORD.search(comment)
+        said = re.sub(r"\s*//\s*", " ", comment)
+        example = re.search(r"\{.*\}", said)
+        code = _WORD.search(said)
         if example and code:
-            found[name] = Travels(code[0], frozenset(json.loads(example[0])["metadata"]))
+            sometimes = re.findall(r"`(\w+)`", " ".join(_SOMETIMES.findall(said)))
+            found[name] = Travels(code[0], frozenset(json.loads(example[0])["metadata"]), frozenset(sometimes))
     return found
 
 
@@ -66,7 +75,7 @@ def promised() -> Mapping[str, frozenset[str]]:
         body = body[: body.index("\n}\n")]
         for comment, method in _RPC.findall(body):
             named = frozenset(_WORD.findall(comment)) & reasons().keys()
-            if "those of Identify" in comment:
-                named |= found[f"{service}/Identify"]
+            if same := _SAME_AS.search(comment):
+                named |= found[f"{service}/{same[1]}"]
             found[f"{service}/{method}"] = named
     return found

@@ -20,6 +20,8 @@ from servers.runtime.auth import Principal, generate_signing_key, issue_token
 from servers.runtime.server import development_key
 
 ROOT = Path(__file__).parents[2]
+ROUTING_OWNERS = ("stt", "tts", "llm")
+"""Each serves the services of selene.routing beside its own."""
 
 SETTINGS = {
     # Everything that is shipped, with bounds that a case can reach. Every call needs a token.
@@ -27,17 +29,33 @@ SETTINGS = {
         development.anonymous = false
         limits = { idle_s = 4, grace_s = 1 }
         owners.voiceid = { max_audio_s = 5 }
+        owners.stt = { max_audio_s = 5 }
+        owners.routing.prices = { "selene-local/stt" = 1000, "selene-local/tts" = 1000, "selene-local/llm" = 1000 }
     """,
-    # Development as it comes, where a call without a token is the developer's; no model, and hardly any patience.
+    # Development as it comes, where a call without a token is the developer's; no model, nobody to recognise or make
+    # speech, and hardly any patience.
     "bare": """
         limits = { stream_s = 2.5, grace_s = 1 }
         owners.voiceid = { models = ["absent"] }
+        owners.stt = { local_workers = 0 }
+        owners.tts = { local = false }
+    """,
+    # Vendors, all of them the simulator. Language needs no key there, speech does. Little patience, too.
+    "vendors": """
+        development.anonymous = false
+        limits = { stream_s = 3, grace_s = 1 }
+        owners.voiceid = { models = ["absent"] }
+        owners.stt = { local_workers = 0, openai = { base_url = "$vendor" } }
+        owners.tts = { local = false, openai = { base_url = "$vendor" } }
+        owners.llm = { llama = { base_url = "$vendor" } }
     """,
     # Two calls at once are all that it takes.
     "narrow": """
         development.anonymous = false
         limits = { concurrent_calls = 2, grace_s = 1 }
         owners.voiceid = { models = ["absent"] }
+        owners.stt = { local_workers = 0 }
+        owners.tts = { local = false }
     """,
 }
 
@@ -50,9 +68,9 @@ class Live:
     data_dir: Path
     process: subprocess.Popen[str]
 
-    def target_of(self, service: str) -> str:
-        """Where a service of the contract (`selene.audit.v1.AuditService`) is served."""
-        return self.targets[service.split(".")[1]]
+    def target_of(self, service: str, owner: str = "") -> str:
+        """Where a service of the contract (`selene.audit.v1.AuditService`) is served, by `owner` where several do."""
+        return self.targets[owner or owner_of(service)]
 
     def token(self, tenant: str, caller: Mapping[str, Any]) -> str | None:
         """The token of a caller as a case describes it; None for one that has none."""
@@ -69,6 +87,12 @@ class Live:
         audience, issuer = caller.get("audience", "selene"), caller.get("issuer", "selene")
         token = issue_token(key, principal, now=began, lifetime=timedelta(minutes=30), audience=audience, issuer=issuer)
         return _unsigned(token) if caller.get("unsigned") else token
+
+
+def owner_of(service: str) -> str:
+    """An owner that serves a service of the contract."""
+    domain = service.split(".")[1]
+    return ROUTING_OWNERS[-1] if domain == "routing" else domain
 
 
 def _unsigned(token: str) -> str:

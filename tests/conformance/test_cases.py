@@ -63,10 +63,10 @@ def runs(request: pytest.FixtureRequest, server: Callable[[str], Live], recordin
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn, alone = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
 
     async def run(case: Case, client: Client) -> list[str]:
-        async with turn:
+        async with alone if case.alone else turn:
             return await _found(case, client, servers)
 
     yield {
@@ -107,14 +107,14 @@ async def _found(case: Case, client: Client, servers: Mapping[str, Live]) -> lis
         found = disagreements(expected, outcome) + _broken_promises(step.rpc, outcome)
         if found:
             return [f"{step.rpc} by {client.name}:", *found]
-        values |= {name: value_at(outcome.replies, path) for name, path in expected.get("keep", {}).items()}
+        values |= {name: value_at(outcome, path) for name, path in expected.get("keep", {}).items()}
     return []
 
 
 async def _performed(step: Step, expected: Mapping[str, Any], client: Client, live: Live, tenant: str) -> Outcome:
     method = method_named(step.rpc)
     call = Call(
-        live.target_of(method.containing_service.full_name),
+        live.target_of(method.containing_service.full_name, expected.get("at", "")),
         method,
         live.token(tenant, expected.get("as", {})),
         messages(expected["send"]),
@@ -140,7 +140,7 @@ def _broken_promises(rpc: str, outcome: Outcome) -> list[str]:
     found = []
     if outcome.reason not in promised()[rpc] | ANY_RPC:
         found.append(f"the comment of {rpc} does not mention {outcome.reason}")
-    if (outcome.code, set(outcome.metadata)) != (travels.code, travels.keys):
+    if not travels.comes_with(outcome.code, outcome.metadata):
         found.append(f"{outcome.reason} travels with {outcome.code} {outcome.metadata}, announced is {travels}")
     return found
 

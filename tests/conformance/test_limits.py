@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 
 import grpc
 import pytest
+from selene.routing.v1 import service_pb2 as routing
+from selene.routing.v1 import service_pb2_grpc as routing_grpc
 from selene.voiceid.v1 import service_pb2 as v1
 from selene.voiceid.v1 import service_pb2_grpc as v1_grpc
 
 from tests.conformance.case import CONSTANTS, STREAM, filled
 from tests.conformance.clients import CLIENTS, Call, Client, Stubs, method_named
-from tests.conformance.serving import SETTINGS, Live, serving
+from tests.conformance.serving import ROUTING_OWNERS, SETTINGS, Live, serving
 
 TENANT = "crowd"
 STREAMS = (
@@ -25,7 +28,11 @@ STREAMS = (
     "selene.voiceid.v1.VoiceIdService/Verify",
     "selene.voiceid.v2.VoiceIdService/Identify",
     "selene.voiceid.v2.VoiceIdService/Verify",
+    "selene.stt.v1.SpeechToTextService/Transcribe",
+    "selene.tts.v1.TextToSpeechService/Synthesize",
+    "selene.llm.v1.LanguageService/Respond",
 )
+CIRCUITS = "selene.routing.v1.CircuitService"
 clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 
 
@@ -37,19 +44,31 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @asynccontextmanager
-async def _held(live: Live, calls: int) -> AsyncIterator[None]:
-    """So many streams open: begun, and neither ended nor decided."""
-    config = filled(STREAM, {**CONSTANTS, "tenant": TENANT})
+async def _held(live: Live, owner: str, calls: int) -> AsyncIterator[None]:
+    """So many streams of an owner open: begun, and not ended."""
+    metadata = (("authorization", f"Bearer {live.token(TENANT, {})}"),)
     async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(live.targets["voiceid"]))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(live.targets[owner]))
         for _ in range(calls):
-            stream = v1_grpc.VoiceIdServiceStub(channel).Identify(
-                metadata=(("authorization", f"Bearer {live.token(TENANT, {})}"),)
-            )
-            stack.callback(stream.cancel)
-            await stream.write(v1.IdentifyRequest(config=config))
-            assert (await stream.read()).WhichOneof("event") == "started"
+            begin = _followed if owner in ROUTING_OWNERS else _listening
+            stack.callback((await begin(channel, metadata)).cancel)
         yield
+
+
+async def _listening(channel: grpc.aio.Channel, metadata: Any) -> Any:
+    stream: Any = v1_grpc.VoiceIdServiceStub(channel).Identify(metadata=metadata)
+    await stream.write(v1.IdentifyRequest(config=filled(STREAM, {**CONSTANTS, "tenant": TENANT})))
+    assert (await stream.read()).WhichOneof("event") == "started"
+    return stream
+
+
+async def _followed(channel: grpc.aio.Channel, metadata: Any) -> Any:
+    stub = routing_grpc.CircuitServiceStub(channel)
+    # There is a circuit to follow as soon as somebody was resolved.
+    await stub.ListProviders(routing.ListProvidersRequest(subject={"tenant_id": TENANT}), metadata=metadata)
+    stream: Any = stub.WatchCircuits(routing.WatchCircuitsRequest(), metadata=metadata)
+    assert (await stream.read()).circuit.provider_ref
+    return stream
 
 
 def _call(live: Live, rpc: str, *send: Any) -> Call:
@@ -61,27 +80,39 @@ def _call(live: Live, rpc: str, *send: Any) -> Call:
 @pytest.mark.parametrize("rpc", STREAMS)
 async def test_one_call_too_many_is_refused_and_told_when_to_come_back(client: Client, rpc: str, narrow: Live) -> None:
     # Reading the contract by reflection is a call, too, and grpcurl is still at it when it makes its own.
-    async with _held(narrow, 1 if client.name == "grpcurl" else 2):
-        outcome = await client.call(_call(narrow, rpc, {"config": {}}))
+    first: dict[str, Any] = {} if rpc.endswith("/Respond") else {"config": {}}
+    async with _held(narrow, rpc.split(".")[1], 1 if client.name == "grpcurl" else 2):
+        outcome = await client.call(_call(narrow, rpc, first))
     assert (outcome.code, outcome.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
     assert outcome.metadata == {"limit": "2", "retry_after_ms": "1000"}
+
+
+def _noting(told: asyncio.Event) -> Callable[[Any], None]:
+    return lambda _: told.set()
 
 
 async def test_followers_are_sent_elsewhere_when_the_server_stops(tmp_path: Path) -> None:
     with serving(tmp_path, SETTINGS["bare"]) as live:
         move = {"tenant_id": TENANT, "stage": "MIGRATION_STAGE_M3", "idempotency_key": "k-1"}
         moved = await Stubs().call(_call(live, "selene.voiceid.v1.PolicyService/SetMigrationStage", move))
-        assert moved.code == "OK"
+        known = await Stubs().call(_call(live, f"{CIRCUITS}/ListProviders", {"subject": {"tenant_id": TENANT}}))
+        assert (moved.code, known.code) == ("OK", "OK")
         watch = _call(live, "selene.audit.v1.AuditService/WatchEvents", {"tenant_id": TENANT, "from_sequence": 1})
-        told = [asyncio.Event() for _ in CLIENTS]
+        follow = _call(live, f"{CIRCUITS}/WatchCircuits", {"provider_ref": "selene-local/llm"})
+        calls = list(itertools.product((watch, follow), CLIENTS))
+        told = [asyncio.Event() for _ in calls]
         following = [
-            asyncio.create_task(client.call(replace(watch, on_reply=lambda _, one=one: one.set())))
-            for client, one in zip(CLIENTS, told, strict=True)
+            asyncio.create_task(client.call(replace(call, on_reply=_noting(one))))
+            for (call, client), one in zip(calls, told, strict=True)
         ]
         async with asyncio.timeout(20):
             await asyncio.gather(*(one.wait() for one in told))
         live.process.send_signal(signal.SIGTERM)
         outcomes = await asyncio.gather(*following)
-    for outcome in outcomes:
+    of_events, of_circuits = outcomes[: len(CLIENTS)], outcomes[len(CLIENTS) :]
+    for outcome in of_events:
         assert [reply["event"]["event"]["transition"] for reply in outcome.replies] == ["migration.moved"]
         assert (outcome.code, outcome.reason, outcome.metadata) == ("UNAVAILABLE", "NOT_SERVING", {"owner": "audit"})
+    for outcome in of_circuits:
+        assert [reply["circuit"]["provider_ref"] for reply in outcome.replies] == ["selene-local/llm"]
+        assert (outcome.code, outcome.reason, set(outcome.metadata)) == ("UNAVAILABLE", "NOT_SERVING", {"owner"})

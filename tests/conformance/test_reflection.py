@@ -10,7 +10,7 @@ from google.protobuf import descriptor
 
 from tests.conformance.clients import STUBS, grpcurl, method_named
 from tests.conformance.contract import promised
-from tests.conformance.serving import Live
+from tests.conformance.serving import ROUTING_OWNERS, Live, owner_of
 
 
 async def _asked(live: Live, owner: str, *arguments: str) -> str:
@@ -18,27 +18,25 @@ async def _asked(live: Live, owner: str, *arguments: str) -> str:
     return await grpcurl("-plaintext", "-H", authorization, live.targets[owner], *arguments)
 
 
-def _owner(service: str) -> str:
-    return service.split(".")[1]
-
-
-@pytest.mark.parametrize("owner", ["voiceid", "audit", "kms"])
+@pytest.mark.parametrize("owner", ["voiceid", "audit", "kms", *ROUTING_OWNERS])
 async def test_an_owner_lists_its_services(owner: str, server: Callable[[str], Live]) -> None:
     listed = (await _asked(server("selene"), owner, "list")).split()
-    assert {name for name in listed if name.startswith("selene.")} == {name for name in STUBS if _owner(name) == owner}
+    routing = {name for name in STUBS if owner in ROUTING_OWNERS and name.startswith("selene.routing.")}
+    own = {name for name in STUBS if name.split(".")[1] == owner}
+    assert {name for name in listed if name.startswith("selene.")} == own | routing
     assert {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.channelz.v1.Channelz"} <= set(listed)
 
 
 @pytest.mark.parametrize("service", STUBS)
 async def test_a_service_lists_its_methods(service: str, server: Callable[[str], Live]) -> None:
-    listed = (await _asked(server("selene"), _owner(service), "list", service)).split()
+    listed = (await _asked(server("selene"), owner_of(service), "list", service)).split()
     assert sorted(listed) == sorted(rpc.replace("/", ".") for rpc in promised() if rpc.startswith(f"{service}/"))
 
 
 @pytest.mark.parametrize("rpc", sorted(promised()))
 async def test_a_method_and_its_messages_are_described(rpc: str, server: Callable[[str], Live]) -> None:
     method = method_named(rpc)
-    owner = _owner(method.containing_service.full_name)
+    owner = owner_of(method.containing_service.full_name)
     described, *messages = await asyncio.gather(
         *(
             _asked(server("selene"), owner, "describe", name)

@@ -88,7 +88,7 @@ class OpenAiSimulator:
 
     ``schemas`` is False for a compatible endpoint that knows no JSON schemas and refuses what it does not know.
     ``streams`` is False for a model that answers a transcription at once, whatever it was asked, as ``whisper-1`` does.
-    ``hung`` is set once a call hangs.
+    ``hung`` is set once a call hangs. ``fault_of`` is a fault by what is asked, where none is planned.
     """
 
     def __init__(self, keys: set[str] | None = None, *, schemas: bool = True) -> None:
@@ -96,6 +96,7 @@ class OpenAiSimulator:
         self.schemas = schemas
         self.streams = True
         self.faults = FaultScript()
+        self.fault_of: Callable[[Call], Fault | None] = lambda call: None
         self.answers = Answers()
         self.ledger: list[Call] = []
         self.base_url = ""
@@ -145,7 +146,7 @@ class OpenAiSimulator:
     async def _answered(self, request: web.Request, call: Call, answer: _Answer) -> web.StreamResponse:
         if call.method == "HEAD":
             return await answer(request, call, None)
-        fault = self.faults.take()
+        fault = self.faults.take() or self.fault_of(call)
         if self.keys is not None and call.secret not in self.keys:
             # The real one masks most of the key that it quotes; this one quotes all of it, as a proxy in between might.
             return _error(call, 401, "invalid_request_error", "invalid_api_key", f"Incorrect API key: {call.secret}.")
