@@ -191,8 +191,8 @@ async def test_a_packet_that_breaks_the_rules_is_never_passed_on(tmp_path: Path,
 
 
 async def test_what_was_said_before_a_switch_is_void_and_what_is_said_after_it_is_whole(tmp_path: Path) -> None:
-    async with desk(tmp_path, OPENAI, LOCAL) as llm:
-        llm.openai.faults.plan(Fault(FaultKind.RESET, after=14))
+    async with desk(tmp_path, OPENAI, LOCAL, timeout_s=2.0) as llm:
+        llm.openai.faults.plan(Fault(FaultKind.HANG, after=14))
         events = await llm.ask()
         place = kinds(events).index("switched")
         assert "delta" in kinds(events)[:place]
