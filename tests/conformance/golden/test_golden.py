@@ -97,7 +97,13 @@ def test_every_kind_of_field_of_the_contract_is_in_the_golden_messages() -> None
     assert used <= shown
 
 
+def _is_map(one: FieldDescriptor) -> bool:
+    return one.message_type is not None and one.message_type.GetOptions().map_entry
+
+
 def _kind(one: FieldDescriptor) -> tuple[Any, ...]:
+    if _is_map(one):
+        return "map", *(part.type for part in one.message_type.fields)
     foreign = one.message_type.full_name if one.message_type and one.message_type.full_name in TIMES else ""
     return one.type, one.is_repeated, one.containing_oneof is not None, foreign
 
@@ -105,13 +111,16 @@ def _kind(one: FieldDescriptor) -> tuple[Any, ...]:
 def _kinds_set(wire: Message) -> Iterator[tuple[Any, ...]]:
     for one, value in wire.ListFields():
         yield _kind(one)
-        if one.message_type is not None:
+        if one.message_type is not None and not _is_map(one):
             for item in value if one.is_repeated else [value]:
                 yield from _kinds_set(item)
 
 
 def _values(one: FieldDescriptor) -> list[Any]:
-    """What a field may hold; lists of it for a repeated one."""
+    """What a field may hold; lists of it for a repeated one. A map has one entry, for entries have no order."""
+    if _is_map(one):
+        key, value = one.message_type.fields
+        return [{name: held} for name in SCALARS[key.type] for held in SCALARS[value.type]] + [{}]
     if one.message_type is not None and one.message_type.full_name in TIMES:
         values = [_time(one, *parts) for parts in TIMES[one.message_type.full_name]]
     elif one.message_type is not None:
@@ -128,7 +137,9 @@ def _time(one: FieldDescriptor, seconds: int, nanos: int) -> Message:
 
 
 def _set(wire: Message, one: FieldDescriptor, value: Any) -> None:
-    if one.is_repeated:
+    if _is_map(one):
+        getattr(wire, one.name).update(value)
+    elif one.is_repeated:
         getattr(wire, one.name).extend(value)
     elif one.message_type is not None:
         getattr(wire, one.name).CopyFrom(value)
@@ -143,6 +154,9 @@ def _whole(message: descriptor.Descriptor, depth: int, alternative: int) -> Mess
     chosen = {group.fields[min(alternative, len(group.fields) - 1)].name for group in message.oneofs}
     for one in message.fields:
         if one.containing_oneof is not None and one.name not in chosen:
+            continue
+        if _is_map(one):
+            _set(wire, one, _values(one)[0])
             continue
         inner = one.message_type is not None and one.message_type.full_name not in TIMES
         if inner and not depth:
