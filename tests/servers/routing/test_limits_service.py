@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from selene.routing.v1.routing_pb2 import DOMAIN_LLM, DOMAIN_STT, DOMAIN_UNSPECI
 from clients.channel import connect
 from clients.errors import SeleneError, from_rpc
 from servers.routing.accounts import Accounts
-from servers.routing.buckets import ValkeySettings, open_buckets
+from servers.routing.buckets import Buckets, Change, Changed, ValkeySettings, open_buckets
 from servers.routing.gates import Request
 from servers.routing.limits_service import limits_service
 from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_OPERATOR, ROLE_SERVICE, ROLE_USER
@@ -88,18 +90,23 @@ async def desk(store_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
 @pytest.fixture
 async def desk_beside_valkey(sqlite_url: str, tmp_path: Path, valkey: ValkeyServer) -> AsyncIterator[Desk]:
     """The service where Valkey keeps the tokens of quotas."""
-    async with opened_desk(sqlite_url, tmp_path, ValkeySettings(url=valkey.url, timeout_s=5.0)) as opened:
+    async with opened_desk(sqlite_url, tmp_path, buckets_of(valkey)) as opened:
         yield opened
 
 
+def buckets_of(valkey: ValkeyServer) -> Buckets:
+    """Those of a process of its own."""
+    buckets = open_buckets(ValkeySettings(url=valkey.url, timeout_s=5.0), time.monotonic)
+    assert buckets is not None
+    return buckets
+
+
 @asynccontextmanager
-async def opened_desk(store_url: str, tmp_path: Path, valkey: ValkeySettings | None = None) -> AsyncIterator[Desk]:
+async def opened_desk(store_url: str, tmp_path: Path, buckets: Buckets | None = None) -> AsyncIterator[Desk]:
     clock = SteppedClock()
     ids = UuidV7Ids(clock)
     issuer = Issuer(tmp_path)
     store = await Store.open(store_url, clock=clock, ids=ids, signing_key=SIGNING_KEY, master_key=MASTER_KEY)
-
-    buckets = open_buckets(valkey, clock.monotonic)
 
     async def build(runtime: Runtime) -> Sequence[Service]:
         return (limits_service(runtime.store, runtime.clock, ENGINE_ID, buckets),)
@@ -291,8 +298,7 @@ async def test_the_same_key_changes_limits_once(desk: Desk) -> None:
 
 async def granted(desk: Desk, valkey: ValkeyServer) -> int:
     """How many calls a process of its own makes until the quota refuses."""
-    buckets = open_buckets(ValkeySettings(url=valkey.url, timeout_s=5.0), desk.clock.monotonic)
-    assert buckets is not None
+    buckets = buckets_of(valkey)
     accounts = Accounts(desk.store, desk.clock, UuidV7Ids(desk.clock), DOMAIN_STT, owner=ENGINE_ID, buckets=buckets)
     request, calls = Request(tenant_id="t-1", domain=DOMAIN_STT, capability=CAPABILITY_STT), 0
     while True:
@@ -329,6 +335,44 @@ async def test_beside_valkey_a_quota_begins_full_once_and_is_listed_with_what_is
     smaller = await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=5.0))
     assert smaller.quota.tokens == 5.0
     assert await granted(desk, valkey) == 5
+
+
+class Waiting:
+    """Buckets that are slow for the first who asks."""
+
+    def __init__(self, buckets: Buckets) -> None:
+        self._buckets = buckets
+        self._asked = False
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def change(self, changes: Sequence[Change]) -> list[Changed | None]:
+        first, self._asked = not self._asked, True
+        if first:
+            self.asked.set()
+            await self.go_on.wait()
+        return await self._buckets.change(changes)
+
+    async def close(self) -> None:
+        await self._buckets.close()
+
+
+async def test_two_operators_who_set_a_new_quota_beside_valkey_fill_its_bucket_once(
+    sqlite_url: str, tmp_path: Path, valkey: ValkeyServer
+) -> None:
+    waiting = Waiting(buckets_of(valkey))
+    quota = v1.Quota(domain=DOMAIN_STT, capacity=8.0)
+    async with opened_desk(sqlite_url, tmp_path, waiting) as desk:
+        await desk.call(
+            "PutPolicyRule", rule=v1.PolicyRule(rule_id="all", effect=v1.POLICY_EFFECT_ALLOW, reason_code="OK_FOR_NOW")
+        )
+        slow = asyncio.ensure_future(desk.call("SetQuota", quota=quota))
+        await waiting.asked.wait()
+        assert (await desk.call("SetQuota", quota=quota)).quota.tokens == 8.0
+        assert await granted(desk, valkey) == 8
+        waiting.go_on.set()
+        assert (await slow).quota.tokens == 0.0
+        assert await granted(desk, valkey) == 0
 
 
 async def test_beside_a_silent_valkey_a_quota_is_deleted_and_neither_set_nor_told(

@@ -8,7 +8,7 @@ import shutil
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -270,6 +270,77 @@ async def test_a_bucket_is_used_to_its_last_token_and_not_beyond(
     await buckets.close()
 
 
+async def test_what_is_held_of_a_quota_that_changes_is_not_granted_twice(
+    valkey: ValkeyServer, limited: Store, process: Process, clock: FakeClock
+) -> None:
+    buckets = buckets_of(valkey, clock)
+    await buckets.change([filled(clock)])
+    accounts, reasons = process(buckets), []
+    for number in range(14):
+        await put(limited, Quota("t1", DOMAIN_STT, 10.0 + number / 100, 0.0, 10.0, clock.now().timestamp()))
+        clock.advance(timedelta(milliseconds=300))
+        await accounts.replenish()
+        reasons.append(await call(accounts, clock))
+    assert reasons == ["QUOTA_GRANTED"] * 10 + ["QUOTA_NEVER"] * 4
+    await accounts.stop()
+    await buckets.close()
+
+
+class Interrupted:
+    """The buckets of a process, and what happens between its looking into them and its taking."""
+
+    def __init__(self, buckets: ValkeyBuckets, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._buckets = buckets
+        self._meanwhile = meanwhile
+
+    async def change(self, changes: Sequence[Change]) -> list[Changed | None]:
+        if any(change.take for change in changes):
+            await self._meanwhile()
+        return await self._buckets.change(changes)
+
+    async def close(self) -> None:
+        await self._buckets.close()
+
+
+async def test_what_others_took_meanwhile_is_not_granted(
+    valkey: ValkeyServer, limited: Store, clock: FakeClock
+) -> None:
+    buckets, others = buckets_of(valkey, clock), buckets_of(valkey)
+    await buckets.change([filled(clock)])
+    taking = replace(filled(clock), put=0.0, take=10.0)
+    between = Interrupted(buckets, lambda: others.change([taking]))
+    accounts = Accounts(limited, clock, SeqIds("p"), DOMAIN_STT, owner="PH1.C", buckets=between)
+    assert await call(accounts, clock) == "QUOTA_NEVER"
+    await accounts.stop()
+    await buckets.close()
+    await others.close()
+
+
+async def test_what_nobody_answered_is_not_granted(valkey: ValkeyServer, limited: Store, clock: FakeClock) -> None:
+    buckets = buckets_of(valkey, clock)
+    await buckets.change([filled(clock)])
+    between = Interrupted(buckets, lambda: asyncio.to_thread(valkey.kill))
+    accounts = Accounts(limited, clock, SeqIds("p"), DOMAIN_STT, owner="PH1.C", buckets=between)
+    assert await call(accounts, clock) == "QUOTA_UNKNOWN"
+    await accounts.stop()
+    await buckets.close()
+
+
+async def test_after_a_failure_valkey_is_left_alone_for_a_second(valkey: ValkeyServer, clock: FakeClock) -> None:
+    async with fronting(valkey) as front:
+        buckets = ValkeyBuckets(ValkeySettings(url=f"valkey://127.0.0.1:{front.port}", timeout_s=0.2), clock.monotonic)
+        front.passing.clear()
+        assert await buckets.change([USUAL]) == [None]
+        front.passing.set()
+        asked = front.asked
+        clock.advance(timedelta(seconds=PAUSE_S / 2))
+        assert await buckets.change([USUAL]) == [None]
+        assert front.asked == asked
+        clock.advance(timedelta(seconds=PAUSE_S / 2))
+        assert await buckets.change([USUAL]) == [Changed(0.0, 100.0, 0.0)]
+        await buckets.close()
+
+
 async def test_what_a_process_did_not_use_is_given_back(
     valkey: ValkeyServer, process: Process, clock: FakeClock
 ) -> None:
@@ -291,14 +362,17 @@ async def test_without_valkey_what_is_held_is_used_then_nothing_is_known_until_i
         await buckets.change([filled(clock)])
         accounts = process(buckets)
         assert await call(accounts, clock) == "QUOTA_GRANTED"
+        (left,) = await buckets.change([replace(filled(clock), put=0.0)])
+        assert left is not None and 0 < left.tokens < 9.0
+        held = int(9.0 - left.tokens)
         server.kill()
         reasons = []
-        for _ in range(10):
+        for number in range(10):
             clock.advance(timedelta(seconds=PAUSE_S))
+            if number == 1:
+                await put(limited, Quota("t1", DOMAIN_STT, 10.5, 0.0, 10.0, clock.now().timestamp()))
             reasons.append(await call(accounts, clock))
-        held = reasons.count("QUOTA_GRANTED")
         assert reasons == ["QUOTA_GRANTED"] * held + ["QUOTA_UNKNOWN"] * (10 - held)
-        assert 0 < held < 9
         server.start()
         clock.advance(timedelta(seconds=PAUSE_S))
         assert await call(accounts, clock) == "QUOTA_GRANTED"
