@@ -13,7 +13,7 @@ from clients.errors import SeleneError, naming_errors
 
 T = TypeVar("T")
 
-_READ_PREFIXES: Final = ("Get", "List", "Verify")
+_READ_PREFIXES: Final = ("Get", "List", "Verify", "Validate", "Explain", "ResolveProfile")
 
 
 @dataclass(frozen=True, slots=True)

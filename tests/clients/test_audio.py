@@ -1,6 +1,7 @@
 """Files become mono PCM16 in 20 ms frames, or are refused with what to do; pace follows the clock."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,3 +142,53 @@ def test_too_little_speech_is_refused():
     recording = Recording("talk", 16_000, np.zeros(16_000 * 7, dtype=np.int16))
     with pytest.raises(AudioUnusable, match="too little"):
         voices_of(recording, RTTM, clips=3, ask_seconds=3)
+
+
+def test_what_is_written_is_read_to_the_bit(tmp_path):
+    recording = Recording("said", 24_000, np.arange(-12_000, 12_000, dtype=np.int16))
+    audio.write(tmp_path / "said.wav", recording)
+    read = audio.read(tmp_path / "said.wav")
+    assert (read.rate, read.samples.tolist()) == (24_000, recording.samples.tolist())
+
+
+def test_pcm_becomes_the_recording_that_gives_the_same_pcm():
+    pcm = np.array([1, -2, 32_767, -32_768], dtype="<i2").tobytes()
+    assert b"".join(Recording.of_pcm("said", 16_000, pcm).frames()) == pcm
+
+
+def test_a_missing_loudspeaker_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(AudioUnusable, match=r"the loudspeaker needs a library.*\[mic\]"), audio.loudspeaker(16_000):
+        pass
+
+
+class Device:
+    """What sounddevice opens, as far as it is used."""
+
+    def __init__(self, **given):
+        self.given = given
+        self.calls = []
+
+    def write(self, pcm):
+        self.calls.append(pcm)
+
+    def __getattr__(self, name):
+        return lambda: self.calls.append(name)
+
+
+async def test_a_loudspeaker_plays_in_order_and_is_closed_whatever_happens(monkeypatch):
+    opened = []
+
+    def open_device(**given):
+        opened.append(Device(**given))
+        return opened[0]
+
+    library = SimpleNamespace(RawOutputStream=open_device, PortAudioError=OSError)
+    monkeypatch.setitem(sys.modules, "sounddevice", library)
+    with pytest.raises(RuntimeError, match="unplugged"), audio.loudspeaker(24_000) as speaker:
+        await speaker.play(b"one")
+        await speaker.play(b"two")
+        await speaker.drain()
+        raise RuntimeError("unplugged")
+    assert opened[0].given == {"samplerate": 24_000, "channels": 1, "dtype": "int16"}
+    assert opened[0].calls == ["start", b"one", b"two", "stop", "abort", "close"]

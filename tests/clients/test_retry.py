@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from selene.audit.v1 import service_pb2 as audit1
+from selene.routing.v1 import service_pb2 as routing1
 from selene.voiceid.v1 import service_pb2 as v1
 
 import clients
@@ -25,6 +26,10 @@ QUICK = RetryPolicy(attempts=4, first_wait=0.001, longest_wait=0.002)
         (v1.GetProfileRequest(), True),
         (v1.ListProfilesRequest(), True),
         (audit1.VerifyLedgerRequest(), True),
+        (routing1.ValidateProfileRequest(), True),
+        (routing1.ExplainProfileRequest(), True),
+        (routing1.ResolveProfileRequest(), True),
+        (routing1.ActivateProfileRequest(), False),
         (v1.RevokeProfileRequest(idempotency_key="k"), True),
         (v1.RevokeProfileRequest(), False),
         (v1.SetMigrationStageRequest(), False),
