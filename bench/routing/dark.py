@@ -107,7 +107,7 @@ def measure(say: Say, *, quick: bool = False, seed: int | None = None) -> Report
         "waited meanwhile for one of the adapter's 200 connections are sent as these become free, after the circuit "
         "has opened too.",
     ]
-    report.tables.append(_table(falls))
+    report.tables.append(where(falls))
     report.tables.append(_latencies(falls))
     refusing, hanging = falls[Mode.REFUSING], falls[Mode.HANGING]
     report.targets += [
@@ -170,7 +170,8 @@ def _timeout_s() -> float:
     return provider.timeout.ToMilliseconds() / 1000
 
 
-def _table(falls: Mapping[Mode, Fall]) -> Table:
+def where(falls: Mapping[Mode, Fall]) -> Table:
+    """A row a darkness: the calls made, those that reached the provider, and who answered."""
     rows: list[list[Cell]] = []
     for mode, fall in falls.items():
         counted = Counter(call.by for call in fall.after)
@@ -178,17 +179,8 @@ def _table(falls: Mapping[Mode, Fall]) -> Table:
         row.append(len(fall.ledger))
         others = sum(number for by, number in counted.items() if by not in ("", LLAMA))
         rows.append([*row, counted[LLAMA], others, len(fall.lost), _why(fall.lost)])
-    columns = (
-        "dark",
-        "calls",
-        "since dark",
-        "last sent s",
-        "sent since",
-        "answered by it",
-        "by the other",
-        "lost",
-        "why",
-    )
+    numbers = ("calls", "since dark", "last made s", "last sent s", "sent since", "answered by it", "by the other")
+    columns = ("dark", *numbers, "lost", "why")
     return Table("Where calls went", columns, rows)
 
 

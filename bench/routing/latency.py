@@ -216,8 +216,8 @@ def _describe(report: Report) -> None:
         "Router: `Router.run` of the LLM owner with its normalisation, in this process, on a real store with its "
         "normal durability; every gate on (a rule, two budgets and a quota for each of 8 tenants), three providers in "
         "the profile, four audit rows a call. `added` is the call's time without that of the adapter inside it, which "
-        "only waits; `late` is how much later than told the adapter woke because the event loop was at something else, "
-        "such as writing the trail, so `added` + `late` is what a caller notices.",
+        "only waits; `late` is how much later than told the adapter woke, the interpreter being at something else, "
+        "such as the store's thread with the trail, so `added` + `late` is what a caller notices.",
         "Same seeded waits at the same concurrency, the adapter alone first; callers begin evenly over the first wait.",
         f"Beside: one backend, a process of its own, that answers in OpenAI's format after the wait it is told and "
         f"says in its answer how long it had the call; `added` is the caller's total without that. Portkey is "

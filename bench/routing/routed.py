@@ -86,7 +86,7 @@ class Timed:
 
     @property
     def late_ms(self) -> float:
-        """How much later than told the adapter woke: the event loop was at something else."""
+        """How much later than told the adapter woke: the interpreter was at something else."""
         return 1000 * (self.had_s - self.wait_s)
 
     @property

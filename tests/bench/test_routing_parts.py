@@ -18,7 +18,7 @@ from bench.routing import __main__ as command
 from bench.routing import backend, beside, gateway, latency, routed
 from bench.routing.backend import Backend, Mode
 from bench.routing.beside import Level, Way
-from bench.routing.dark import Answered, Fall
+from bench.routing.dark import Answered, Fall, where
 from bench.routing.routed import Timed
 from bench.routing.speech import Understood, in_all
 from bench.routing.words import errors, words
@@ -170,6 +170,25 @@ def test_calls_without_a_final_are_lost_whenever_they_were_made() -> None:
     fall = Fall(100.0, [before, kept, lost])
     assert fall.after == [kept, lost]
     assert fall.lost == [before, lost]
+
+
+def test_a_darkness_is_told_with_a_number_under_every_column() -> None:
+    calls = [Answered(101.0, 0.1, "selene-local/llm", switched=True), Answered(102.0, 9.0, "", "UNAVAILABLE: gone")]
+    table = where({Mode.HANGING: Fall(100.0, calls, [100.5])})
+    assert [dict(zip(table.columns, row, strict=True)) for row in table.rows] == [
+        {
+            "dark": "hanging",
+            "calls": 2,
+            "since dark": 2,
+            "last made s": 1.0,
+            "last sent s": 0.5,
+            "sent since": 1,
+            "answered by it": 0,
+            "by the other": 1,
+            "lost": 1,
+            "why": "1 times UNAVAILABLE: gone",
+        }
+    ]
 
 
 def test_transcripts_are_measured_against_the_length_of_their_audio() -> None:
