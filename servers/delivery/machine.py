@@ -298,9 +298,6 @@ class Policy:
     options: tuple[Option, ...] = ()
 
 
-# Events
-
-
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A dispatcher takes it."""
@@ -429,9 +426,6 @@ Event = (
     | Expire
     | GiveUp
 )
-
-
-# What to do next
 
 
 @dataclass(frozen=True, slots=True)
@@ -700,9 +694,6 @@ def _patience_over(attempt: Attempt, rules: Rules) -> float:
     return attempt.deadline_at + rules.webhook_patience_s
 
 
-# Handlers
-
-
 def _lease(delivery: Delivery, event: Lease, now: float, _: Rules) -> Delivery | Refused:
     if refusal := _not_takeable(delivery, event, now):
         return refusal
@@ -860,9 +851,6 @@ def _give_up(delivery: Delivery, event: GiveUp, now: float, _: Rules) -> Deliver
     if refusal := _fenced(delivery, event.fence):
         return refusal
     return _to(delivery, DELIVERY_STATE_FAILED_DEFINITE, event.reason, now)
-
-
-# What the handlers share
 
 
 def _not_takeable(delivery: Delivery, event: Lease | CrashFound, now: float) -> Refused | None:
