@@ -150,7 +150,10 @@ class Circuits:
             request = wire.WatchCircuitsRequest(provider_ref=provider_ref)
             metadata = self._connection.metadata()
             call = Answer(self._stub.WatchCircuits(request, timeout=_WATCH_SECONDS, metadata=metadata))
-            return call, await call.read()
+            first = await call.read()
+            if first is None:  # it is stopping: not at once again
+                raise SeleneError(grpc.StatusCode.UNAVAILABLE, "the server ended the watch")
+            return call, first
 
         def may_retry(error: SeleneError) -> bool:
             nonlocal alive

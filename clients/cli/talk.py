@@ -87,19 +87,20 @@ async def say(
             spoken = await speak(speech, device, show.take)
     final = speech.final
     assert final is not None  # `speak` raises where there was none
-    if device is None:
-        out = out or Path(f"speech-{speech.request_id[-6:]}.wav")
-        audio.write(out, spoken)
-        session.output.note(f"written: {out} ({spoken.seconds:.1f} s)")
+    file: Path | None = None
+    if device is None and spoken.seconds:
+        file = out or Path(f"speech-{speech.request_id[-6:]}.wav")
+        audio.write(file, spoken)
+        session.output.note(f"written: {file} ({spoken.seconds:.1f} s)")
     told = Text(f"{final.outcome.name}  {spoken.seconds:.2f} s  ").append_text(routed.route_words(final.route))
-    session.output.line({"event": "final", "file": str(out) if device is None else None, **to_document(final)}, told)
+    session.output.line({"event": "final", "file": str(file) if file else None, **to_document(final)}, told)
     return INTERRUPTED if final.outcome is tts.SynthesizeOutcome.INTERRUPTED else OK
 
 
 async def speak(speech: Speech, device: Loudspeaker | None, show: Callable[[Said], Any]) -> Recording:
-    """Plays a speech on the device, if there is one, and answers what was heard; Ctrl-C interrupts it. SeleneError.
+    """Plays a speech on the device and answers what was heard, all that came where there is none. SeleneError.
 
-    ``show`` is given each event when a listener comes to it.
+    Ctrl-C interrupts it. ``show`` is given each event when a listener comes to it.
     """
     spoken = Spoken(speech.rate)
     stopped = asyncio.Event()
@@ -107,7 +108,7 @@ async def speak(speech: Speech, device: Loudspeaker | None, show: Callable[[Said
 
     async def play() -> None:
         while (event := await waiting.get()) is not None:
-            if stopped.is_set() and isinstance(event, tts.SpeechChunk):
+            if device is not None and stopped.is_set() and isinstance(event, tts.SpeechChunk):
                 continue
             show(event)
             spoken.take(event)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
+import grpc
 import pytest
+from selene.routing.v1 import service_pb2 as wire
+from selene.routing.v1 import service_pb2_grpc as rpc
+from selene.routing.v1.routing_pb2 import Circuit
 from selene_messages.selene.routing import v1
 
+from clients.channel import connect
 from clients.cli.routes import as_next
 from clients.errors import SeleneError
 from clients.language import Language
+from clients.retry import RetryPolicy
 from clients.routing import Circuits, Limits, Routing
 from tests.support.owners import Owners
 
@@ -140,3 +148,37 @@ async def test_a_quota_of_none_refuses_and_a_budget_stands_as_it_was_set(talking
         async with Language(talking.connection("llm")).respond("hello") as reply:
             await reply.result()
     assert refused.value.reason == "QUOTA_EXHAUSTED"
+
+
+class Ending(rpc.CircuitServiceServicer):
+    """Ends every watch: before a circuit was told, after one, with an error."""
+
+    def __init__(self) -> None:
+        self.watches = 0
+
+    async def WatchCircuits(self, request: Any, context: Any) -> AsyncIterator[wire.WatchCircuitsResponse]:
+        self.watches += 1
+        if self.watches == 2:
+            return
+        yield wire.WatchCircuitsResponse(circuit=Circuit(provider_ref=f"told-{self.watches}"))
+        if self.watches == 3:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+        if self.watches == 4:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no more")
+
+
+async def test_a_watch_goes_on_until_it_is_refused() -> None:
+    servicer, server = Ending(), grpc.aio.server()
+    rpc.add_CircuitServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    told = []
+    try:
+        async with connect(f"127.0.0.1:{port}") as connection:
+            with pytest.raises(SeleneError) as refused:
+                async for circuit in Circuits(connection, policy=RetryPolicy(first_wait=0.001)).watch():
+                    told.append(circuit.provider_ref)
+    finally:
+        await server.stop(0)
+    assert told == ["told-1", "told-3", "told-4"]
+    assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED

@@ -125,6 +125,18 @@ async def test_ctrl_c_while_it_plays_interrupts_the_speech_and_keeps_what_was_he
     assert spoken.samples.tobytes() == bytes(device.played)
 
 
+async def test_ctrl_c_without_a_loudspeaker_keeps_all_that_came(talking: Owners) -> None:
+    def show(event: object) -> None:
+        if isinstance(event, tts.SpeechChunk) and event.sequence == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async with Tts(talking.connection("tts")).say("It is noon. " * 400, rate=48_000) as speech:
+        spoken = await asyncio.wait_for(speak(speech, None, show), 30)
+    assert speech.final is not None and speech.final.audio is not None
+    assert speech.final.outcome is tts.SynthesizeOutcome.INTERRUPTED
+    assert spoken.seconds == pytest.approx(speech.final.audio.total_seconds(), abs=0.001)
+
+
 async def test_only_the_first_ctrl_c_is_taken() -> None:
     taken = asyncio.Event()
     before = signal.getsignal(signal.SIGINT)
