@@ -97,8 +97,7 @@ class Answering:
                     case DecisionPacket():
                         packets += 1
                         packet = packet_message(event)
-                        unsound = said != event.reply or protovalidate.collect_violations(packet)
-                        if packets > 1 or unsound:
+                        if packets > 1 or protovalidate.collect_violations(packet):
                             yield failed(asked, ProviderReason.RESPONSE_MALFORMED)
                             return
                         yield packet
