@@ -371,6 +371,7 @@ async def test_without_valkey_what_is_held_is_used_then_nothing_is_known_until_i
             clock.advance(timedelta(seconds=PAUSE_S))
             if number == 1:
                 await put(limited, Quota("t1", DOMAIN_STT, 10.5, 0.0, 10.0, clock.now().timestamp()))
+            await accounts.replenish()
             reasons.append(await call(accounts, clock))
         assert reasons == ["QUOTA_GRANTED"] * held + ["QUOTA_UNKNOWN"] * (10 - held)
         server.start()
