@@ -79,8 +79,8 @@ async def misplaced(desk: Desk, heard: list[str]) -> None:
         idempotency_key="k-bad",
     )
     requests: list[tuple[str, Any]] = [("PutSecret", whole)]
-    for field, value in (("handle", text), ("handle", f"kms://providers/openai/{text}/x")):
-        requests.append(("PutSecret", messages.PutSecretRequest(**{field: value}, idempotency_key="k-bad")))
+    for handle in (text, f"kms://providers/openai/{text}/x"):
+        requests.append(("PutSecret", messages.PutSecretRequest(handle=handle, idempotency_key="k-bad")))
     other_key = messages.PutSecretRequest()
     other_key.CopyFrom(whole)
     other_key.secret.sealing_key_id = text
