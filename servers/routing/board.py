@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 import pybreaker
 import structlog
@@ -38,7 +38,7 @@ from servers.routing.circuit import (
 )
 from servers.routing.kept import circuit_of, kept
 from servers.routing.thresholds import CircuitPolicy
-from servers.routing.windows import Call, Measures, Windows
+from servers.routing.windows import Call, Measures, Waiting, Windows
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from servers.runtime.storage import SYSTEM_TENANT, turn
@@ -51,6 +51,20 @@ _log = structlog.get_logger("selene.routing")
 
 Key = tuple[bytes, str]
 """A resolved profile's hash and a provider."""
+
+
+class Wait(Protocol):
+    """A call under way."""
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds that the provider is waited for right now; None while somebody else is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _UnderWay:
+    caller: str
+    wait: Wait
 
 
 @dataclass(slots=True)
@@ -68,6 +82,12 @@ class _Held:
     anew_at: float = 0.0
     unkept: tuple[Event, ...] = ()
     stepped: bool = False
+    under_way: set[_UnderWay] = field(default_factory=set)
+
+    def measures(self, now: float) -> Measures:
+        """What was measured, and who waits."""
+        silent = ((each.caller, each.wait.silent_s) for each in self.under_way)
+        return self.windows.measures(now, [Waiting(caller, age_s) for caller, age_s in silent if age_s is not None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +166,7 @@ class Board:
     def measures(self, key: Key) -> Measures:
         """What this process measured; empty for what it does not know."""
         held = self._held.get(key)
-        return held.windows.measures(self._now()) if held is not None else Measures({})
+        return held.measures(self._now()) if held is not None else Measures({})
 
     def record(self, key: Key, call: Call, *, began_at: float, probe: bool) -> None:
         """A call has ended that began at this monotonic time. While probes are judged, only they are measured; what
@@ -155,6 +175,12 @@ class Board:
         held = self._held[key]
         if began_at >= held.anew_at and (probe or held.circuit.state != CIRCUIT_STATE_HALF_OPEN):
             held.windows.record(call, self._now())
+
+    def under_way(self, key: Key, caller: str, wait: Wait) -> Callable[[], None]:
+        """A call has begun; it is over when what is returned is called. A provider that is silent to many is left."""
+        call, calls = _UnderWay(caller, wait), self._held[key].under_way
+        calls.add(call)
+        return lambda: calls.discard(call)
 
     def judge_transcript(self, key: Key, caller: str, *, accepted: bool) -> None:
         """The owner's gate has accepted or refused a transcript."""
@@ -176,7 +202,7 @@ class Board:
         now = self._now()
         for key, held in self._held.items():
             before = held.circuit
-            circuit, events = evaluate(before, held.windows.measures(now), now, held.policy)
+            circuit, events = evaluate(before, held.measures(now), now, held.policy)
             if circuit is not before:
                 self._become(key, held, circuit, events)
                 # While probes are judged every step is shared; a closed circuit's own counting is this process's.

@@ -86,6 +86,11 @@ class Limit:
         return 0.0 if self._since is None else max(0.0, self._clock.monotonic() - self._since)
 
     @property
+    def silent_s(self) -> float | None:
+        """Seconds that the provider is waited for right now; None while somebody else is."""
+        return None if self._waiting is None or self._since is None else self.waited_s
+
+    @property
     def telling(self) -> bool:
         """Whether not having answered by now says something of the provider: it had its time, or half of it where the
         call's own end came first.
@@ -177,6 +182,7 @@ class Finished:
 class Domestic(Generic[A]):
     """What an owner brings. `caller_faults` are reasons that lie in the request; of these `elsewhere` are worth asking
     another provider. `keyed` are providers that are asked with a secret. `prices` are micros a unit, by provider.
+    `listening_s` is how long an attempt may last before the provider is waited for.
     """
 
     domain: Domain
@@ -186,6 +192,7 @@ class Domestic(Generic[A]):
     elsewhere: Collection[str] = ()
     keyed: Collection[str] = ()
     prices: Mapping[str, int] = field(default_factory=dict)
+    listening_s: float = 0.0
 
 
 class CallMetrics:
@@ -278,8 +285,11 @@ class Router(Generic[A]):
             )
         return resolved
 
-    async def run(self, call: RoutedCall, work: Work[A, E]) -> AsyncGenerator[E | Switched | Finished, None]:
-        """The events of whoever answers, a `Switched` before each further attempt, `Finished` at the end.
+    async def run(
+        self, call: RoutedCall, work: Work[A, E], units: Callable[[], float] | None = None
+    ) -> AsyncGenerator[E | Switched | Finished, None]:
+        """The events of whoever answers, a `Switched` before each further attempt, `Finished` at the end. `units` tells
+        what it came to, where that is known at the end only; else `call.units` holds.
 
         Refusal: of a gate, PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED,
         INPUT_UNSERVABLE, DEADLINE_PASSED, OVERLOADED where no further call can be told of.
@@ -314,7 +324,7 @@ class Router(Generic[A]):
             if reason == CANCELLED and self._clock.monotonic() >= call.ends_at:
                 reason = "DEADLINE_PASSED"
             if ticket is not None:
-                ticket.settle(self._spent(running))
+                ticket.settle(self._spent(running, call.units if units is None else units()))
             attempts = running.attempts if running is not None else []
             last = attempts[-1].provider_ref if attempts else ""
             facts = {"attempts": str(len(attempts)), "provider_ref": last}
@@ -347,13 +357,13 @@ class Router(Generic[A]):
         )
         return round(dearest * call.units)
 
-    def _spent(self, running: _Running | None) -> int:
+    def _spent(self, running: _Running | None, units: float) -> int:
         """Who answered is paid, and whoever was still at it when the caller went away."""
         if running is None or not running.attempts:
             return 0
         paid = [each for each in running.attempts if each.status in (PROVIDER_STATUS_OK, 0)]
         prices = self.domestic.prices
-        return sum(round(prices.get(each.provider_ref, 0) * running.call.units) for each in paid)
+        return sum(round(prices.get(each.provider_ref, 0) * units) for each in paid)
 
     async def _answers(self, running: _Running, work: Work[A, E]) -> AsyncGenerator[E | Switched | Finished, None]:
         while True:
@@ -363,7 +373,7 @@ class Router(Generic[A]):
             running.tried.add(provider.provider_ref)
             lease_id: str | None = None
             if chosen.probe:
-                lease_id = await self._board.lease(key, provider.timeout_s + PROBE_SLACK_S)
+                lease_id = await self._board.lease(key, self.domestic.listening_s + provider.timeout_s + PROBE_SLACK_S)
                 if lease_id is None:
                     running.passed_over[provider.provider_ref] = NotSelected.NO_PROBE_FREE.value
                     continue
@@ -489,6 +499,7 @@ class Router(Generic[A]):
         made = RouteAttempt(provider_ref=provider.provider_ref, reason_code=CANCELLED, probe=lease_id is not None)
         running.attempts.append(made)
         running.result = result = None
+        over = self._board.under_way(key, call.tenant_id, limit)
         events = work.begin(self.domestic.adapters[provider.provider_ref], asked, limit)
         try:
             while result is None:
@@ -512,6 +523,7 @@ class Router(Generic[A]):
             made.reason_code = reasons.ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_")
             raise
         finally:
+            over()
             await _let_go(events, provider.provider_ref)
             self._told(running, made, self._clock.monotonic() - began_at)
 

@@ -55,6 +55,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         elsewhere=ELSEWHERE,
         keyed=made.keys(),
         prices=prices(runtime),
+        listening_s=settings.max_audio_s,
     )
     routing = await open_routing(runtime, ENGINE_ID, domestic, leases)
     return (

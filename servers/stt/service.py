@@ -65,11 +65,15 @@ class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
         started = messages.TranscribeStarted(request_id=call.request_id, config=config)
         yield messages.TranscribeResponse(started=started)
         utterance, transcript = Utterance(), messages.Transcript()
+
+        def units() -> float:
+            return utterance.seconds / SECONDS_A_UNIT
+
         hearing = asyncio.create_task(
             hear(context, config.audio_format, utterance, max_s=self._settings.max_audio_s), name="stt.hear"
         )
         try:
-            async with aclosing(self._router.run(call, Transcribing(config.locale, utterance))) as events:
+            async with aclosing(self._router.run(call, Transcribing(config.locale, utterance), units)) as events:
                 async for event in events:
                     match event:
                         case messages.InterimTranscript():

@@ -342,3 +342,47 @@ async def test_nothing_is_measured_of_what_is_not_known(sqlite_store: Store, clo
     made = await bench(sqlite_store, clock)
     assert made.board.measures((b"x" * 32, FIRST)).readings == {}
     assert not made.board.complain((b"x" * 32, FIRST), "t1")
+
+
+class Silent:
+    """A call that waits for its provider since then."""
+
+    def __init__(self, made: Bench) -> None:
+        self._clock = made.clock
+        self._since = made.clock.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        return self._clock.monotonic() - self._since
+
+
+def answered(made: Bench, times: int = 60) -> None:
+    for number in range(times):
+        ended = Call(f"t{number % 4}", Outcome.OK, 150.0)
+        made.board.record(made.key(), ended, began_at=made.clock.monotonic(), probe=False)
+
+
+async def test_a_provider_that_goes_silent_is_left_before_anybody_times_out(store: Store, clock: FakeClock) -> None:
+    made = await bench(store, clock)
+    answered(made)
+    clock.advance(timedelta(milliseconds=20))
+    for number in range(12):
+        made.board.under_way(made.key(), f"t{number % 4}", Silent(made))
+    clock.advance(timedelta(milliseconds=500))
+    await made.board.tick()
+    assert made.state() == CIRCUIT_STATE_CLOSED
+    clock.advance(timedelta(milliseconds=10))
+    await made.board.tick()
+    assert (made.state(), made.board.circuits()[made.key()].reason) == (CIRCUIT_STATE_OPEN, "SILENT")
+
+
+async def test_calls_that_are_over_are_waited_for_no_more(store: Store, clock: FakeClock) -> None:
+    made = await bench(store, clock)
+    answered(made)
+    clock.advance(timedelta(milliseconds=20))
+    calls = [made.board.under_way(made.key(), f"t{number % 4}", Silent(made)) for number in range(20)]
+    clock.advance(timedelta(seconds=5))
+    for over in calls[:9]:
+        over()
+    await made.board.tick()
+    assert made.state() == CIRCUIT_STATE_CLOSED

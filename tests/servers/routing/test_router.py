@@ -696,3 +696,11 @@ async def test_a_call_keeps_the_profile_it_began_with(sqlite_store: Store, clock
     rows = await made.trail("call.routed")
     assert [facts(row)["profile"] for row in rows] == ["default@2", "default@1"]
     assert rows[1].hashes[0].sha256 == before[0]
+
+
+async def test_what_a_call_came_to_is_paid_where_it_is_known_at_the_end_only(store: Store, clock: FakeClock) -> None:
+    made = await bench(store, clock, prices={FIRST: 1_000})
+    await put(store, BUDGET)
+    async with aclosing(made.router.run(made.call(), Asking(), lambda: 0.25)) as events:
+        assert [event async for event in events]
+    assert await spent(made) == 250
