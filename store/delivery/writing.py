@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from selene.delivery.v1.delivery_pb2 import DeliveryChannel
-from sqlalchemy import Row, Text, bindparam, case, delete, func, null, select, tuple_, update
+from sqlalchemy import JSON, Row, Select, Text, and_, bindparam, case, cast, column, delete, func, null, select, update
 
 from store.access import Writes, for_dialects
 from store.delivery.reading import IS_UNKNOWN, NOT_UNKNOWN, DeliveryReader
@@ -46,14 +47,28 @@ CHANNELS = tuple(number for number in DeliveryChannel.values() if number)
 
 Identity = tuple[str, str, str, int, str]
 
-_IDENTITY = tuple_(
-    deliveries.c.tenant_id,
-    deliveries.c.message_id,
-    deliveries.c.recipient_id,
-    deliveries.c.channel,
-    deliveries.c.simulation_id,
-)
-SAME = ROW.where(_IDENTITY.in_(bindparam("identities", expanding=True)))
+_IDENTITY = ("tenant_id", "message_id", "recipient_id", "channel", "simulation_id")
+
+
+def _same_as(wanted: Any) -> Select[Any]:
+    return ROW.join(wanted, and_(*(deliveries.c[name] == wanted.c[name] for name in _IDENTITY)))
+
+
+def _same_on_sqlite() -> Select[Any]:
+    each = func.json_each(bindparam("identities", type_=JSON)).table_valued("value")
+    part = func.json_extract
+    parts = (part(each.c.value, f"$.{name}").label(name) for name in _IDENTITY)
+    return _same_as(select(*parts).subquery("wanted"))
+
+
+def _same_on_postgresql() -> Select[Any]:
+    columns = (column(name, deliveries.c[name].type) for name in _IDENTITY)
+    each = func.json_to_recordset(cast(bindparam("identities", type_=JSON), JSON)).table_valued(*columns, name="wanted")
+    return _same_as(each.render_derived(with_types=True))
+
+
+# The identities in one value: no statement to be made for their number, and each is looked up by the index.
+SAME = {"sqlite": _same_on_sqlite(), "postgresql": _same_on_postgresql()}
 _ACCEPT = for_dialects(
     lambda insert: (
         insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.tenant_id, deliveries.c.delivery_id)
@@ -76,24 +91,23 @@ _NEXT_CURSOR = for_dialects(
     )
 )
 
-_HELD_BY_ANOTHER = (
-    select(delivery_locks.c.delivery_id)
+# Counted, and compared by "not": PostgreSQL takes any other form for one that few rows pass, and sorts the whole queue.
+_OTHER_HOLDERS = (
+    select(func.count())
+    .select_from(delivery_locks)
     .where(
         delivery_locks.c.tenant_id == deliveries.c.tenant_id,
         delivery_locks.c.recipient_lock == deliveries.c.recipient_lock,
         delivery_locks.c.delivery_id != deliveries.c.delivery_id,
     )
-    .exists()
+    .scalar_subquery()
 )
 _FOUND = (
-    select(
-        deliveries.c.tenant_id,
-        deliveries.c.delivery_id,
-        deliveries.c.recipient_lock,
-        deliveries.c.priority,
-        deliveries.c.ready_at,
+    select(*COLUMNS, deliveries.c.ready_at)
+    .where(
+        deliveries.c.ready_at <= bindparam("now"),
+        _OTHER_HOLDERS != 1,
     )
-    .where(deliveries.c.ready_at <= bindparam("now"), ~_HELD_BY_ANOTHER)
     .order_by(deliveries.c.ready_at)
     .limit(bindparam("at_most"))
     # SQLite, with its single writer, has no such clause.
@@ -106,17 +120,15 @@ DUE = _FOUND.where(
 DUE_OF_STATES = DUE.where(_OF_STATES)
 DUE_UNKNOWN = _FOUND.where(IS_UNKNOWN, deliveries.c.channel.in_(bindparam("over", expanding=True)))
 
-_KEY = tuple_(deliveries.c.tenant_id, deliveries.c.delivery_id)
 LEASE = (
     update(deliveries)
-    .where(_KEY.in_(bindparam("keys", expanding=True)), deliveries.c.ready_at <= bindparam("now"))
+    .where(deliveries.c.tenant_id == bindparam("tenant"), deliveries.c.delivery_id == bindparam("delivery"))
     .values(
         fence=deliveries.c.fence + 1,
         holder=bindparam("new_holder"),
         lease_until=bindparam("until"),
         ready_at=bindparam("until"),
     )
-    .returning(*COLUMNS)
 )
 
 
@@ -207,7 +219,8 @@ class Deliveries(DeliveryReader):
     async def _same(self, identities: Collection[Identity]) -> dict[Identity, Delivery]:
         if not identities:
             return {}
-        rows = await self._writes.rows(SAME, {"identities": list(identities)})
+        wanted = [dict(zip(_IDENTITY, identity, strict=True)) for identity in identities]
+        rows = await self._writes.rows(SAME[self._writes.dialect], {"identities": wanted})
         found = (delivery(row) for row in rows)
         return {one.identity: one for one in found}
 
@@ -261,12 +274,13 @@ class Deliveries(DeliveryReader):
         else:
             due = await self._due(now, limit, over, states)
         chosen = await self._locked(_one_of_each_lock(due, limit))
-        if not chosen:
-            return []
-        values = {"keys": list(chosen), "now": now, "new_holder": holder, "until": until}
-        leased = (await self._writes.write(LEASE, values)).rows
-        place = {key: number for number, key in enumerate(chosen)}
-        return [delivery(row) for row in sorted(leased, key=lambda row: place[row.tenant_id, row.delivery_id])]
+        if chosen:
+            # Nobody else leased them meanwhile: their rows are locked since they were found, or the whole database is.
+            to = {"new_holder": holder, "until": until}
+            await self._writes.write(
+                LEASE, [{"tenant": one.tenant_id, "delivery": one.delivery_id, **to} for one in chosen]
+            )
+        return [replace(delivery(one), fence=one.fence + 1, holder=holder, lease_until=until) for one in chosen]
 
     async def _due(self, now: datetime, limit: int, over: Sequence[int], states: Collection[int]) -> list[Row[Any]]:
         found: list[Row[Any]] = []
@@ -281,7 +295,7 @@ class Deliveries(DeliveryReader):
                 break
         return found
 
-    async def _locked(self, rows: Sequence[Row[Any]]) -> list[tuple[str, str]]:
+    async def _locked(self, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
         """Those whose lock was got, in their order. Locks are taken in one order, so that nobody waits in a circle."""
         if not rows:
             return []
@@ -290,8 +304,7 @@ class Deliveries(DeliveryReader):
         locks = [dict(zip(names, value, strict=True)) for value in values]
         written = await self._writes.write(_LOCK[self._writes.dialect], locks)
         got = {(row.tenant_id, row.delivery_id) for row in written.rows}
-        keys = ((row.tenant_id, row.delivery_id) for row in rows)
-        return [key for key in keys if key in got]
+        return [row for row in rows if (row.tenant_id, row.delivery_id) in got]
 
     async def swap(self, change: Change, *, revision: int, fence: int) -> bool:
         """Let a delivery become this, if nobody changed or leased it since: its revision is then one higher, and the
