@@ -199,3 +199,15 @@ async def test_two_servers_that_make_a_key_at_once_agree_on_one(store_url: str) 
     assert await stores[1].vault.open("t1", "u1", "purpose", one) == b"healthy"
     for store in stores:
         await store.close()
+
+
+async def test_many_are_sealed_at_once_each_under_the_key_of_its_subject(store: Store) -> None:
+    async with store.transaction() as tx:
+        earlier = await tx.vault.seal("t1", "u1", "p", b"earlier")
+        sealed = await tx.vault.seal_all("t1", "p", [("u1", b"one"), ("u2", b"two"), ("u1", b"three")])
+        audit(tx)
+    opened = [await store.vault.open("t1", who, "p", one) for who, one in zip(("u1", "u2", "u1"), sealed, strict=True)]
+    assert opened == [b"one", b"two", b"three"]
+    assert await store.vault.open("t1", "u1", "p", earlier) == b"earlier"
+    with pytest.raises(SealBroken):
+        (await store.vault.key("t1", "u2")).open("other", sealed[1])
