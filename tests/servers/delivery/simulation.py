@@ -290,6 +290,7 @@ class World:
         self._order = itertools.count()
         self._skews = [self._skew() for _ in range(self.scenario.dispatchers)]
         self._lives = [0] * self.scenario.dispatchers
+        self._stopped = [0.0] * self.scenario.dispatchers
         for number in range(self.scenario.deliveries):
             self.after(self.dice.uniform(0, self.scenario.storm_s / 4), lambda number=number: self.take_on(number))
         for me in range(self.scenario.dispatchers):
@@ -368,6 +369,9 @@ class World:
 
         def resume() -> None:
             if self._lives[me] != life:
+                return
+            if self._stopped[me] > self.now:
+                self.after(self._stopped[me] - self.now, resume)
                 return
             chance = 1.0 if self.calm else self.dice.random()
             if chance < 0.02:
@@ -520,6 +524,17 @@ class World:
         if not self.landing[key] and self.now > left:
             resolution = self.dice.choice((RESOLUTION_NOT_SENT_RETRY, RESOLUTION_NOT_SENT_GIVE_UP))
             self.change(key, machine.Resolve(resolution, "VENDOR_CONSOLE", "ticket"), self.now)
+
+    def run_for(self, seconds: float) -> None:
+        """What happens in the next so many seconds."""
+        until = self.now + seconds
+        while self._queue and self._queue[0][0] <= until and self.step():
+            pass
+        self.now = max(self.now, until)
+
+    def stop(self, me: int, seconds: float) -> None:
+        """A dispatcher is stopped where it stands, and wakes up later as if nothing had been."""
+        self._stopped[me] = self.now + seconds
 
     def acceptances(self, key: str) -> int:
         """In how many entries of all ledgers a delivery is."""

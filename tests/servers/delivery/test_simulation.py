@@ -51,8 +51,8 @@ EVERYTHING = (
 
 
 def test_no_delivery_is_accepted_twice_or_forgotten_whatever_fails() -> None:
-    _, steps, coverage = soak(60_000)
-    assert steps >= 60_000
+    _, steps, coverage = soak(150_000)
+    assert steps >= 150_000
     assert [what for what in EVERYTHING if not coverage[what]] == []
 
 
