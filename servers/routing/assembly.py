@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -151,7 +151,7 @@ async def open_routing(
     routing = Routing(router, directory, board, accounts, recorder, buckets)
     await routing.refresh()
     if leases is not None:
-        await leases.start(partial(_handles, directory, domestic))
+        await leases.start(partial(_handles, directory, domestic), Prewarming(domestic.adapters))
     accounts.start()
     recorder.start()
     keeping = asyncio.ensure_future(_repeat(routing))
@@ -166,6 +166,33 @@ async def open_routing(
 
     runtime.on_stop(stop)
     return routing
+
+
+@runtime_checkable
+class Prewarmed(Protocol):
+    """An adapter that can open its connection before it is needed."""
+
+    async def prewarm(self) -> bool: ...
+
+
+class Prewarming:
+    """Opens connections to providers that can be asked from now on; nobody waits for it, and no call needs it."""
+
+    def __init__(self, adapters: Mapping[str, Any]) -> None:
+        self._adapters = adapters
+        self._under_way: set[asyncio.Future[bool]] = set()
+
+    def __call__(self, provider_ref: str) -> None:
+        adapter = self._adapters.get(provider_ref)
+        if isinstance(adapter, Prewarmed):
+            opening = asyncio.ensure_future(adapter.prewarm())
+            self._under_way.add(opening)
+            opening.add_done_callback(self._over)
+
+    def _over(self, opening: asyncio.Future[bool]) -> None:
+        self._under_way.discard(opening)
+        if not opening.cancelled() and (error := opening.exception()) is not None:
+            _log.warning("a connection was not opened ahead", cause=type(error).__name__)
 
 
 def _handles(directory: Directory, domestic: Domestic[Any]) -> dict[str, str]:

@@ -51,6 +51,9 @@ _NO_ANSWER: Final = frozenset(
 )
 """What may be otherwise in a moment; a token that is not accepted may be on its way to be replaced."""
 
+Ready = Callable[[str], None]
+"""Hears that a provider can be asked from now on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -100,6 +103,7 @@ class Leases:
         self._issuer = issuer
         self._owner = owner
         self._handles: Handles = dict
+        self._ready: Ready = _nobody
         self._held: dict[str, Issued] = {}
         self._put_off: dict[str, _PutOff] = {}
         self._failing: set[str] = set()
@@ -113,9 +117,12 @@ class Leases:
         """Providers that need a secret and have none to be had now."""
         return [ref for ref, handle in self._handles().items() if handle not in self._held or handle in self._failing]
 
-    async def start(self, handles: Handles) -> None:
-        """Look once, then every two seconds until `stop`."""
+    async def start(self, handles: Handles, ready: Ready | None = None) -> None:
+        """Look once, then every two seconds until `stop`. `ready` hears of each provider that has a secret now and had
+        none before.
+        """
         self._handles = handles
+        self._ready = ready or _nobody
         await self.renew()
         self._task = asyncio.ensure_future(self._repeat())
 
@@ -186,6 +193,7 @@ class Leases:
             del self._held[handle]
 
     async def _ask(self, handle: str, version: int) -> None:
+        had = handle in self._held
         try:
             self._held[handle] = await self._issuer.issue(handle, self._owner)
         except NotIssued as why:
@@ -197,6 +205,13 @@ class Leases:
             self._put_off[handle] = _PutOff(version, self._clock.monotonic() + after_s, silences)
             return
         self._put_off.pop(handle, None)
+        if not had:
+            for provider_ref in [ref for ref, its in self._handles().items() if its == handle]:
+                self._ready(provider_ref)
+
+
+def _nobody(provider_ref: str) -> None:
+    """Nobody wants to know."""
 
 
 class _Leased:

@@ -125,6 +125,23 @@ async def test_a_secret_is_used_from_the_look_after_it_was_put(desk: Desk) -> No
     assert [{fact.name: fact.value for fact in each.facts}["owner"] for each in issued] == [ENGINE]
 
 
+async def test_a_provider_is_told_ready_when_it_has_a_secret_and_had_none(desk: Desk) -> None:
+    ready: list[str] = []
+    desk.leases._ready = ready.append
+    await desk.leases.renew()
+    assert ready == []
+    await desk.put()
+    await desk.leases.renew()
+    await desk.put(SECOND)
+    await desk.leases.renew()
+    assert ready == [PROVIDER]
+    await desk.operator.revoke(HANDLE, reason="drill")
+    await desk.leases.renew()
+    await desk.put()
+    await desk.leases.renew()
+    assert ready == [PROVIDER, PROVIDER]
+
+
 async def test_looking_again_asks_for_no_further_lease_while_the_one_there_lasts(desk: Desk) -> None:
     await desk.put()
     for _ in range(5):

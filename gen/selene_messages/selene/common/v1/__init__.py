@@ -84,7 +84,8 @@ class ErrorReason(betterproto2.Enum):
 
     FIELD_INVALID = 1
     """
-    INVALID_ARGUMENT. The request breaks a rule of the contract; a `google.rpc.BadRequest` names each field.
+    INVALID_ARGUMENT. The request breaks a rule of the contract; a `google.rpc.BadRequest` names each field. Beyond the rules in the contract, STRING_NUL is a
+    NUL in a text and MESSAGE_MAX_BYTES a message that is too long.
 
         {"reason": "FIELD_INVALID", "domain": "selene", "metadata": {"violations": "2"}}
     """
@@ -336,7 +337,8 @@ class ErrorReason(betterproto2.Enum):
 
     POLICY_REFUSED = 110
     """
-    PERMISSION_DENIED. A rule of policy refuses the call (§22). `cause`: the rule's own reason, or POLICY_NO_RULE.
+    PERMISSION_DENIED. A rule of policy refuses the call (§22). `cause`: the rule's own reason, or POLICY_NO_RULE; `rule_id` of a rule of the deployment begins
+    with `deployment:`.
 
         {"reason": "POLICY_REFUSED", "domain": "selene", "metadata": {"cause": "TENANT_SUSPENDED", "rule_id": "r-1"}}
     """
