@@ -12,6 +12,7 @@ Messages that people meet are dataclasses from `selene_messages`; what travels a
 
 from clients.audit import Audit
 from clients.channel import Connection, InsecureToken, Tls, connect
+from clients.delivery import Deliveries
 from clients.errors import SeleneError, Violation
 from clients.language import Language, Reply
 from clients.routing import Circuits, Limits, Routing
@@ -24,6 +25,7 @@ __all__ = [
     "Circuits",
     "Connection",
     "DecisionStream",
+    "Deliveries",
     "Enrolled",
     "InsecureToken",
     "Language",

@@ -14,6 +14,10 @@ from clients.errors import SeleneError, naming_errors
 T = TypeVar("T")
 
 _READ_PREFIXES: Final = ("Get", "List", "Verify", "Validate", "Explain", "ResolveProfile")
+_OWN_KEY: Final = frozenset(
+    {"selene.delivery.v1.SendRequest", "selene.delivery.v1.SendBatchRequest", "selene.delivery.v1.ReconcileRequest"}
+)
+"""Mutations that come to the same however often they are asked for: an intent is its own idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def replay_is_safe(request: Message) -> bool:
     """A read, or a mutation whose idempotency key makes its replay return the first result (ALL-4)."""
     if "idempotency_key" in request.DESCRIPTOR.fields_by_name:
         return bool(getattr(request, "idempotency_key"))  # noqa: B009 - the field is known to this message only at run time
-    return request.DESCRIPTOR.name.startswith(_READ_PREFIXES)
+    return request.DESCRIPTOR.full_name in _OWN_KEY or request.DESCRIPTOR.name.startswith(_READ_PREFIXES)
 
 
 async def call(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from selene.audit.v1 import service_pb2 as audit1
+from selene.delivery.v1 import service_pb2 as delivery1
 from selene.routing.v1 import service_pb2 as routing1
 from selene.voiceid.v1 import service_pb2 as v1
 
@@ -34,6 +35,10 @@ QUICK = RetryPolicy(attempts=4, first_wait=0.001, longest_wait=0.002)
         (v1.RevokeProfileRequest(), False),
         (v1.SetMigrationStageRequest(), False),
         (v1.IdentifyRequest(), False),
+        (delivery1.SendRequest(), True),
+        (delivery1.SendBatchRequest(), True),
+        (delivery1.ReconcileRequest(), True),
+        (delivery1.ResolveRequest(), False),
     ],
 )
 def test_reads_and_keyed_mutations_may_be_replayed_and_nothing_else(request_, safe):

@@ -1,0 +1,228 @@
+"""Delivery from the client's side: hand over what is to be sent, follow what becomes of it, settle what is UNKNOWN."""
+
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import grpc
+from selene.delivery.v1 import service_pb2 as wire
+from selene.delivery.v1 import service_pb2_grpc as rpc
+from selene_messages.selene.common.v1 import PageRequest
+from selene_messages.selene.delivery import v1
+
+from clients import retry
+from clients.calls import D, UnaryMethod, ask
+from clients.channel import Connection
+from clients.errors import SeleneError
+from clients.retry import RetryPolicy
+from clients.routed import Answer, new_key
+from clients.stream import is_drop
+from clients.voiceid import CALL_TIMEOUT, DEVELOPMENT_TENANT
+from clients.wire import to_message, to_wire
+
+LARGEST_BATCH: Final = 500
+LARGEST_CALL_BYTES: Final = 3 * 1024 * 1024
+"""Of the intents of one SendBatch; a server takes 4 MiB."""
+FINAL: Final = frozenset(
+    {
+        v1.DeliveryState.SENT_ACKED,
+        v1.DeliveryState.FAILED_DEFINITE,
+        v1.DeliveryState.CANCELLED,
+        v1.DeliveryState.EXPIRED,
+    }
+)
+"""States that a delivery never leaves."""
+_WATCH_SECONDS: Final = 590.0  # a server grants calls ten minutes; the watch goes on with the next call
+_GIVE_UP_SECONDS: Final = 60.0
+_REACHED_SECONDS: Final = 5.0
+"""A watch that failed after more than that had reached a server."""
+
+
+class Deliveries:
+    """The DeliveryService over one connection.
+
+    `resolve` and `reconcile` need role `operator`. Every method raises SeleneError. What changes something is retried
+    safely: an intent is its own key, and the rest takes an ``idempotency_key``, or makes one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        tenant_id: str = "",
+        policy: RetryPolicy | None = None,
+        timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        self.tenant_id = tenant_id or connection.claims().tenant_id or DEVELOPMENT_TENANT
+        self._connection = connection
+        self._policy = policy or RetryPolicy()
+        self._timeout = timeout
+        self._stub = rpc.DeliveryServiceStub(connection.channel)
+
+    async def send(self, intent: v1.Intent) -> v1.SendResponse:
+        """Hand over a message; on return it is durable. The same intent again sends nothing more.
+
+        An intent without tenant is this client's. INTENT_CONTENT_CHANGED where the message had other content before.
+        """
+        request = to_wire(v1.SendRequest(intent=self._own(intent)), wire.SendRequest)
+        return await self._ask(self._stub.Send, request, v1.SendResponse)
+
+    async def send_batch(self, intents: Iterable[v1.Intent]) -> list[v1.SendBatchItem]:
+        """Hand over many: what became of each, in their order. Any number; each call takes what one may hold.
+
+        Where a call fails, those before it are handed over; all of them may be handed over again.
+        """
+        items: list[v1.SendBatchItem] = []
+        for some in _calls([self._own(intent) for intent in intents]):
+            message = v1.SendBatchRequest(tenant_id=self.tenant_id, intents=some)
+            request = to_wire(message, wire.SendBatchRequest)
+            items += (await self._ask(self._stub.SendBatch, request, v1.SendBatchResponse)).items
+        return items
+
+    async def get(self, delivery_id: str) -> v1.Delivery:
+        """A delivery as it stands."""
+        request = wire.GetRequest(tenant_id=self.tenant_id, delivery_id=delivery_id)
+        return (await self._ask(self._stub.Get, request, v1.GetResponse)).delivery or v1.Delivery()
+
+    async def list(
+        self,
+        *,
+        state: v1.DeliveryState = v1.DeliveryState.UNSPECIFIED,
+        channel: v1.DeliveryChannel = v1.DeliveryChannel.UNSPECIFIED,
+        page_size: int = 100,
+    ) -> AsyncGenerator[v1.Delivery, None]:
+        """The tenant's deliveries in a state and over a channel, where these are set; latest first."""
+        page_token = ""
+        while True:
+            page = PageRequest(page_size=page_size, page_token=page_token)
+            message = v1.ListRequest(tenant_id=self.tenant_id, state=state, channel=channel, page=page)
+            reply = await self._ask(self._stub.List, to_wire(message, wire.ListRequest), v1.ListResponse)
+            for delivery in reply.deliveries:
+                yield delivery
+            page_token = reply.page.next_page_token if reply.page else ""
+            if not page_token:
+                return
+
+    async def watch(self, delivery_id: str = "", *, after: int = 0) -> AsyncGenerator[v1.WatchResponse, None]:
+        """Everything that happened after a cursor, then everything as it happens, of one delivery or of all.
+
+        It goes on across dropped connections: nothing is missed and nothing told twice. A later watch goes on after the
+        `cursor` of the last one that was seen.
+        """
+        while True:
+            call, response = await self._watch(delivery_id, after)
+            try:
+                while response is not None:
+                    after = response.cursor
+                    yield to_message(response, v1.WatchResponse)
+                    response = await call.read()
+            except SeleneError as error:
+                if not _goes_on(error):
+                    raise
+            finally:
+                call.cancel()
+
+    async def until_final(self, delivery_id: str) -> v1.Delivery:
+        """The delivery, once nothing more becomes of it. UNKNOWN is not final: it is waited for."""
+        delivery = await self.get(delivery_id)
+        if delivery.state in FINAL:
+            return delivery
+        async for change in self.watch(delivery_id):
+            if change.delivery is not None and change.delivery.state in FINAL:
+                return change.delivery
+        raise SeleneError(grpc.StatusCode.DATA_LOSS, "the watch ended")
+
+    async def cancel(self, delivery_id: str, reason_code: str, *, idempotency_key: str = "") -> v1.Delivery:
+        """Take a delivery back; DELIVERY_STATE_REFUSED where something may have left. ``reason_code`` is
+        UPPER_SNAKE_CASE.
+        """
+        request = wire.CancelRequest(
+            tenant_id=self.tenant_id,
+            delivery_id=delivery_id,
+            reason_code=reason_code,
+            idempotency_key=idempotency_key or new_key(),
+        )
+        return (await self._ask(self._stub.Cancel, request, v1.CancelResponse)).delivery or v1.Delivery()
+
+    async def resolve(
+        self,
+        delivery_id: str,
+        resolution: v1.Resolution,
+        reason_code: str,
+        *,
+        evidence_ref: str,
+        idempotency_key: str = "",
+    ) -> v1.Delivery:
+        """Settle an UNKNOWN delivery: what is the case, how that is known (UPPER_SNAKE_CASE), where the evidence is."""
+        message = v1.ResolveRequest(
+            tenant_id=self.tenant_id,
+            delivery_id=delivery_id,
+            resolution=resolution,
+            reason_code=reason_code,
+            evidence_ref=evidence_ref,
+            idempotency_key=idempotency_key or new_key(),
+        )
+        request = to_wire(message, wire.ResolveRequest)
+        return (await self._ask(self._stub.Resolve, request, v1.ResolveResponse)).delivery or v1.Delivery()
+
+    async def reconcile(self, delivery_id: str = "") -> int:
+        """Have the providers asked now about an UNKNOWN delivery, or about all: about how many they will be."""
+        request = wire.ReconcileRequest(tenant_id=self.tenant_id, delivery_id=delivery_id)
+        return (await self._ask(self._stub.Reconcile, request, v1.ReconcileResponse)).due
+
+    async def _watch(self, delivery_id: str, after: int) -> tuple[Answer, Any]:
+        """A watch whose first message has come, however long that takes, as long as the server can be reached."""
+        alive = time.monotonic()
+        began = alive
+
+        async def attempt(_: float) -> tuple[Answer, Any]:
+            nonlocal began
+            began = time.monotonic()
+            request = wire.WatchRequest(tenant_id=self.tenant_id, delivery_id=delivery_id, after=after)
+            call = Answer(self._stub.Watch(request, timeout=_WATCH_SECONDS, metadata=self._connection.metadata()))
+            try:
+                first = await call.read()
+            except BaseException:
+                call.cancel()
+                raise
+            if first is None:  # it is stopping: not at once again
+                raise SeleneError(grpc.StatusCode.UNAVAILABLE, "the server ended the watch")
+            return call, first
+
+        def may_retry(error: SeleneError) -> bool:
+            nonlocal alive
+            failed = time.monotonic()
+            if failed - began > _REACHED_SECONDS:
+                alive = failed
+            return _goes_on(error) and failed - alive < _GIVE_UP_SECONDS
+
+        policy = RetryPolicy(sys.maxsize, self._policy.first_wait, self._policy.longest_wait, _WATCH_SECONDS)
+        return await retry.call(attempt, within=float("inf"), policy=policy, may_retry=may_retry)
+
+    def _own(self, intent: v1.Intent) -> v1.Intent:
+        return intent if intent.tenant_id else replace(intent, tenant_id=self.tenant_id)
+
+    async def _ask(self, method: UnaryMethod, request: Any, reply: type[D]) -> D:
+        return await ask(self._connection, method, request, reply, within=self._timeout, policy=self._policy)
+
+
+def _calls(intents: list[v1.Intent]) -> Iterator[list[v1.Intent]]:
+    """The intents, as many at a time as a call may hold."""
+    some: list[v1.Intent] = []
+    held = 0
+    for intent in intents:
+        size = len(bytes(intent))
+        if some and (len(some) == LARGEST_BATCH or held + size > LARGEST_CALL_BYTES):
+            yield some
+            some, held = [], 0
+        some.append(intent)
+        held += size
+    if some:
+        yield some
+
+
+def _goes_on(error: SeleneError) -> bool:
+    ended = error.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    return is_drop(error) or ended or error.reason in ("STORE_UNAVAILABLE", "OVERLOADED")
