@@ -6,7 +6,7 @@ PATHS := servers clients store bench tests proto/tools conftest.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format gen breaking bench clean
+.PHONY: help demo test lint format gen breaking bench soak clean
 
 help: ## What can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ breaking: .venv/dev .cache/protovalidate/buf/validate/validate.proto ## Does the
 
 bench: .venv/dev ## Every number the README quotes, beside its limit or a peer
 	$(BIN)/python -m bench
+
+soak: .venv/dev ## A million steps of simulated delivery: crashes, lost replies, clocks that jump. More: make soak STEPS=10000000
+	PYTHONPATH=.:gen $(BIN)/python -m tests.servers.delivery.simulation --steps $(or $(STEPS),1000000)
 
 clean: ## Remove what was set up and generated outside git
 	rm -rf .venv .cache build dist bench/results

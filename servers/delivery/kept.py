@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
+from selene.delivery.v1.delivery_pb2 import (
+    DELIVERY_ATTEMPT_KIND_FALLBACK,
+    DELIVERY_ATTEMPT_KIND_FRESH,
+    DELIVERY_ATTEMPT_KIND_RESEND,
+    DeliveryAttempt,
+)
 from selene.delivery.v1.delivery_pb2 import Delivery as DeliveryMessage
-from selene.delivery.v1.delivery_pb2 import DeliveryAttempt
 
 from servers.delivery.adapter import Certainty, Declares, Lookup
 from servers.delivery.machine import Attempt, AttemptKind, Delivery, Held
 from servers.routing.kept import timestamp
+
+_KINDS: Final = {
+    AttemptKind.FRESH: DELIVERY_ATTEMPT_KIND_FRESH,
+    AttemptKind.RESEND: DELIVERY_ATTEMPT_KIND_RESEND,
+    AttemptKind.FALLBACK: DELIVERY_ATTEMPT_KIND_FALLBACK,
+}
 
 
 def kept(delivery: Delivery) -> dict[str, Any]:
@@ -133,6 +144,7 @@ def _attempt_message(attempt: Attempt) -> DeliveryAttempt:
         provider_request_id=attempt.provider_request_id,
         provider_message_id=attempt.provider_message_id,
         provider_ack_ref=attempt.ack_ref,
+        kind=_KINDS[attempt.kind],
     )
     if attempt.ended_at is not None:
         message.ended_at.CopyFrom(timestamp(attempt.ended_at))

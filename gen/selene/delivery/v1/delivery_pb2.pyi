@@ -46,6 +46,13 @@ class DeliveryPriority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DELIVERY_PRIORITY_BULK: _ClassVar[DeliveryPriority]
     DELIVERY_PRIORITY_NORMAL: _ClassVar[DeliveryPriority]
     DELIVERY_PRIORITY_URGENT: _ClassVar[DeliveryPriority]
+
+class DeliveryAttemptKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DELIVERY_ATTEMPT_KIND_UNSPECIFIED: _ClassVar[DeliveryAttemptKind]
+    DELIVERY_ATTEMPT_KIND_FRESH: _ClassVar[DeliveryAttemptKind]
+    DELIVERY_ATTEMPT_KIND_RESEND: _ClassVar[DeliveryAttemptKind]
+    DELIVERY_ATTEMPT_KIND_FALLBACK: _ClassVar[DeliveryAttemptKind]
 DELIVERY_CHANNEL_UNSPECIFIED: DeliveryChannel
 DELIVERY_CHANNEL_SMS: DeliveryChannel
 DELIVERY_CHANNEL_EMAIL: DeliveryChannel
@@ -70,6 +77,10 @@ DELIVERY_PRIORITY_UNSPECIFIED: DeliveryPriority
 DELIVERY_PRIORITY_BULK: DeliveryPriority
 DELIVERY_PRIORITY_NORMAL: DeliveryPriority
 DELIVERY_PRIORITY_URGENT: DeliveryPriority
+DELIVERY_ATTEMPT_KIND_UNSPECIFIED: DeliveryAttemptKind
+DELIVERY_ATTEMPT_KIND_FRESH: DeliveryAttemptKind
+DELIVERY_ATTEMPT_KIND_RESEND: DeliveryAttemptKind
+DELIVERY_ATTEMPT_KIND_FALLBACK: DeliveryAttemptKind
 
 class Recipient(_message.Message):
     __slots__ = ("recipient_id", "address", "time_zone")
@@ -182,7 +193,7 @@ class Intent(_message.Message):
     def __init__(self, tenant_id: _Optional[str] = ..., message_id: _Optional[str] = ..., recipient: _Optional[_Union[Recipient, _Mapping]] = ..., channel: _Optional[_Union[DeliveryChannel, str]] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., sender: _Optional[str] = ..., simulation_id: _Optional[str] = ..., priority: _Optional[_Union[DeliveryPriority, str]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., routing_channel: _Optional[str] = ...) -> None: ...
 
 class DeliveryAttempt(_message.Message):
-    __slots__ = ("number", "provider_ref", "sent_at", "ended_at", "reason_code", "provider_idempotency_token_sent", "provider_request_id", "provider_message_id", "provider_ack_ref")
+    __slots__ = ("number", "provider_ref", "sent_at", "ended_at", "reason_code", "provider_idempotency_token_sent", "provider_request_id", "provider_message_id", "provider_ack_ref", "kind")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_REF_FIELD_NUMBER: _ClassVar[int]
     SENT_AT_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +203,7 @@ class DeliveryAttempt(_message.Message):
     PROVIDER_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_ACK_REF_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     number: int
     provider_ref: str
     sent_at: _timestamp_pb2.Timestamp
@@ -201,7 +213,8 @@ class DeliveryAttempt(_message.Message):
     provider_request_id: str
     provider_message_id: str
     provider_ack_ref: str
-    def __init__(self, number: _Optional[int] = ..., provider_ref: _Optional[str] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason_code: _Optional[str] = ..., provider_idempotency_token_sent: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., provider_message_id: _Optional[str] = ..., provider_ack_ref: _Optional[str] = ...) -> None: ...
+    kind: DeliveryAttemptKind
+    def __init__(self, number: _Optional[int] = ..., provider_ref: _Optional[str] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason_code: _Optional[str] = ..., provider_idempotency_token_sent: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., provider_message_id: _Optional[str] = ..., provider_ack_ref: _Optional[str] = ..., kind: _Optional[_Union[DeliveryAttemptKind, str]] = ...) -> None: ...
 
 class Delivery(_message.Message):
     __slots__ = ("delivery_id", "tenant_id", "message_id", "recipient_id", "channel", "state", "reason_code", "receipt", "accepted_at", "since", "next_at", "expires_at", "attempts", "revision")

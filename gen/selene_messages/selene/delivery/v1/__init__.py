@@ -10,6 +10,7 @@ __all__ = (
     "Content",
     "Delivery",
     "DeliveryAttempt",
+    "DeliveryAttemptKind",
     "DeliveryChannel",
     "DeliveryPriority",
     "DeliveryReceipt",
@@ -47,6 +48,50 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class DeliveryAttemptKind(betterproto2.Enum):
+    """
+    Why a provider was called.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not set; never sent.
+    """
+
+    FRESH = 1
+    """
+    No provider had it.
+    """
+
+    RESEND = 2
+    """
+    The same request again, under a key that the same provider still holds.
+    """
+
+    FALLBACK = 3
+    """
+    To another provider although the outcome before is not known, because the profile allows it.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "DELIVERY_ATTEMPT_KIND_UNSPECIFIED",
+            1: "DELIVERY_ATTEMPT_KIND_FRESH",
+            2: "DELIVERY_ATTEMPT_KIND_RESEND",
+            3: "DELIVERY_ATTEMPT_KIND_FALLBACK",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "DELIVERY_ATTEMPT_KIND_UNSPECIFIED": 0,
+            "DELIVERY_ATTEMPT_KIND_FRESH": 1,
+            "DELIVERY_ATTEMPT_KIND_RESEND": 2,
+            "DELIVERY_ATTEMPT_KIND_FALLBACK": 3,
+        }
 
 
 class DeliveryChannel(betterproto2.Enum):
@@ -575,6 +620,13 @@ class DeliveryAttempt(betterproto2.Message):
     provider_ack_ref: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
     Its acknowledgement: set where and only where the provider has the message.
+    """
+
+    kind: "DeliveryAttemptKind" = betterproto2.field(
+        10, betterproto2.TYPE_ENUM, default_factory=lambda: DeliveryAttemptKind(0)
+    )
+    """
+    Why it was called.
     """
 
 
