@@ -45,6 +45,7 @@ OWNERS: Final = {
     "tts": _Known("PH1.TTS", 7404),
     "llm": _Known("PH1.D", 7405),
     "kms": _Known("PH1.KMS", 7406),
+    "delivery": _Known("PH1.DELIVERY", 7407),
 }
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""
 

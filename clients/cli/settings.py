@@ -18,6 +18,7 @@ PORTS: Final[Mapping[str, int]] = {
     "tts": 7404,
     "llm": 7405,
     "kms": 7406,
+    "delivery": 7407,
 }
 """Each owner listens on its own port; these are the well-known ones, for a target that is only a host."""
 

@@ -346,7 +346,7 @@ class Router(Generic[A]):
         last = ticket.passage.verdicts[-1]
         trail.add("call.gated", last.reason, now, gate_facts(ticket.passage))
         if not ticket.allowed:
-            raise _refused(last)
+            raise gate_refusal(last)
         return ticket
 
     def _estimate(self, call: RoutedCall, resolved: Resolved) -> int:
@@ -637,7 +637,7 @@ def _probe(outcome: Outcome | None) -> Probe:
     return Probe.OK if outcome is Outcome.OK else Probe.FAILED
 
 
-def _refused(verdict: gates.Verdict) -> Refusal:
+def gate_refusal(verdict: gates.Verdict) -> Refusal:
     """The refusal of the gate that refused."""
     if verdict.reason in (gates.Reason.POLICY_UNKNOWN, gates.Reason.COST_UNKNOWN, gates.Reason.QUOTA_UNKNOWN):
         return Refusal(

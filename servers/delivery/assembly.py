@@ -1,0 +1,329 @@
+"""Puts the owner together: its providers, their routing, the dispatcher, the service."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import random
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+import structlog
+from pydantic import ValidationError
+from selene.delivery.v1 import service_pb2_grpc as delivery_grpc
+from selene.provider.v1.provider_pb2 import CAPABILITY_DELIVERY_SEND
+from selene.routing.v1 import service_pb2 as routing_messages
+from selene.routing.v1 import service_pb2_grpc as routing_grpc
+from selene.routing.v1.routing_pb2 import DOMAIN_UNSPECIFIED, Domain
+
+from servers.delivery import ENGINE_ID, NAME
+from servers.delivery.adapter import CALLER_FAULTS, DeliveryAdapter
+from servers.delivery.dispatcher import Dispatcher
+from servers.delivery.keeping import Keeper
+from servers.delivery.routes import DOMAIN_OF, Routes
+from servers.delivery.service import DeliveryV1, Gates
+from servers.delivery.settings import DeliverySettings
+from servers.routing.accounts import Accounts
+from servers.routing.assembly import (
+    EVALUATE_EVERY_S,
+    SETTINGS,
+    CredentialOf,
+    RoutingSettings,
+    left_out,
+    open_leases,
+    prices,
+)
+from servers.routing.board import Board, CircuitMetrics
+from servers.routing.buckets import open_buckets
+from servers.routing.circuit_service import CircuitsV1
+from servers.routing.credentials import Credential
+from servers.routing.directory import Directory, seed
+from servers.routing.leases import Leases
+from servers.routing.limits_service import LimitsV1
+from servers.routing.profile import Resolved, section_of
+from servers.routing.profile_service import RoutingV1
+from servers.routing.recorder import Recorder
+from servers.routing.router import CallMetrics, Domestic, Router
+from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
+from servers.runtime.clock import Clock
+from servers.runtime.config import ConfigError
+from servers.runtime.server import Runtime, Service
+from store import StoreError
+from store.routing import Rule
+
+_log = structlog.get_logger("selene.delivery")
+
+DOMAINS: Final = tuple(DOMAIN_OF.values())
+ADAPTERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "smtp/primary": "smtp",
+        "resend/email": "resend",
+        "sendgrid/email": "sendgrid",
+        "twilio/sms": "twilio",
+        "vonage/sms": "vonage",
+        "meta/whatsapp": "whatsapp",
+        "twilio/whatsapp": "whatsapp",
+        "wechat/official": "wechat",
+        "fcm/push": "fcm",
+        "apns/push": "apns",
+    }
+)
+"""The module of each provider here, imported late: its client may not be installed. Each has a `make` (see `Make`)."""
+
+
+class Make(Protocol):
+    """Makes the adapter of an account. `settings` are the account's own, to be validated by a model of the module's:
+    ValidationError. ImportError where its client is not installed.
+    """
+
+    def __call__(
+        self, provider_ref: str, settings: Mapping[str, Any], credential: Credential, clock: Clock
+    ) -> DeliveryAdapter: ...
+
+
+Adapters = Callable[[DeliverySettings, CredentialOf, Clock], Mapping[str, DeliveryAdapter]]
+
+
+async def assemble(
+    runtime: Runtime, adapters_of: Adapters | None = None, credential_of: CredentialOf | None = None
+) -> Sequence[Service]:
+    """The services. Adapters are of the configured accounts, unless `adapters_of` makes them; their secrets are under
+    leases of the secrets owner's, unless `credential_of` gives them. ConfigError, StoreError.
+    """
+    settings = runtime.settings.owner_settings(NAME, DeliverySettings)
+    leases = None
+    if credential_of is None:
+        leases = open_leases(runtime, ENGINE_ID)
+        credential_of = leases.credential
+    adapters = (adapters_of or accounts)(settings, credential_of, runtime.clock)
+    for adapter in adapters.values():
+        runtime.on_stop(adapter.close)
+    routing = await _open_routing(runtime, adapters, leases)
+    rules = settings.rules.rules()
+    rates = {
+        ref: (account.rate_per_s / runtime.settings.workers, account.burst)
+        for ref, account in settings.accounts.items()
+        if account.rate_per_s
+    }
+    routes = Routes(
+        directory=routing.directory,
+        board=routing.board,
+        adapters=adapters,
+        rates=rates,
+        missing=routing.missing,
+        clock=runtime.clock,
+    )
+    keeper = Keeper(runtime.store, runtime.clock, rules)
+    dispatcher = Dispatcher(
+        runtime.store,
+        runtime.clock,
+        routes,
+        keeper,
+        rules,
+        settings.dispatch,
+        holder=runtime.ids.new(),
+        jitter=random.random,
+    )
+    if settings.dispatch.enabled:
+        dispatcher.start()
+        runtime.on_stop(dispatcher.stop)
+    gates = Gates(routing.directory, routing.accounts, routing.recorder, prices(runtime))
+    servicer = DeliveryV1(runtime.store, runtime.clock, gates, rules, runtime.stopping, dispatcher.wake)
+    return (
+        Service(
+            delivery_grpc.add_DeliveryServiceServicer_to_server,
+            servicer,
+            "selene.delivery.v1.DeliveryService",
+            watches=("Watch",),
+        ),
+        *routing.services(runtime),
+    )
+
+
+def accounts(settings: DeliverySettings, credential_of: CredentialOf, clock: Clock) -> Mapping[str, DeliveryAdapter]:
+    """The adapters of the configured accounts, without those whose client is not installed. ConfigError."""
+    made: dict[str, DeliveryAdapter] = {}
+    for provider_ref, account in settings.accounts.items():
+        module = ADAPTERS.get(provider_ref)
+        if module is None:
+            raise ConfigError(f"owners.delivery.accounts: no adapter is called {provider_ref}")
+        own = account.model_extra or {}
+        try:
+            make: Make = importlib.import_module(f"servers.delivery.{module}").make
+            made[provider_ref] = make(provider_ref, own, credential_of(provider_ref), clock)
+        except ImportError as error:
+            left_out(provider_ref, error)
+        except ValidationError as error:
+            # Without the values: one may be a secret that does not belong there.
+            wrong = ", ".join(".".join(map(str, each["loc"])) or each["type"] for each in error.errors())
+            raise ConfigError(f"owners.delivery.accounts.{provider_ref}: {wrong}") from None
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Routing:
+    """One profile, one board of circuits and one trail for five domains; the limits of tenants are of each domain."""
+
+    directory: Directory
+    board: Board
+    recorder: Recorder
+    accounts: Mapping[Domain, Accounts]
+    routers: Mapping[Domain, Router[DeliveryAdapter]]
+    missing: Callable[[], Collection[str]]
+    limits: LimitsV1
+
+    def services(self, runtime: Runtime) -> tuple[Service, ...]:
+        store, clock = runtime.store, runtime.clock
+        some = next(iter(self.routers.values()))
+        circuits = _Circuits(
+            [CircuitsV1(store, router, self.board, runtime.stopping) for router in self.routers.values()]
+        )
+        return (
+            Service(
+                routing_grpc.add_RoutingServiceServicer_to_server,
+                RoutingV1(store, clock, some, self.refresh),
+                "selene.routing.v1.RoutingService",
+            ),
+            Service(
+                routing_grpc.add_CircuitServiceServicer_to_server,
+                circuits,
+                "selene.routing.v1.CircuitService",
+                watches=("WatchCircuits",),
+            ),
+            Service(routing_grpc.add_LimitsServiceServicer_to_server, self.limits, "selene.routing.v1.LimitsService"),
+        )
+
+    async def refresh(self) -> None:
+        """Take the profile over, then evaluate the circuits."""
+        await self._kept_up(self.directory.refresh)
+
+    async def follow(self) -> None:
+        """`refresh`, which no store may hold up."""
+        await self._kept_up(self.directory.follow)
+
+    async def _kept_up(self, take_over: Any) -> None:
+        try:
+            await take_over()
+        except StoreError as error:
+            _log.warning("the routing profile was not read", cause=type(error).__name__)
+        await self.board.tick()
+
+
+class _Circuits(routing_grpc.CircuitServiceServicer):
+    """The circuits of five domains behind one service: what is of a domain is put together, all else is shared."""
+
+    def __init__(self, of_domains: Sequence[CircuitsV1]) -> None:
+        self._of_domains = of_domains
+        self._shared = of_domains[0]
+
+    async def ListProviders(
+        self, request: routing_messages.ListProvidersRequest, context: Any
+    ) -> routing_messages.ListProvidersResponse:
+        replies = [await each.ListProviders(request, context) for each in self._of_domains]
+        standing = any(not reply.refusal for reply in replies)
+        return routing_messages.ListProvidersResponse(
+            domain=DOMAIN_UNSPECIFIED,
+            providers=[provider for reply in replies for provider in reply.providers],
+            profile_hash=replies[0].profile_hash,
+            refusal="" if standing else replies[0].refusal,
+        )
+
+    async def GetCircuit(self, request: Any, context: Any) -> Any:
+        return await self._shared.GetCircuit(request, context)
+
+    async def WatchCircuits(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for each in self._shared.WatchCircuits(request, context):
+            yield each
+
+    async def ListTransitions(self, request: Any, context: Any) -> Any:
+        return await self._shared.ListTransitions(request, context)
+
+    async def ForceCircuit(self, request: Any, context: Any) -> Any:
+        return await self._shared.ForceCircuit(request, context)
+
+
+async def _open_routing(runtime: Runtime, adapters: Mapping[str, DeliveryAdapter], leases: Leases | None) -> _Routing:
+    """Running until the runtime stops."""
+    store, clock = runtime.store, runtime.clock
+    buckets = open_buckets(runtime.settings.owner_settings(SETTINGS, RoutingSettings).valkey, clock.monotonic)
+    await seed(store, shipped_profile(), Rule(tenant_id="", rule_id=RULE_ID, effect=RULE_EFFECT, reason=RULE_REASON))
+    board = Board(store, clock, runtime.ids, ENGINE_ID, runtime.telemetry.shared(CircuitMetrics))
+
+    def known(resolved: Resolved) -> None:
+        board.know(
+            resolved.profile_hash,
+            {each.provider_ref: each.circuit for domain in DOMAINS for each in resolved.providers(domain)},
+        )
+
+    directory = Directory(store, known)
+    recorder = Recorder(store, ENGINE_ID)
+    of_domains = {
+        domain: Accounts(store, clock, runtime.ids, domain, owner=ENGINE_ID, buckets=buckets) for domain in DOMAINS
+    }
+    missing: Callable[[], Collection[str]] = leases.missing if leases is not None else tuple
+    metrics = runtime.telemetry.shared(CallMetrics)
+    domestic = Domestic(
+        domain=DOMAINS[0],
+        capability=CAPABILITY_DELIVERY_SEND,
+        adapters=adapters,
+        caller_faults=CALLER_FAULTS,
+        prices=prices(runtime),
+    )
+    routers = {
+        domain: Router(
+            replace(domestic, domain=domain),
+            directory=directory,
+            board=board,
+            accounts=of_domains[domain],
+            recorder=recorder,
+            clock=clock,
+            metrics=metrics,
+            unconfigured=missing,
+        )
+        for domain in DOMAINS
+    }
+    limits = LimitsV1(store, clock, ENGINE_ID, buckets)
+    routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits)
+    await routing.refresh()
+    if leases is not None:
+        await leases.start(lambda: _handles(directory, adapters))
+    for each in of_domains.values():
+        each.start()
+    recorder.start()
+    keeping = asyncio.ensure_future(_repeat(routing))
+
+    async def stop() -> None:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await asyncio.gather(*(each.stop() for each in of_domains.values()))
+        await recorder.stop()
+        if buckets is not None:
+            await buckets.close()
+
+    runtime.on_stop(stop)
+    return routing
+
+
+def _handles(directory: Directory, adapters: Mapping[str, DeliveryAdapter]) -> dict[str, str]:
+    """Where the secrets of the providers are that need one, as the active profile says."""
+    active = directory.active
+    if active is None:
+        return {}
+    return {
+        each.provider_ref: each.kms_handle_ref
+        for domain in DOMAINS
+        for each in section_of(active.profile, domain).providers
+        if each.kms_handle_ref and getattr(adapters.get(each.provider_ref), "keyed", False)
+    }
+
+
+async def _repeat(routing: _Routing) -> None:
+    while True:
+        await asyncio.sleep(EVALUATE_EVERY_S)
+        try:
+            await routing.follow()
+        except Exception:
+            # The evaluator must go on: whatever it was, deliveries are still routed by what is known.
+            _log.exception("the circuits were not evaluated")

@@ -1,0 +1,494 @@
+"""The live side of delivery (DLV-2): leases what is due, does what the machine says, and keeps every step.
+
+What makes it safe lies elsewhere: the machine decides, the store's fences let one holder at a time change a delivery.
+Here it is seen to that an attempt is kept before its first byte leaves, that no byte leaves after the time that was
+kept with it, and that what was learnt is never lost: neither to a lease that ran out meanwhile nor to a store that is
+away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from google.protobuf.message import DecodeError
+from selene.delivery.v1.delivery_pb2 import DELIVERY_STATE_UNKNOWN, DeliveryChannel, DeliveryState, Intent
+from selene.provider.v1.provider_pb2 import (
+    CAPABILITY_DELIVERY_SEND,
+    CAPABILITY_DELIVERY_STATUS,
+    PROVIDER_STATUS_RETRYABLE_FAIL,
+    Capability,
+)
+
+from servers.delivery import ENGINE_ID
+from servers.delivery.adapter import Certainty, DeliveryAdapter, DeliveryReason, Message, Sent
+from servers.delivery.contents import message_of
+from servers.delivery.keeping import Keeper, Known, Step, known_of, state_name
+from servers.delivery.machine import (
+    Attempt,
+    Begin,
+    Close,
+    CrashFound,
+    Done,
+    Ended,
+    Event,
+    GiveUp,
+    Learned,
+    NeedsPerson,
+    Policy,
+    Poll,
+    PollEnded,
+    Refused,
+    Requeue,
+    Rules,
+    Send,
+    Wait,
+    apply,
+    next_action,
+    taken,
+    trace,
+)
+from servers.delivery.routes import Routes, Ways
+from servers.delivery.settings import DispatchSettings
+from servers.routing.envelope import Asked, answered, refused
+from servers.routing.reasons import ProviderReason
+from servers.runtime.clock import Clock
+from servers.runtime.storage import SYSTEM_TENANT
+from store import KeyDestroyed, Rooms, Store, StoreError, StoreUnavailable, Transaction
+from store.delivery import Delivery as Row
+
+HOLD_S: Final = 2.0
+"""A wait of up to this is waited out under the lease; a longer one gives it back."""
+LOOK_FOR_UNKNOWN_EVERY_S: Final = 1.0
+LATE_S: Final = 0.5
+"""How long after its deadline an adapter may still say what came of a call."""
+LAST_WORD_S: Final = 2.0
+"""How long what was learnt may take to be kept when the process stops."""
+UNREADABLE_S: Final = 300.0
+ERASED: Final = "RECIPIENT_ERASED"
+UNREADABLE: Final = "INTENT_UNREADABLE"
+
+_log = structlog.get_logger("selene.delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is to be sent; None where the recipient was erased, and `unreadable` where it cannot be opened now."""
+
+    intent: Intent | None
+    unreadable: bool = False
+
+
+@dataclass(slots=True)
+class _Work:
+    """A delivery under a lease of ours. Lease and changes that the store lacks are in `known` already."""
+
+    row: Row
+    known: Known
+    opened: _Opened
+    until: float
+
+    @property
+    def fence(self) -> int:
+        return self.row.fence
+
+
+class Dispatcher:
+    """One of a process. `holder` names it in leases; `jitter` gives numbers of [0, 1)."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        routes: Routes,
+        keeper: Keeper,
+        rules: Rules,
+        settings: DispatchSettings,
+        *,
+        holder: str,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._routes = routes
+        self._keeper = keeper
+        self._rules = rules
+        self._settings = settings
+        self._holder = holder
+        self._jitter = jitter
+        self._awake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._busy: Counter[int] = Counter()
+        self._looked_for_unknown_at = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Dispatch from now on."""
+        self._task = asyncio.ensure_future(self._repeat())
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._awake.set()
+
+    async def stop(self) -> None:
+        """Take nothing more, let calls come to their end for a while, then break them off: what became of them is then
+        unknown, and is kept so.
+        """
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._settings.grace_s)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def round(self) -> int:
+        """Lease what is due and begin it; how many that were. StoreError."""
+        channels = [
+            channel
+            for channel in DeliveryChannel.values()
+            if channel and self._busy[channel] < self._settings.concurrency
+        ]
+        room = sum(self._settings.concurrency - self._busy[channel] for channel in channels)
+        if not channels:
+            return 0
+        monotonic = self._clock.monotonic()
+        unknown = monotonic - self._looked_for_unknown_at >= LOOK_FOR_UNKNOWN_EVERY_S
+        rows = await self._store.perform(
+            partial(self._lease, channels, min(self._settings.batch, room), unknown=unknown)
+        )
+        if unknown:
+            self._looked_for_unknown_at = monotonic
+        if not rows:
+            return 0
+        for row, opened in zip(rows, await self._store.together(partial(_open_all, rows)), strict=True):
+            self._begin(row, opened)
+        return len(rows)
+
+    async def _repeat(self) -> None:
+        while True:
+            self._awake.clear()
+            found = 0
+            try:
+                found = await self.round()
+            except StoreError as error:
+                _log.warning("nothing can be leased", cause=type(error).__name__)
+            except Exception as error:
+                # It must go on, whatever it was; its text may hold what is sent.
+                _log.error("a round of the dispatcher failed", cause=type(error).__name__)
+            if found == 0:
+                await self._pause()
+            else:
+                await asyncio.sleep(0)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.poll_s):
+                await self._awake.wait()
+        except TimeoutError:
+            pass
+
+    async def _lease(self, channels: Sequence[int], limit: int, tx: Transaction, *, unknown: bool) -> list[Row]:
+        now = self._clock.now()
+        until = now + timedelta(seconds=self._settings.lease_s)
+        rows = await tx.delivery.lease_due(now, holder=self._holder, until=until, limit=limit, channels=channels)
+        if unknown and len(rows) < limit:
+            rows += await tx.delivery.lease_due(
+                now,
+                holder=self._holder,
+                until=until,
+                limit=limit - len(rows),
+                channels=channels,
+                states=[DELIVERY_STATE_UNKNOWN],
+            )
+        if rows:
+            tx.audit(
+                tenant_id=SYSTEM_TENANT,
+                owner=ENGINE_ID,
+                actor="system",
+                transition="deliveries.leased",
+                reason_code="DUE",
+                facts={"holder": self._holder, "deliveries": str(len(rows)), "until": until.isoformat()},
+            )
+        return rows
+
+    def _begin(self, row: Row, opened: _Opened) -> None:
+        self._busy[row.channel] += 1
+        task = asyncio.ensure_future(self._work(row, opened))
+        self._running.add(task)
+
+        def over(done: asyncio.Task[None]) -> None:
+            self._running.discard(done)
+            self._busy[row.channel] -= 1
+            # Others of the same recipient may have waited for this one, and others of the channel for its place.
+            if not self._running or self._busy[row.channel] == self._settings.concurrency // 2:
+                self._awake.set()
+
+        task.add_done_callback(over)
+
+    async def _work(self, row: Row, opened: _Opened) -> None:
+        try:
+            work = await self._taken(row, opened)
+            if work is not None:
+                await self._worked(work)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # The lease runs out by itself, and then it is looked at again.
+            _log.error("a delivery was left", delivery=row.delivery_id, cause=type(error).__name__)
+
+    async def _taken(self, row: Row, opened: _Opened) -> _Work | None:
+        """Ours from now on, by the machine too. That somebody else was lost in the middle of a call is kept first."""
+        until = row.lease_until.timestamp() if row.lease_until is not None else 0.0
+        known = known_of(row)
+        event = taken(known.delivery, self._holder, row.fence, until)
+        after = apply(known.delivery, event, self._now(), self._rules)
+        if isinstance(after, Refused):
+            _log.error("a leased delivery is not to be had", delivery=row.delivery_id, code=after.code.value)
+            return None
+        work = _Work(row, known, opened, until)
+        if isinstance(event, CrashFound):
+            return work if await self._keep(work, after, "delivery.crash_found") else None
+        work.known = replace(known, delivery=after)
+        return work
+
+    async def _worked(self, work: _Work) -> None:
+        """Until the lease is given back."""
+        passed_over: set[str] = set()
+        while True:
+            if work.opened.unreadable:
+                await self._apply(work, Requeue(work.fence, self._now() + UNREADABLE_S, UNREADABLE), "requeued")
+                return
+            now, delivery = self._now(), work.known.delivery
+            ways = self._routes.ways(delivery, work.opened.intent, now, passed_over)
+            action = next_action(delivery, now, Policy(rules=self._rules, options=ways.options))
+            match action:
+                case Send():
+                    if await self._sent(work, action, ways, passed_over):
+                        return
+                case Poll():
+                    await self._polled(work, action, ways)
+                    return
+                case Wait():
+                    if not await self._waited(work, action, now):
+                        return
+                case Close():
+                    await self._apply(work, action.event, "closed")
+                    return
+                case NeedsPerson():
+                    await self._apply(work, Requeue(work.fence, None, action.reason), "waits_for_person")
+                    return
+                case Done():
+                    await self._give_back(work)
+                    return
+
+    async def _waited(self, work: _Work, wait: Wait, now: float) -> bool:
+        """Whether it was worth waiting for under the lease; else it is given back until then."""
+        if work.opened.intent is None and work.known.delivery.state != DELIVERY_STATE_UNKNOWN:
+            await self._apply(work, GiveUp(work.fence, ERASED), "closed")
+            return False
+        call_s = self._rules.call_timeout_s
+        if wait.until - now <= HOLD_S and wait.until + call_s < work.until and not self._stopping:
+            await asyncio.sleep(max(0.01, wait.until - now))
+            return True
+        await self._apply(work, Requeue(work.fence, wait.until, wait.reason), "requeued")
+        return False
+
+    async def _sent(self, work: _Work, send: Send, ways: Ways, passed_over: set[str]) -> bool:
+        """One attempt, and whether the lease is given back with it; nothing happens where it is not its turn yet."""
+        ref = send.provider_ref
+        timeout_s = min(ways.timeouts.get(ref, self._rules.call_timeout_s), self._rules.call_timeout_s - LATE_S)
+        lease_id: str | None = None
+        if ref in ways.probing:
+            lease_id = await self._routes.probe(ways, ref, timeout_s)
+            if lease_id is None:
+                passed_over.add(ref)
+                return False
+        sent: Sent | None = None
+        try:
+            if not self._routes.admit(ref, self._now()):
+                return False
+            begun_at = self._clock.monotonic()
+            begin = Begin(fence=work.fence, provider_ref=ref, declares=send.declares, token=send.token)
+            after = apply(work.known.delivery, begin, self._now(), self._rules)
+            if isinstance(after, Refused):
+                await self._apply(work, Requeue(work.fence, self._now(), after.code.value), "requeued")
+                return True
+            if not await self._keep(work, after, "delivery.sending", until=begun_at + timeout_s):
+                return True
+            sent = await self._called(work, self._routes.adapters[ref], begun_at + timeout_s)
+            self._routes.record(ways, after.tenant_id, sent, began_at=begun_at, probe=lease_id is not None)
+            await self._ended(work, sent)
+            return True
+        finally:
+            if lease_id is not None:
+                await self._routes.settle(ways, ref, lease_id, sent)
+
+    async def _called(self, work: _Work, adapter: DeliveryAdapter, deadline: float) -> Sent:
+        """What came of the attempt that was just kept."""
+        delivery = work.known.delivery
+        attempt = delivery.attempts[-1]
+        message = message_of(delivery, work.opened.intent, attempt.request_id)
+        asked = _asked(message, adapter.provider_ref, CAPABILITY_DELIVERY_SEND)
+        if self._clock.monotonic() >= deadline:
+            # The process stood still, or the store was slow: nothing has left, and nothing may any more.
+            return _never_left(asked)
+        try:
+            return await self._answer(adapter.send(message, deadline=deadline), asked, deadline)
+        except asyncio.CancelledError:
+            lost = asyncio.ensure_future(self._ended(work, _lost(asked, DeliveryReason.ANSWER_LOST)))
+            await asyncio.wait((lost,), timeout=LAST_WORD_S)
+            raise
+
+    async def _answer(self, call: Coroutine[Any, Any, Sent], asked: Asked, deadline: float) -> Sent:
+        """What an adapter says, or that nobody knows; never raises but for our own cancellation."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic()) + LATE_S):
+                sent = await call
+        except TimeoutError:
+            return _lost(asked, ProviderReason.DEADLINE_EXCEEDED)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.error("an adapter cancelled itself", provider=asked.provider_ref)
+            return _lost(asked, ProviderReason.PROVIDER_CRASHED)
+        except Exception as error:
+            _log.error("an adapter raised", provider=asked.provider_ref, cause=type(error).__name__)
+            return _lost(asked, ProviderReason.PROVIDER_CRASHED)
+        problem = refused(sent.result, asked)
+        if problem is None:
+            return sent
+        _log.error("an adapter broke its contract", provider=asked.provider_ref, problem=problem.value)
+        # An acceptance stays one, however it is wrapped: to doubt it would be to send again.
+        certainty = sent.certainty if sent.certainty is Certainty.ACCEPTED else Certainty.UNKNOWN
+        return replace(sent, certainty=certainty, result=_result(asked, problem.value))
+
+    async def _ended(self, work: _Work, sent: Sent) -> None:
+        """Keep what came of the attempt under way, with the lease or without it."""
+        attempt = work.known.delivery.attempts[-1]
+        event = Ended(fence=work.fence, number=attempt.number, sent=sent, jitter=self._jitter())
+        after = apply(work.known.delivery, event, self._now(), self._rules)
+        if isinstance(after, Refused) or not await self._keep(work, after, _ended_as(after.state)):
+            await self._learned(work, attempt, sent)
+
+    async def _learned(self, work: _Work, attempt: Attempt, sent: Sent) -> None:
+        """Somebody else holds the delivery by now: what is known is evidence to them."""
+        delivery = work.known.delivery
+        event = Learned(number=attempt.number, request_id=attempt.request_id, sent=sent)
+        told = await self._keeper.tell(
+            delivery.tenant_id, delivery.delivery_id, event, "delivery.learned", holder=self._holder
+        )
+        if isinstance(told, Refused):
+            _log.warning("what was learnt too late tells nothing", delivery=delivery.delivery_id, code=told.code.value)
+
+    async def _polled(self, work: _Work, poll: Poll, ways: Ways) -> None:
+        delivery = work.known.delivery
+        attempt = delivery.attempts[poll.number - 1]
+        adapter = self._routes.adapters[poll.provider_ref]
+        message = message_of(delivery, work.opened.intent, attempt.request_id)
+        asked = _asked(message, poll.provider_ref, CAPABILITY_DELIVERY_STATUS)
+        timeout_s = min(ways.timeouts.get(poll.provider_ref, self._rules.call_timeout_s), self._rules.call_timeout_s)
+        deadline = self._clock.monotonic() + timeout_s
+        asked_at = self._now()
+        found = adapter.find(message, trace(delivery, attempt, message.recipient), deadline=deadline)
+        sent = await self._answer(found, asked, deadline)
+        event = PollEnded(fence=work.fence, number=poll.number, sent=sent, asked_at=asked_at)
+        after = apply(delivery, event, self._now(), self._rules)
+        if isinstance(after, Refused):
+            _log.warning("a look-up tells nothing", delivery=delivery.delivery_id, code=after.code.value)
+        elif not await self._keep(work, after, "delivery.polled") and sent.certainty is Certainty.ACCEPTED:
+            # A "not found" is worth something under the lease only, by the time at which it was asked.
+            await self._learned(work, attempt, sent)
+
+    async def _apply(self, work: _Work, event: Event, transition: str) -> None:
+        """What the machine says, kept; the lease ends with it."""
+        after = apply(work.known.delivery, event, self._now(), self._rules)
+        if isinstance(after, Refused):
+            _log.error("a delivery stands otherwise", delivery=work.row.delivery_id, code=after.code.value)
+            return
+        await self._keep(work, after, f"delivery.{transition}", until=self._clock.monotonic() + LAST_WORD_S)
+
+    async def _keep(self, work: _Work, after: Any, transition: str, *, until: float | None = None) -> bool:
+        done = await self._keeper.keep(Step(before=work.known, after=after, transition=transition), until=until)
+        if done is not None:
+            work.known = done
+        return done is not None
+
+    async def _give_back(self, work: _Work) -> None:
+        """The lease only."""
+        row = work.row
+
+        async def release(tx: Transaction) -> None:
+            if await tx.delivery.release(row.tenant_id, row.delivery_id, fence=row.fence):
+                tx.audit(
+                    tenant_id=row.tenant_id,
+                    owner=ENGINE_ID,
+                    actor="system",
+                    transition="delivery.released",
+                    reason_code="NOTHING_TO_DO",
+                    hashes={"delivery": bytes.fromhex(row.delivery_id)},
+                )
+
+        await self._store.perform(release)
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+async def _open_all(rows: Sequence[Row], rooms: Rooms) -> Sequence[_Opened]:
+    return [await _open(row, rooms) for row in rows]
+
+
+async def _open(row: Row, rooms: Rooms) -> _Opened:
+    try:
+        return _Opened(Intent.FromString(await rooms.delivery.open(row.tenant_id, row.delivery_id)))
+    except KeyDestroyed:
+        return _Opened(None)
+    except StoreUnavailable:
+        raise
+    except (StoreError, DecodeError) as error:
+        _log.error("an intent cannot be read", delivery=row.delivery_id, cause=type(error).__name__)
+        return _Opened(None, unreadable=True)
+
+
+def _asked(message: Message, provider_ref: str, capability: Capability) -> Asked:
+    return Asked(
+        tenant_id=message.tenant_id,
+        provider_ref=provider_ref,
+        capability=capability,
+        request_id=message.request_id,
+        idempotency_key=message.idempotency_key,
+        simulation_context_ref=message.simulation_context_ref,
+    )
+
+
+def _result(asked: Asked, reason: str) -> Any:
+    return answered(
+        asked,
+        provider_ref=asked.provider_ref,
+        capability=asked.capability,
+        status=PROVIDER_STATUS_RETRYABLE_FAIL,
+        reason_code=reason,
+    )
+
+
+def _lost(asked: Asked, reason: str) -> Sent:
+    return Sent(certainty=Certainty.UNKNOWN, result=_result(asked, reason))
+
+
+def _never_left(asked: Asked) -> Sent:
+    return Sent(certainty=Certainty.REFUSED, result=_result(asked, ProviderReason.DEADLINE_EXCEEDED))
+
+
+def _ended_as(state: DeliveryState) -> str:
+    return f"delivery.{state_name(state).lower()}"

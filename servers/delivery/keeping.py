@@ -1,0 +1,264 @@
+"""Deliveries in the store: each change of the machine's value with its audit row, many of them in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
+
+import structlog
+from selene.common.v1.scope_pb2 import TurnRef
+from selene.delivery.v1.delivery_pb2 import DeliveryState
+
+from servers.delivery import ENGINE_ID
+from servers.delivery.batches import Batches
+from servers.delivery.kept import delivery_of, kept
+from servers.delivery.machine import Attempt, Delivery, Event, Refused, Rules, apply
+from servers.delivery.schedule import instant
+from servers.runtime.clock import Clock
+from store import Store, StoreUnavailable, Transaction, Unavailability
+from store.delivery import Change, ProviderId
+from store.delivery import Delivery as Row
+
+AT_ONCE: Final = 200
+SYSTEM: Final = "system"
+SWAPS: Final = 8
+AGAIN_FIRST_S: Final = 0.05
+AGAIN_MOST_S: Final = 1.0
+
+NOTHING: Final[Mapping[str, str]] = {}
+KEY: Final = "key"
+REQUEST: Final = "request"
+MESSAGE: Final = "message"
+
+_log = structlog.get_logger("selene.delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A delivery, and which revision and fence of its row it was made of."""
+
+    delivery: Delivery
+    revision: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a delivery becomes, and what the audit trail says of it."""
+
+    before: Known
+    after: Delivery
+    transition: str
+    actor: str = SYSTEM
+    reason: str = ""
+    turn: TurnRef = field(default_factory=TurnRef)
+    idempotency_key: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def known_of(row: Row) -> Known:
+    """The delivery of a row. KeyError, TypeError and ValueError for a body that none was made of."""
+    return Known(delivery_of(row.body), row.revision, row.fence)
+
+
+def state_name(state: DeliveryState) -> str:
+    """Such as `SENT_ACKED`."""
+    return DeliveryState.Name(state).removeprefix("DELIVERY_STATE_")
+
+
+async def write(step: Step, tx: Transaction) -> Known | None:
+    """Within a transaction; None where somebody was faster, and then nothing was written."""
+    before, after = step.before, step.after
+    last = after.attempts[-1] if after.attempts else None
+    change = Change(
+        tenant_id=after.tenant_id,
+        delivery_id=after.delivery_id,
+        state=after.state,
+        due_at=None if after.due_at is None else instant(after.due_at),
+        body=kept(after),
+        provider_account=last.provider_ref if last is not None else None,
+        releases=after.lease is None,
+    )
+    if not await tx.delivery.swap(change, revision=before.revision, fence=before.fence):
+        return None
+    await tx.delivery.note_ids(after.tenant_id, after.delivery_id, _ids(after) - _ids(before.delivery))
+    tx.audit(
+        tenant_id=after.tenant_id,
+        owner=ENGINE_ID,
+        actor=step.actor,
+        transition=step.transition,
+        reason_code=step.reason or after.reason,
+        turn=step.turn,
+        idempotency_key=step.idempotency_key,
+        hashes=hashes_of(after),
+        facts={**_facts(before.delivery, after, last), **step.facts},
+    )
+    return Known(after, before.revision + 1, before.fence)
+
+
+def hashes_of(delivery: Delivery) -> Mapping[str, bytes]:
+    """By what the trail finds a delivery again: its id, and the group of its attempts (§25, guardrail 4)."""
+    return {
+        "delivery": bytes.fromhex(delivery.delivery_id),
+        "delivery_attempt_group": bytes.fromhex(delivery.attempt_group_id),
+    }
+
+
+def _facts(before: Delivery, after: Delivery, last: Attempt | None) -> dict[str, str]:
+    facts = {"before": state_name(before.state), "after": state_name(after.state)}
+    if last is not None:
+        facts |= {
+            "attempt": str(last.number),
+            "provider_ref": last.provider_ref,
+            "provider_idempotency_token_sent": last.token_sent,
+            "provider_request_id": last.provider_request_id,
+            "provider_message_id": last.provider_message_id,
+            "provider_ack_ref": last.ack_ref,
+            "attempt_reason": last.reason,
+        }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _ids(delivery: Delivery) -> frozenset[ProviderId]:
+    """What the webhooks of those providers that have any may call it."""
+    return frozenset(
+        ProviderId(attempt.provider_ref, kind, value)
+        for attempt in delivery.attempts
+        if attempt.declares.webhooks
+        for kind, value in (
+            (KEY, delivery.delivery_id),
+            (KEY, attempt.token_sent),
+            (REQUEST, attempt.provider_request_id),
+            (MESSAGE, attempt.provider_message_id),
+        )
+        if value
+    )
+
+
+class Keeper:
+    """Keeps steps; those of one moment share a transaction."""
+
+    def __init__(self, store: Store, clock: Clock, rules: Rules) -> None:
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._steps: Batches[Step, Known | None] = Batches(self._write, AT_ONCE)
+
+    async def keep(self, step: Step, *, until: float | None = None) -> Known | None:
+        """The delivery as it is kept; None where somebody was faster, or the store was away until then (monotonic
+        seconds; None means for as long as it takes). A commit whose answer was lost is looked for.
+        """
+        wait_s = AGAIN_FIRST_S
+        while True:
+            try:
+                return await self._steps.put(step)
+            except StoreUnavailable as error:
+                _log.warning("a delivery is not kept yet", transition=step.transition, cause=error.reason.value)
+            if until is not None and self._clock.monotonic() >= until:
+                return None
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, AGAIN_MOST_S)
+            settled, found = await self._found(step)
+            if settled:
+                return found
+
+    async def tell(
+        self, tenant_id: str, delivery_id: str, event: Event, transition: str, **facts: str
+    ) -> Known | Refused | None:
+        """Apply what needs no lease, however often others are faster, and wait for the store; None where there is no
+        such delivery.
+        """
+        wait_s = AGAIN_FIRST_S
+        while True:
+            try:
+                row = await self._store.delivery.get(tenant_id, delivery_id)
+            except StoreUnavailable:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, AGAIN_MOST_S)
+                continue
+            if row is None:
+                return None
+            before = known_of(row)
+            after = apply(before.delivery, event, self._clock.now().timestamp(), self._rules)
+            if isinstance(after, Refused):
+                return after
+            if after is before.delivery:
+                return before
+            done = await self.keep(Step(before=before, after=after, transition=transition, facts=facts))
+            if done is not None:
+                return done
+
+    async def _found(self, step: Step) -> tuple[bool, Known | None]:
+        """Whether it is settled that a step was kept, or never will be."""
+        after = step.after
+        try:
+            row = await self._store.delivery.get(after.tenant_id, after.delivery_id)
+        except StoreUnavailable:
+            return False, None
+        if row is None:
+            return True, None
+        there = known_of(row)
+        if (there.revision, there.fence) == (step.before.revision, step.before.fence):
+            return False, None
+        same = there.revision == step.before.revision + 1 and there.delivery == after
+        return True, replace(there, fence=step.before.fence) if same else None
+
+    async def _write(self, steps: Sequence[Step]) -> Sequence[Known | None]:
+        return await self._store.perform(partial(_write_all, steps))
+
+
+async def _write_all(steps: Sequence[Step], tx: Transaction) -> Sequence[Known | None]:
+    # In the order of their ids: two transactions with the same deliveries cannot wait for each other.
+    order = sorted(range(len(steps)), key=lambda place: _id(steps[place]))
+    written = {place: await write(steps[place], tx) for place in order}
+    return [written[place] for place in range(len(steps))]
+
+
+def _id(step: Step) -> tuple[str, str]:
+    return step.after.tenant_id, step.after.delivery_id
+
+
+async def changed(
+    tx: Transaction,
+    tenant_id: str,
+    delivery_id: str,
+    event: Event,
+    rules: Rules,
+    *,
+    transition: str,
+    actor: str = SYSTEM,
+    reason: str = "",
+    turn: TurnRef | None = None,
+    idempotency_key: str = "",
+    facts: Mapping[str, str] = NOTHING,
+) -> Known | Refused | None:
+    """Apply what needs no lease within the caller's transaction; None where there is no such delivery, and what told
+    nothing new writes nothing. StoreUnavailable where others were faster again and again.
+    """
+    for _ in range(SWAPS):
+        row = await tx.delivery.get(tenant_id, delivery_id)
+        if row is None:
+            return None
+        before = known_of(row)
+        after = apply(before.delivery, event, tx.clock.now().timestamp(), rules)
+        if isinstance(after, Refused):
+            return after
+        if after is before.delivery:
+            return before
+        step = Step(
+            before=before,
+            after=after,
+            transition=transition,
+            actor=actor,
+            reason=reason,
+            turn=turn or TurnRef(),
+            idempotency_key=idempotency_key,
+            facts=facts,
+        )
+        done = await write(step, tx)
+        if done is not None:
+            return done
+    raise StoreUnavailable(Unavailability.LOCKED, "the delivery changes faster than it can be changed")
