@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from selene.llm.v1 import service_pb2_grpc as rpc
 from selene.routing.v1.route_pb2 import RouteScope
 from selene.routing.v1.routing_pb2 import DOMAIN_LLM
 
+from bench.parts import Say
 from bench.process import Server
 from bench.report import Cell, Report, Table, Target
 from bench.routing.backend import Mode
@@ -42,8 +43,6 @@ PATIENCE_S: Final = 45.0
 """What a caller waits: more than two whole time-outs of the dark provider."""
 LAST_SENT_S: Final = 1.0
 UTTERANCE: Final = "what time is it"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

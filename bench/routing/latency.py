@@ -17,6 +17,7 @@ import uvloop
 from selene.provider.v1.provider_pb2 import CAPABILITY_LLM, PROVIDER_STATUS_OK
 from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_OPEN, DOMAIN_LLM, RoutingSubject
 
+from bench.parts import Say
 from bench.report import Cell, Report, Table, Target
 from bench.routing import beside, gateway, routed
 from bench.routing.beside import Added, Level, Way
@@ -39,8 +40,6 @@ BESIDE_LEVELS: Final = (Level(1, 50, 300), Level(50, 1000, 3000), Level(200, 600
 """The longer waits keep calls at 25 a second, which every way carries on two cores that the load itself shares."""
 BUSY_CALLS, BUSY_AT_ONCE = 3_000, 50
 REPEATS: Final = 20_000
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import asyncio
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -25,6 +25,7 @@ from selene.stt.v1 import service_pb2_grpc as stt_rpc
 from selene.tts.v1 import service_pb2 as tts
 from selene.tts.v1 import service_pb2_grpc as tts_rpc
 
+from bench.parts import Say
 from bench.report import Cell, Report, Table, Target
 from bench.routing.owner import served
 from bench.routing.words import errors, words
@@ -57,8 +58,6 @@ SYNTHESISED: Final = "the synthesiser's sentences"
 PACED: Final = "the same at the pace of speech"
 TIMES: Final = 3
 PEOPLE: Final = 12
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

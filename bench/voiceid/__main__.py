@@ -2,80 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
-from bench.machine import facts
-from bench.report import Report
+from bench.parts import RESULTS, JsonDir, Quick, Room, run
 
-PARTS: Final = {"a": "streams", "b": "cpu", "c": "gallery", "d": "accuracy", "e": "startup"}
-"""The module of each part; imported when asked for, so that one part's imports weigh on no other's numbers."""
-
-RESULTS: Final = Path(__file__).resolve().parents[1] / "results"
-
-WIDE = 150
-"""Columns where there is no terminal to ask: tables go into files and logs whole."""
-
-_console = Console(width=None if sys.stdout.isatty() else WIDE)
+ROOM: Final = Room("voiceid", {"a": "streams", "b": "cpu", "c": "gallery", "d": "accuracy", "e": "startup"})
 
 
 def main(
     parts: Annotated[
         list[str] | None, typer.Argument(help="a streams, b CPU, c gallery, d accuracy, e start-up")
     ] = None,
-    json_dir: Annotated[Path, typer.Option("--json", help="Folder for the JSON")] = RESULTS,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="At most 20 s a part: that it runs, not what it reaches")
-    ] = False,
+    json_dir: JsonDir = RESULTS,
+    quick: Quick = False,
     audio: Annotated[Path | None, typer.Option("--audio", help="folder/<speaker>/*.wav|flac", exists=True)] = None,
 ) -> None:
-    """Measure voice identity on this machine. Targets are shown beside the numbers, met or missed; nothing fails."""
-    chosen = parts or list(PARTS)
-    unknown = [part for part in chosen if part not in PARTS]
-    if unknown:
-        raise typer.BadParameter(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    for part in chosen:
-        machine = facts()
-        began = time.perf_counter()
-        report = _measure(part)(audio, _say, quick=quick)
-        report.data["seconds"] = time.perf_counter() - began
-        report.data["quick"] = quick
-        if quick:
-            report.notes.insert(
-                0, "QUICK: this shows that the benchmark runs. The numbers rest on too little to be quoted."
-            )
-        report.show(_console)
-        path = report.write(json_dir, f"voiceid-{part}", machine)
-        _console.print(
-            f"{machine['cores']} cores of {machine['cpu']}, load {machine['load_before']:.1f} before; "
-            f"{report.data['seconds']:.0f} s; {path}\n",
-            style="dim",
-            highlight=False,
-        )
-
-
-def _measure(part: str) -> Callable[..., Report]:
-    measure: Callable[..., Report] = import_module(f"bench.voiceid.{PARTS[part]}").measure
-    return measure
-
-
-def _say(what: str) -> None:
-    _console.print(f"… {what}", style="dim", highlight=False)
-
-
-def command() -> None:
-    """The command line; a failure shows its plain traceback."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    app()
+    """Measure voice identity on this machine."""
+    ROOM.measure(parts, json_dir, quick=quick, audio=audio)
 
 
 if __name__ == "__main__":
-    command()
+    run(main)

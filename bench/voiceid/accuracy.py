@@ -19,6 +19,7 @@ import numpy.typing as npt
 import soundfile
 from scipy.signal import fftconvolve, resample_poly
 
+from bench.parts import Say
 from bench.process import Server
 from bench.report import Cell, Report, Table, Target, number
 from bench.stats import percentile
@@ -53,7 +54,6 @@ from servers.voiceid.silero import vad_path
 
 Floats = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float32]
-Say = Callable[[str], None]
 Damage = Callable[[Recording], Recording]
 Answer = TypeVar("Answer")
 
@@ -130,7 +130,7 @@ class Row:
         return self.rates.values["EER"] * 100
 
 
-def measure(audio: Path | None, say: Say, *, quick: bool) -> Report:
+def measure(say: Say, *, audio: Path | None, quick: bool) -> Report:
     """All pairs, then degraded speech, then what a server answers."""
     report = Report("d", "Accuracy, through the streaming pipeline")
     pack = parse((resources.files("servers.voiceid") / "packs" / SHIPPED).read_bytes())

@@ -6,11 +6,12 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.parts import Say
 from bench.process import Server, python
 from bench.report import Cell, Report, Table, Target
 from bench.voiceid.caller import Plan
@@ -36,8 +37,6 @@ STAGES = {
 }
 """What runs in a process of its own, and what it is."""
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -48,7 +47,7 @@ class Cost:
     per_message_us: float | None = None
 
 
-def measure(audio: Path | None, say: Say, *, quick: bool) -> Report:
+def measure(say: Say, *, audio: Path | None, quick: bool) -> Report:
     """Stages in isolation, then the server under the same utterances."""
     report = Report("b", "CPU a second of audio, against bare ONNX Runtime on the same windows")
     count = QUICK_UTTERANCES if quick else UTTERANCES

@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.machine import read_bandwidth
+from bench.parts import Say
 from bench.process import memory, python
 from bench.report import Cell, Report, Table, Target
 from bench.stats import percentile
@@ -42,7 +43,6 @@ from store.voiceid import GalleryEntry
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-Say = Callable[[str], None]
 
 SIZES = (100, 1_000, 10_000, 100_000)
 PRUNE_MS, RECALL = 10.0, 0.999
@@ -134,7 +134,7 @@ def recall(found: Sequence[frozenset[int]], wanted: Sequence[frozenset[int]]) ->
     return sum(len(one & other) for one, other in zip(found, wanted, strict=True)) / sum(map(len, wanted))
 
 
-def measure(audio: Path | None, say: Say, *, quick: bool) -> Report:
+def measure(say: Say, *, audio: Path | None, quick: bool) -> Report:
     """Every size in a process of its own."""
     report = Report("c", "Gallery size: prune time and recall, one thread")
     say("embedding voices to draw galleries from")

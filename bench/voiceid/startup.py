@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.machine import MEBIBYTE
+from bench.parts import Say
 from bench.process import Memory, Server
 from bench.report import Cell, Report, Table, Target
 from bench.stats import Spread
@@ -23,8 +24,6 @@ from servers.runtime.clock import SystemClock
 from servers.runtime.config import load_settings
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.storage import open_store
-
-Say = Callable[[str], None]
 
 READY_S, RESIDENT_MB = 3.0, 400.0
 RUNS, QUICK_RUNS = 7, 2
@@ -63,7 +62,7 @@ class StoreCost:
     verified_per_s: float
 
 
-def measure(audio: Path | None, say: Say, *, quick: bool) -> Report:
+def measure(say: Say, *, audio: Path | None, quick: bool) -> Report:
     """Starts, a burst, then the store and the runtime by themselves."""
     report = Report("e", "Start-up, memory, and what small steps cost")
     runs = QUICK_RUNS if quick else RUNS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.parts import Say
 from bench.process import Server
 from bench.report import Cell, Report, Table, Target
 from bench.stats import Level, Spread, holds, knee
@@ -27,10 +27,8 @@ LATE_MS = 20.0
 WARM_UP_S = 5.0
 PEOPLE = 40
 
-Say = Callable[[str], None]
 
-
-def measure(audio: Path | None, say: Say, *, quick: bool) -> Report:
+def measure(say: Say, *, audio: Path | None, quick: bool) -> Report:
     """Levels of concurrent streams until one is not carried any more."""
     report = Report("a", "Concurrent real-time streams: half-close to final decision")
     material = gather(audio, most_people=4 if quick else PEOPLE)
