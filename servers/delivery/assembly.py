@@ -100,7 +100,8 @@ async def assemble(
     adapters = (adapters_of or accounts)(settings, credential_of, runtime.clock)
     for adapter in adapters.values():
         runtime.on_stop(adapter.close)
-    routing = await _open_routing(runtime, adapters, leases)
+    keyed = {ref for ref in adapters if needs_secret(settings, ref)}
+    routing = await _open_routing(runtime, adapters, keyed, leases)
     rules = settings.rules.rules()
     rates = {
         ref: (account.rate_per_s / runtime.settings.workers, account.burst)
@@ -160,6 +161,13 @@ def accounts(settings: DeliverySettings, credential_of: CredentialOf, clock: Clo
             wrong = ", ".join(".".join(map(str, each["loc"])) or each["type"] for each in error.errors())
             raise ConfigError(f"owners.delivery.accounts.{provider_ref}: {wrong}") from None
     return made
+
+
+def needs_secret(settings: DeliverySettings, provider_ref: str) -> bool:
+    """Whether an account is one that wants a secret: all but those that say otherwise."""
+    account = settings.accounts.get(provider_ref)
+    own = account.model_extra if account is not None else None
+    return bool((own or {}).get("needs_secret", True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +252,9 @@ class _Circuits(routing_grpc.CircuitServiceServicer):
         return await self._shared.ForceCircuit(request, context)
 
 
-async def _open_routing(runtime: Runtime, adapters: Mapping[str, DeliveryAdapter], leases: Leases | None) -> _Routing:
+async def _open_routing(
+    runtime: Runtime, adapters: Mapping[str, DeliveryAdapter], keyed: Collection[str], leases: Leases | None
+) -> _Routing:
     """Running until the runtime stops."""
     store, clock = runtime.store, runtime.clock
     buckets = open_buckets(runtime.settings.owner_settings(SETTINGS, RoutingSettings).valkey, clock.monotonic)
@@ -288,7 +298,7 @@ async def _open_routing(runtime: Runtime, adapters: Mapping[str, DeliveryAdapter
     routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits)
     await routing.refresh()
     if leases is not None:
-        await leases.start(lambda: _handles(directory, adapters))
+        await leases.start(lambda: _handles(directory, keyed))
     for each in of_domains.values():
         each.start()
     recorder.start()
@@ -306,7 +316,7 @@ async def _open_routing(runtime: Runtime, adapters: Mapping[str, DeliveryAdapter
     return routing
 
 
-def _handles(directory: Directory, adapters: Mapping[str, DeliveryAdapter]) -> dict[str, str]:
+def _handles(directory: Directory, keyed: Collection[str]) -> dict[str, str]:
     """Where the secrets of the providers are that need one, as the active profile says."""
     active = directory.active
     if active is None:
@@ -315,7 +325,7 @@ def _handles(directory: Directory, adapters: Mapping[str, DeliveryAdapter]) -> d
         each.provider_ref: each.kms_handle_ref
         for domain in DOMAINS
         for each in section_of(active.profile, domain).providers
-        if each.kms_handle_ref and getattr(adapters.get(each.provider_ref), "keyed", False)
+        if each.kms_handle_ref and each.provider_ref in keyed
     }
 
 

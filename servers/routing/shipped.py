@@ -1,6 +1,7 @@
 """What a fresh deployment routes by (§24): the source's vendors where they are configured, and Selene's own.
 
-A vendor counts as configured once its secret is put; until then the local providers serve, and status says so.
+A vendor counts as configured once its secret is put; until then the local providers serve, and status says so. Nothing
+local stands in for an account that sends.
 """
 
 from __future__ import annotations
@@ -8,7 +9,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from selene.routing.v1.routing_pb2 import DOMAIN_LLM, DOMAIN_STT, DOMAIN_TTS, ProviderRoutingProfileV1
+from selene.routing.v1.routing_pb2 import (
+    DOMAIN_EMAIL,
+    DOMAIN_LLM,
+    DOMAIN_PUSH,
+    DOMAIN_SMS,
+    DOMAIN_STT,
+    DOMAIN_TTS,
+    DOMAIN_WECHAT,
+    DOMAIN_WHATSAPP,
+    ProviderRoutingProfileV1,
+)
 from selene.routing.v1.service_pb2 import POLICY_EFFECT_ALLOW
 
 from servers.routing.defaults import ProviderSeed, default_profile
@@ -17,6 +28,7 @@ from servers.routing.selection import LOCAL_REGION
 VENDOR_REGION: Final = "us"
 EFFECTIVE_FROM: Final = datetime(2026, 1, 1, tzinfo=UTC)
 THRESHOLDS: Final = "shipped-1"
+SENDING_TIMEOUT_S: Final = 20.0
 RULE_ID: Final = "shipped-allow"
 RULE_EFFECT: Final = POLICY_EFFECT_ALLOW
 RULE_REASON: Final = "SHIPPED_DEFAULT"
@@ -39,6 +51,11 @@ def shipped_profile() -> ProviderRoutingProfileV1:
                 ),
                 _local("selene-local/llm", 2.0),
             ),
+            DOMAIN_SMS: (_sender("twilio/sms"), _sender("vonage/sms")),
+            DOMAIN_EMAIL: (_sender("smtp/primary"), _sender("resend/email"), _sender("sendgrid/email")),
+            DOMAIN_WHATSAPP: (_sender("meta/whatsapp"), _sender("twilio/whatsapp")),
+            DOMAIN_WECHAT: (_sender("wechat/official"),),
+            DOMAIN_PUSH: (_sender("fcm/push"), _sender("apns/push")),
         },
         effective_from=EFFECTIVE_FROM,
         judge_threshold_set_id=THRESHOLDS,
@@ -52,6 +69,16 @@ def _vendor(provider_ref: str, timeout_s: float) -> ProviderSeed:
         timeout_s=timeout_s,
         kms_handle_ref=f"kms://providers/{provider_ref}",
         max_retries=1,
+    )
+
+
+def _sender(provider_ref: str) -> ProviderSeed:
+    """An account that sends: nobody retries but the dispatcher, whose rules are of deliveries and not of providers."""
+    return ProviderSeed(
+        provider_ref=provider_ref,
+        region=VENDOR_REGION,
+        timeout_s=SENDING_TIMEOUT_S,
+        kms_handle_ref=f"kms://delivery/{provider_ref}",
     )
 
 

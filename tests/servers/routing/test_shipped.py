@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from selene.routing.v1.routing_pb2 import DOMAIN_LLM, DOMAIN_STT, DOMAIN_TTS, Domain, RoutingSubject
+from selene.routing.v1.routing_pb2 import (
+    DOMAIN_EMAIL,
+    DOMAIN_LLM,
+    DOMAIN_PUSH,
+    DOMAIN_SMS,
+    DOMAIN_STT,
+    DOMAIN_TTS,
+    DOMAIN_WECHAT,
+    DOMAIN_WHATSAPP,
+    Domain,
+    RoutingSubject,
+)
 
 from servers.routing.profile import Resolved, compile, section_of, validate
 from servers.routing.selection import LOCAL_REGION, Chosen, select
@@ -13,6 +24,14 @@ ORDERS = {
     DOMAIN_STT: ("openai/stt", "google/stt", "selene-local/stt"),
     DOMAIN_TTS: ("openai/tts", "google/tts", "selene-local/tts"),
     DOMAIN_LLM: ("openai/llm", "llama/llm", "selene-local/llm"),
+}
+
+SENDERS = {
+    DOMAIN_SMS: ("twilio/sms", "vonage/sms"),
+    DOMAIN_EMAIL: ("smtp/primary", "resend/email", "sendgrid/email"),
+    DOMAIN_WHATSAPP: ("meta/whatsapp", "twilio/whatsapp"),
+    DOMAIN_WECHAT: ("wechat/official",),
+    DOMAIN_PUSH: ("fcm/push", "apns/push"),
 }
 
 HANDLES = {
@@ -54,3 +73,14 @@ def test_without_any_secret_the_local_provider_serves_every_region(domain: Domai
         chosen = select(resolved, {}, domain, region=region, unconfigured=vendors)
         assert isinstance(chosen, Chosen)
         assert (chosen.provider.provider_ref, chosen.provider.region) == (ORDERS[domain][-1], LOCAL_REGION)
+
+
+@pytest.mark.parametrize("domain", SENDERS)
+def test_every_channel_fails_over_in_its_order_to_accounts_under_handles(domain: Domain) -> None:
+    resolved = compile(shipped_profile(), RoutingSubject(tenant_id="t-1"))
+    assert isinstance(resolved, Resolved)
+    tried: list[str] = []
+    while isinstance(chosen := select(resolved, {}, domain, tried=tried), Chosen):
+        assert chosen.provider.kms_handle_ref == f"kms://delivery/{chosen.provider.provider_ref}"
+        tried.append(chosen.provider.provider_ref)
+    assert tuple(tried) == SENDERS[domain]

@@ -144,8 +144,6 @@ async def provider(*, keyed: bool = True) -> AsyncIterator[Provider]:
 class PlainAdapter:
     """See `servers.delivery.adapter.DeliveryAdapter`."""
 
-    keyed = False
-
     def __init__(self, provider_ref: str, url: str, declares: Declares, clock: Clock | None = None) -> None:
         self.provider_ref = provider_ref
         self.declares = declares
