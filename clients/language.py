@@ -9,11 +9,10 @@ import betterproto2
 from selene.llm.v1 import service_pb2 as wire
 from selene.llm.v1 import service_pb2_grpc as rpc
 from selene_messages.selene.llm import v1
-from selene_messages.selene.routing.v1 import ProviderSwitched, RouteScope
+from selene_messages.selene.routing.v1 import ProviderSwitched
 
-from clients.channel import Connection
 from clients.retry import RetryPolicy
-from clients.routed import DEFAULT_LOCALE, ROUTED_TIMEOUT, Answer, begin, event_of, new_key, no_final, scope_of
+from clients.routed import DEFAULT_LOCALE, Answer, Routed, begin, event_of, new_key, no_final
 from clients.wire import to_message, to_wire
 
 Answered = v1.RespondStarted | v1.ReplyDelta | ProviderSwitched | v1.RespondFinal
@@ -26,22 +25,10 @@ _ANSWERED: Final[Mapping[str, type[betterproto2.Message]]] = {
 }
 
 
-class Language:
+class Language(Routed):
     """The LanguageService over one connection. Raises SeleneError."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        scope: RouteScope | None = None,
-        policy: RetryPolicy | None = None,
-        timeout: float = ROUTED_TIMEOUT,
-    ) -> None:
-        self.scope = scope_of(connection, scope)
-        self._connection = connection
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
-        self._stub = rpc.LanguageServiceStub(connection.channel)
+    Stub = rpc.LanguageServiceStub
 
     def respond(
         self,

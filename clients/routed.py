@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import betterproto2
 import grpc
@@ -53,6 +53,26 @@ def scope_of(connection: Connection, scope: RouteScope | None) -> RouteScope:
     """``scope``, of the token's tenant where it names none."""
     given = scope or RouteScope()
     return given if given.tenant_id else replace(given, tenant_id=connection.claims().tenant_id or DEVELOPMENT_TENANT)
+
+
+class Routed:
+    """A service of a routing owner over one connection, for one scope; `Stub` is what is generated for it."""
+
+    Stub: ClassVar[Any]
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        scope: RouteScope | None = None,
+        policy: RetryPolicy | None = None,
+        timeout: float = ROUTED_TIMEOUT,
+    ) -> None:
+        self.scope = scope_of(connection, scope)
+        self._connection = connection
+        self._policy = policy or RetryPolicy()
+        self._timeout = timeout
+        self._stub = self.Stub(connection.channel)
 
 
 def new_key() -> str:

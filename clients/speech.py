@@ -13,17 +13,16 @@ from selene.stt.v1 import service_pb2_grpc as stt_rpc
 from selene.tts.v1 import service_pb2 as tts_wire
 from selene.tts.v1 import service_pb2_grpc as tts_rpc
 from selene_messages.selene.common.v1 import AudioEncoding, AudioFormat
-from selene_messages.selene.routing.v1 import ProviderSwitched, RouteScope
+from selene_messages.selene.routing.v1 import ProviderSwitched
 from selene_messages.selene.stt import v1 as stt
 from selene_messages.selene.tts import v1 as tts
 
 from clients.audio import Recording, unpaced
 from clients.calls import ask
-from clients.channel import Connection
 from clients.duplex import Duplex
 from clients.errors import SeleneError
 from clients.retry import RetryPolicy
-from clients.routed import DEFAULT_LOCALE, ROUTED_TIMEOUT, begin, event_of, new_key, no_final, scope_of
+from clients.routed import DEFAULT_LOCALE, Routed, begin, event_of, new_key, no_final
 from clients.stream import MAX_FRAME_BYTES
 from clients.voiceid import CALL_TIMEOUT
 from clients.wire import to_message, to_wire
@@ -50,22 +49,10 @@ _SAID: Final[Mapping[str, type[betterproto2.Message]]] = {
 }
 
 
-class Stt:
+class Stt(Routed):
     """The SpeechToTextService over one connection. Raises SeleneError."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        scope: RouteScope | None = None,
-        policy: RetryPolicy | None = None,
-        timeout: float = ROUTED_TIMEOUT,
-    ) -> None:
-        self.scope = scope_of(connection, scope)
-        self._connection = connection
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
-        self._stub = stt_rpc.SpeechToTextServiceStub(connection.channel)
+    Stub = stt_rpc.SpeechToTextServiceStub
 
     def transcribe(
         self,
@@ -194,22 +181,10 @@ class Transcription:
         await call.half_close()
 
 
-class Tts:
+class Tts(Routed):
     """The TextToSpeechService over one connection. Raises SeleneError."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        scope: RouteScope | None = None,
-        policy: RetryPolicy | None = None,
-        timeout: float = ROUTED_TIMEOUT,
-    ) -> None:
-        self.scope = scope_of(connection, scope)
-        self._connection = connection
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
-        self._stub = tts_rpc.TextToSpeechServiceStub(connection.channel)
+    Stub = tts_rpc.TextToSpeechServiceStub
 
     def say(
         self,
