@@ -57,7 +57,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "BUDGET_EXCEEDED": "wait for the next period, or have the budget raised",
         "QUOTA_EXHAUSTED": "try again in {retry_after_ms} ms, or have the quota raised",
         "GATE_UNAVAILABLE": "try again in a moment; the server cannot read its {gate} limits",
-        "NO_PROVIDER_AVAILABLE": "`selene routes` shows the circuits; the earliest retry is {earliest_retry}",
+        "NO_PROVIDER_AVAILABLE": "`selene routes` shows who may be asked, and when ({providers})",
         "PROVIDERS_FAILED": "`selene routes` shows the circuits; try again in a moment ({providers})",
         "INPUT_UNSERVABLE": "change what is asked: {cause}",
         "PROFILE_INVALID": "correct {where}: {cause}; `selene routes validate` lists everything",

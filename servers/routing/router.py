@@ -39,7 +39,7 @@ from servers.routing.envelope import Asked, check, failed
 from servers.routing.gates import Gate
 from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
 from servers.routing.reasons import ProviderReason, outcome_of
-from servers.routing.recorder import Recorder, Trail, gate_facts
+from servers.routing.recorder import MOST_WAITING, Recorder, Trail, gate_facts
 from servers.routing.selection import Chosen, NoProvider, select
 from servers.routing.selection import Refusal as NotSelected
 from servers.routing.windows import Call, Outcome
@@ -298,6 +298,7 @@ class Router(Generic[A]):
             raise Refusal(
                 reasons.ERROR_REASON_OVERLOADED,
                 "the audit trail takes nothing; calls wait until it does",
+                limit=str(MOST_WAITING),
                 retry_after_ms="1000",
             )
         trail = Trail(call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from servers.routing.endpoints import check_base_url, check_endpoint
 
 
 class OpenAiSettings(BaseModel):
@@ -18,6 +20,12 @@ class OpenAiSettings(BaseModel):
     answer: Literal["streamed", "timed"] = Field(
         default="streamed", description="the text as it is written, or words with times (whisper-1)"
     )
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.base_url:
+            check_base_url(self.base_url, keyed=True)
+        return self
 
 
 class GoogleSettings(BaseModel):
@@ -33,6 +41,14 @@ class GoogleSettings(BaseModel):
     endpoint: str = Field(default="", description="host:port; unset: that of the location global")
     plaintext: bool = Field(default=False, description="no TLS, for an endpoint on this machine")
     model: str = Field(default="long", min_length=1)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.endpoint:
+            check_endpoint(self.endpoint, plaintext=self.plaintext)
+        elif self.plaintext:
+            raise ValueError("`plaintext` needs an `endpoint` on this machine")
+        return self
 
 
 class SttSettings(BaseModel):
