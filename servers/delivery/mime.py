@@ -19,7 +19,7 @@ from typing import Final
 
 from email_validator import EmailNotValidError, validate_email
 
-from servers.delivery.adapter import Attachment, Content
+from servers.delivery.adapter import Attachment, Content, DeliveryReason
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
@@ -30,6 +30,7 @@ _LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 _LINE_CHARS: Final = 78
 # An encoded word has 75 characters at most, of which `=?utf-8?b?` and `?=` take 12; 45 octets are 60 of base 64.
 _WORD_OCTETS: Final = 45
+_REASONS: Final = {"sender": DeliveryReason.SENDER_REFUSED, "recipient": DeliveryReason.RECIPIENT_INVALID}
 _NESTED: Final = frozenset({"message", "multipart"})
 
 
@@ -39,6 +40,11 @@ class MailRefused(ValueError):
     def __init__(self, field: str) -> None:
         super().__init__(field)
         self.field = field
+
+    @property
+    def reason(self) -> DeliveryReason:
+        """As a provider's result says it."""
+        return _REASONS.get(self.field, DeliveryReason.CONTENT_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,20 @@ def mailbox(address: str, *, field: str, name: str = "") -> Mailbox:
     return Mailbox(f"{found.local_part}@{found.ascii_domain}", name)
 
 
+def check(content: Content) -> None:
+    """MailRefused, naming the field, where no mail may be made of it."""
+    if _CONTROL.search(content.subject):
+        raise MailRefused("subject")
+    if "\x00" in content.text:
+        raise MailRefused("text")
+    if "\x00" in content.html:
+        raise MailRefused("html")
+    for attachment in content.attachments:
+        name = attachment.filename
+        if not name or _CONTROL.search(name) or not _MEDIA_TYPE.fullmatch(attachment.media_type):
+            raise MailRefused("attachments")
+
+
 def message_id(idempotency_key: str, domain: str) -> str:
     """``<key@domain>``, the same in every attempt, so that who gets the mail twice is shown it once. MailRefused."""
     if not _KEY.fullmatch(idempotency_key) or not _DOMAIN.fullmatch(domain):
@@ -88,8 +108,7 @@ def mail(
     """
     if date.tzinfo is None:
         raise MailRefused("date")
-    if _CONTROL.search(content.subject):
-        raise MailRefused("subject")
+    check(content)
     try:
         head = (
             f"From: {_address(sender)}",
@@ -107,9 +126,9 @@ def mail(
 def _body(content: Content, boundary: str) -> EmailMessage:
     """The body with the headers that describe it, all of them ASCII."""
     body = EmailMessage(policy=SMTP)
-    body.set_content(_lines(content.text, "text"), cte="quoted-printable")
+    body.set_content(_lines(content.text), cte="quoted-printable")
     if content.html:
-        body.add_alternative(_lines(content.html, "html"), subtype="html", cte="quoted-printable")
+        body.add_alternative(_lines(content.html), subtype="html", cte="quoted-printable")
     for attachment in content.attachments:
         _attach(body, attachment)
     for number, part in enumerate(part for part in body.walk() if part.is_multipart()):
@@ -119,21 +138,13 @@ def _body(content: Content, boundary: str) -> EmailMessage:
 
 
 def _attach(body: EmailMessage, attachment: Attachment) -> None:
-    if (
-        _CONTROL.search(attachment.filename)
-        or not attachment.filename
-        or not _MEDIA_TYPE.fullmatch(attachment.media_type)
-    ):
-        raise MailRefused("attachments")
     main, sub = attachment.media_type.split("/")
     if main in _NESTED:
         main, sub = "application", "octet-stream"  # neither may be in base 64, and readers open them as mail
     body.add_attachment(attachment.content, maintype=main, subtype=sub, filename=attachment.filename)
 
 
-def _lines(text: str, field: str) -> str:
-    if "\x00" in text:
-        raise MailRefused(field)
+def _lines(text: str) -> str:
     return _LINE_BREAK.sub("\n", text)
 
 

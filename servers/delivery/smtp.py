@@ -89,9 +89,6 @@ _BY_ENHANCED: Final[Mapping[tuple[_Step, int, int], StrEnum]] = MappingProxyType
     }
 )
 _POLICY: Final = 7
-_REASON_OF_FIELD: Final[Mapping[str, StrEnum]] = MappingProxyType(
-    {"sender": DeliveryReason.SENDER_REFUSED, "recipient": DeliveryReason.RECIPIENT_INVALID}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +220,7 @@ class Smtp:
                 date=self._now(),
             )
         except MailRefused as refused:
-            reason = _REASON_OF_FIELD.get(refused.field, DeliveryReason.CONTENT_REFUSED)
-            raise Ended(Certainty.REFUSED, reason) from None
+            raise Ended(Certainty.REFUSED, refused.reason) from None
         return _Mail(sender, recipient, content)
 
     async def _within(self, deadline: float, progress: _Progress, call: Callable[[], Awaitable[str]]) -> str:
