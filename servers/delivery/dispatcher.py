@@ -68,8 +68,8 @@ HOLD_S: Final = 2.0
 LOOK_FOR_UNKNOWN_EVERY_S: Final = 1.0
 LATE_S: Final = 0.5
 """How long after its deadline an adapter may still say what came of a call."""
-LAST_WORD_S: Final = 2.0
-"""How long what was learnt may take to be kept when the process stops."""
+LEAVE_S: Final = 2.0
+"""How long what need not be kept, for a lease that runs out does as well, is tried to be kept."""
 UNREADABLE_S: Final = 300.0
 ERASED: Final = "RECIPIENT_ERASED"
 UNREADABLE: Final = "INTENT_UNREADABLE"
@@ -150,6 +150,11 @@ class Dispatcher:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def quiet(self) -> None:
+        """Once nothing is under way here."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     async def round(self) -> int:
         """Lease what is due and begin it; how many that were. StoreError."""
@@ -346,7 +351,7 @@ class Dispatcher:
             return await self._answer(adapter.send(message, deadline=deadline), asked, deadline)
         except asyncio.CancelledError:
             lost = asyncio.ensure_future(self._ended(work, _lost(asked, DeliveryReason.ANSWER_LOST)))
-            await asyncio.wait((lost,), timeout=LAST_WORD_S)
+            await asyncio.wait((lost,), timeout=self._settings.grace_s)
             raise
 
     async def _answer(self, call: Coroutine[Any, Any, Sent], asked: Asked, deadline: float) -> Sent:
@@ -416,7 +421,7 @@ class Dispatcher:
         if isinstance(after, Refused):
             _log.error("a delivery stands otherwise", delivery=work.row.delivery_id, code=after.code.value)
             return
-        await self._keep(work, after, f"delivery.{transition}", until=self._clock.monotonic() + LAST_WORD_S)
+        await self._keep(work, after, f"delivery.{transition}", until=self._clock.monotonic() + LEAVE_S)
 
     async def _keep(self, work: _Work, after: Any, transition: str, *, until: float | None = None) -> bool:
         done = await self._keeper.keep(Step(before=work.known, after=after, transition=transition), until=until)

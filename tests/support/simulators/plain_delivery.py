@@ -155,6 +155,8 @@ class PlainAdapter:
         return idempotency_key if self.declares.key_window_s is not None else ""
 
     async def send(self, message: Message, *, deadline: float) -> Sent:
+        if self._clock.monotonic() >= deadline:
+            return self._failed(message, Certainty.REFUSED, ProviderReason.DEADLINE_EXCEEDED)
         body = {"key": message.idempotency_key, "request_id": message.request_id, "text": message.content.text}
         try:
             async with self._client().post(
