@@ -3,7 +3,8 @@
     says: what is specified, in a sentence
     rpc: the call of which it is specified, or a list of calls
     server: `selene` (default), `bare` (no model and no provider, little patience, no token needed) or `vendors`
-      (nobody recognises speech but a simulated vendor, which is asked before Selene's own language, too: `vendors.py`)
+      (nobody recognises speech but a simulated vendor, which is asked before Selene's own language, too, and mail goes
+      to a simulated server: `vendors.py`)
     at: the owner to ask for what every routing owner answers; `llm` where it is not said
     alone: true for a case that changes what all tenants share: no other of them runs meanwhile
     given: steps before it, by name (`given.yaml`) or written out
@@ -68,6 +69,7 @@ SHORT = {
         "stt.v1": ("SpeechToTextService",),
         "tts.v1": ("TextToSpeechService",),
         "llm.v1": ("LanguageService",),
+        "delivery.v1": ("DeliveryService",),
         "routing.v1": ("RoutingService", "CircuitService", "LimitsService"),
     }.items()
     for name in names

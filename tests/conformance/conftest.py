@@ -10,7 +10,7 @@ import pytest
 from servers.voiceid.models.faults import ModelError, ModelFault
 from tests.conformance import sound
 from tests.conformance.serving import SETTINGS, Live, serving
-from tests.conformance.vendors import VENDOR, simulated
+from tests.conformance.vendors import MAIL, VENDOR, mail_server, simulated
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
                 settings = SETTINGS[name]
                 if VENDOR in settings:
                     settings = settings.replace(VENDOR, stack.enter_context(simulated()))
+                if MAIL in settings:
+                    settings = settings.replace(MAIL, str(stack.enter_context(mail_server())))
                 started[name] = stack.enter_context(serving(tmp_path_factory.mktemp(name), settings))
             return started[name]
 

@@ -20,7 +20,7 @@ from servers.runtime.auth import Principal, generate_signing_key, issue_token
 from servers.runtime.server import development_key
 
 ROOT = Path(__file__).parents[2]
-ROUTING_OWNERS = ("stt", "tts", "llm")
+ROUTING_OWNERS = ("delivery", "stt", "tts", "llm")
 """Each serves the services of selene.routing beside its own."""
 
 SETTINGS = {
@@ -30,7 +30,11 @@ SETTINGS = {
         limits = { idle_s = 4, grace_s = 1 }
         owners.voiceid = { max_audio_s = 5 }
         owners.stt = { max_audio_s = 5 }
-        owners.routing.prices = { "selene-local/stt" = 1000, "selene-local/tts" = 1000, "selene-local/llm" = 1000 }
+        [owners.routing.prices]
+        "selene-local/stt" = 1000
+        "selene-local/tts" = 1000
+        "selene-local/llm" = 1000
+        "smtp/primary" = 1000
     """,
     # Development as it comes, where a call without a token is the developer's; no model, nobody to recognise or make
     # speech, and hardly any patience.
@@ -40,7 +44,8 @@ SETTINGS = {
         owners.stt = { local_workers = 0 }
         owners.tts = { local = false }
     """,
-    # Vendors, all of them the simulator. Language needs no key there, speech does. Little patience, too.
+    # Vendors, all of them the simulator. Language needs no key there, speech does, and mail goes to a mail server that
+    # wants no login. Little patience, too.
     "vendors": """
         development.anonymous = false
         limits = { stream_s = 3, grace_s = 1 }
@@ -48,6 +53,12 @@ SETTINGS = {
         owners.stt = { local_workers = 0, openai = { base_url = "$vendor" } }
         owners.tts = { local = false, openai = { base_url = "$vendor" } }
         owners.llm = { llama = { base_url = "$vendor" } }
+        [owners.delivery.accounts."smtp/primary"]
+        host = "127.0.0.1"
+        port = $mail
+        security = "none"
+        needs_secret = false
+        sender = "selene@example.org"
     """,
     # Two calls at once are all that it takes.
     "narrow": """

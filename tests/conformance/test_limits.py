@@ -31,8 +31,17 @@ STREAMS = (
     "selene.stt.v1.SpeechToTextService/Transcribe",
     "selene.tts.v1.TextToSpeechService/Synthesize",
     "selene.llm.v1.LanguageService/Respond",
+    "selene.delivery.v1.DeliveryService/Send",
 )
 CIRCUITS = "selene.routing.v1.CircuitService"
+DELIVERY = "selene.delivery.v1.DeliveryService"
+INTENT = {
+    "tenant_id": TENANT,
+    "message_id": "m-1",
+    "recipient": {"recipient_id": "ann", "address": "ann@example.org"},
+    "channel": "DELIVERY_CHANNEL_EMAIL",
+    "content": {"email": {"subject": "Hello", "text": "It is noon."}},
+}
 clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 
 
@@ -80,7 +89,7 @@ def _call(live: Live, rpc: str, *send: Any) -> Call:
 @pytest.mark.parametrize("rpc", STREAMS)
 async def test_one_call_too_many_is_refused_and_told_when_to_come_back(client: Client, rpc: str, narrow: Live) -> None:
     # Reading the contract by reflection is a call, too, and grpcurl is still at it when it makes its own.
-    first: dict[str, Any] = {} if rpc.endswith("/Respond") else {"config": {}}
+    first: dict[str, Any] = {} if rpc.endswith(("/Respond", "/Send")) else {"config": {}}
     async with _held(narrow, rpc.split(".")[1], 1 if client.name == "grpcurl" else 2):
         outcome = await client.call(_call(narrow, rpc, first))
     assert (outcome.code, outcome.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
@@ -99,7 +108,10 @@ async def test_followers_are_sent_elsewhere_when_the_server_stops(tmp_path: Path
         assert (moved.code, known.code) == ("OK", "OK")
         watch = _call(live, "selene.audit.v1.AuditService/WatchEvents", {"tenant_id": TENANT, "from_sequence": 1})
         follow = _call(live, f"{CIRCUITS}/WatchCircuits", {"provider_ref": "selene-local/llm"})
-        calls = list(itertools.product((watch, follow), CLIENTS))
+        handed = await Stubs().call(_call(live, f"{DELIVERY}/Send", {"intent": INTENT}))
+        assert handed.code == "OK", handed
+        deliveries = _call(live, f"{DELIVERY}/Watch", {"tenant_id": TENANT})
+        calls = list(itertools.product((watch, follow, deliveries), CLIENTS))
         told = [asyncio.Event() for _ in calls]
         following = [
             asyncio.create_task(client.call(replace(call, on_reply=_noting(one))))
@@ -109,10 +121,14 @@ async def test_followers_are_sent_elsewhere_when_the_server_stops(tmp_path: Path
             await asyncio.gather(*(one.wait() for one in told))
         live.process.send_signal(signal.SIGTERM)
         outcomes = await asyncio.gather(*following)
-    of_events, of_circuits = outcomes[: len(CLIENTS)], outcomes[len(CLIENTS) :]
+    of_each = len(CLIENTS)
+    of_events, of_circuits, of_deliveries = outcomes[:of_each], outcomes[of_each : 2 * of_each], outcomes[2 * of_each :]
     for outcome in of_events:
         assert [reply["event"]["event"]["transition"] for reply in outcome.replies] == ["migration.moved"]
         assert (outcome.code, outcome.reason, outcome.metadata) == ("UNAVAILABLE", "NOT_SERVING", {"owner": "audit"})
     for outcome in of_circuits:
         assert [reply["circuit"]["provider_ref"] for reply in outcome.replies] == ["selene-local/llm"]
         assert (outcome.code, outcome.reason, set(outcome.metadata)) == ("UNAVAILABLE", "NOT_SERVING", {"owner"})
+    for outcome in of_deliveries:
+        assert {reply["delivery"]["message_id"] for reply in outcome.replies} == {INTENT["message_id"]}
+        assert (outcome.code, outcome.reason, outcome.metadata) == ("UNAVAILABLE", "NOT_SERVING", {"owner": "delivery"})
