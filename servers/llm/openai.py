@@ -13,11 +13,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
-from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
-from openai.types.chat.completion_create_params import ResponseFormat
 from selene.provider.v1.provider_pb2 import CAPABILITY_LLM, ProviderResultV1
 
 from servers.llm.adapter import CALLER_FAULTS, DecisionPacket, Delta, LlmEvent, LlmReason, Utterance
@@ -25,7 +22,7 @@ from servers.llm.packet import SCHEMA, PacketMalformed, read_packet
 from servers.llm.partial import ReplyText
 from servers.routing.credentials import Credential
 from servers.routing.envelope import answered, status_of
-from servers.routing.openai import CallEnded, Deadline, Endpoint, answering, asking, expect_events
+from servers.routing.openai import CallEnded, Deadline, Endpoint, events
 from servers.routing.reasons import TERMINAL, ProviderReason
 
 MAX_ANSWER_CHARS: Final = 64_000
@@ -40,6 +37,8 @@ Answer with one JSON object and nothing else, with exactly these fields:
 "reply": what to say, short, in the language of "locale";
 "confidence_bp": how sure you are of the intent, an integer from 0 to 10000;
 "needs_clarification": true where you cannot tell what is wanted; "reply" is then one question."""
+
+_T = TypeVar("_T")
 
 _LOCALE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
@@ -62,17 +61,18 @@ class _Answer:
     finish: str | None = None
     refused: bool = False
 
-    def take(self, chunk: ChatCompletionChunk) -> str:
+    def take(self, chunk: Any) -> str:
         """The content that a chunk adds; raises CallEnded where it is none that is documented."""
-        choice = _choice(chunk)
-        if choice is None:
-            if self.finish is None and chunk.choices is None:
+        choices = _field(chunk, "choices", list)
+        if not choices:
+            if self.finish is None and choices is None:
                 raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
             return ""
-        self.finish = choice.finish_reason or self.finish
-        self.refused = self.refused or bool(choice.delta.refusal)
-        content = choice.delta.content or ""
-        if not isinstance(content, str) or self.chars + len(content) > MAX_ANSWER_CHARS:
+        delta = _field(choices[0], "delta", dict)
+        self.finish = _field(choices[0], "finish_reason", str) or self.finish
+        self.refused = self.refused or bool(_field(delta, "refusal", str))
+        content = _field(delta, "content", str) or ""
+        if self.chars + len(content) > MAX_ANSWER_CHARS:
             raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
         self.chars += len(content)
         self.pieces.append(content)
@@ -155,25 +155,22 @@ class OpenAiLlm:
             raise CallEnded(LlmReason.LOCALE_UNSUPPORTED)
 
     async def _deltas(self, utterance: Utterance, answer: _Answer, until: Deadline) -> AsyncGenerator[Delta, None]:
-        headers = await self._endpoint.headers(utterance)
         schema = self._format is AnswerFormat.JSON_SCHEMA
-        with asking():
-            stream = await self._endpoint.client.chat.completions.create(
-                model=self._model,
-                messages=_messages(utterance),
-                response_format=_response_format(self._format),
-                stream=True,
-                extra_headers=headers,
-                extra_body={"max_completion_tokens" if schema else "max_tokens": self._max_tokens},
-                timeout=until.left(),
-            )
+        body = {
+            "model": self._model,
+            "messages": _messages(utterance),
+            "response_format": _response_format(self._format),
+            "stream": True,
+            "max_completion_tokens" if schema else "max_tokens": self._max_tokens,
+        }
         reply = ReplyText()
-        async with stream:
-            with answering():
-                expect_events(stream.response.headers.get("content-type", ""))
-                async for chunk in stream:
-                    if said := reply.feed(answer.take(chunk)):
-                        yield Delta(said)
+        async with (
+            self._endpoint.asked("/chat/completions", utterance, until, body) as response,
+            aclosing(events(response)) as chunks,
+        ):
+            async for chunk in chunks:
+                if said := reply.feed(answer.take(chunk)):
+                    yield Delta(said)
 
     def _result(
         self, utterance: Utterance, reason: StrEnum, began_at: float, packet: DecisionPacket | None
@@ -189,7 +186,7 @@ class OpenAiLlm:
         )
 
 
-def _messages(utterance: Utterance) -> list[ChatCompletionMessageParam]:
+def _messages(utterance: Utterance) -> list[dict[str, str]]:
     text = utterance.text.encode(errors="replace").decode()  # no request can carry half of a surrogate pair
     said = {"utterance": text, "locale": utterance.locale, "said_at": utterance.said_at.isoformat()}
     return [
@@ -198,7 +195,7 @@ def _messages(utterance: Utterance) -> list[ChatCompletionMessageParam]:
     ]
 
 
-def _response_format(answer_format: AnswerFormat) -> ResponseFormat:
+def _response_format(answer_format: AnswerFormat) -> dict[str, object]:
     if answer_format is AnswerFormat.JSON_OBJECT:
         return {"type": "json_object"}
     return {
@@ -207,15 +204,9 @@ def _response_format(answer_format: AnswerFormat) -> ResponseFormat:
     }
 
 
-def _choice(chunk: ChatCompletionChunk) -> Choice | None:
-    """The one choice of a chunk, None where it has none; raises where it is not of the documented shape, which the SDK
-    does not check.
-    """
-    if not isinstance(chunk, ChatCompletionChunk) or not isinstance(chunk.choices, list | None):
+def _field(thing: object, name: str, kind: type[_T]) -> _T | None:
+    """A field of a JSON object, None where it is null or missing; raises CallEnded where either is of another kind."""
+    value = thing.get(name) if isinstance(thing, dict) else thing
+    if not isinstance(thing, dict) or not isinstance(value, kind | None):
         raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
-    if not chunk.choices:
-        return None
-    choice = chunk.choices[0]
-    if not isinstance(choice, Choice) or not isinstance(choice.delta, ChoiceDelta):
-        raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
-    return choice
+    return value

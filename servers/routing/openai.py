@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-import anyio
 import httpx2
 import openai
 
@@ -21,6 +21,7 @@ from servers.routing.credentials import Credential, CredentialUnavailable
 from servers.routing.envelope import Identified
 from servers.routing.reasons import ProviderReason
 from servers.routing.secrets import has_secret_shape
+from servers.routing.transport import Transport
 
 BASE_URL: Final = "https://api.openai.com/v1"
 
@@ -45,6 +46,9 @@ _BUSY_CODES: Final = frozenset({"rate_limit_exceeded", "rate_limit_error", "insu
 
 # The SDK wants a key when it is made, or else takes one from the environment; every call brings its own.
 _NO_KEY: Final = "given-with-each-call"
+
+DRAIN_S: Final = 0.1
+"""How long the end of a body is waited for after the last event."""
 
 _T = TypeVar("_T")
 
@@ -108,17 +112,10 @@ class Endpoint:
         if has_secret_shape(base_url):
             raise ValueError("the base URL carries a secret")
         self._credential = credential
-        limits = httpx2.Limits(
-            max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=idle_s
+        transport = Transport(
+            base_url, max_connections=max_connections, idle_s=idle_s, max_answer_bytes=max_answer_bytes
         )
-
-        async def bound(response: httpx2.Response) -> None:
-            assert isinstance(response.stream, httpx2.AsyncByteStream)
-            response.stream = _Bounded(response.stream, max_answer_bytes)
-
-        self._http = openai.DefaultAsyncHttpxClient(
-            limits=limits, follow_redirects=False, event_hooks={"response": [bound]}
-        )
+        self._http = openai.DefaultAsyncHttpxClient(transport=transport, follow_redirects=False)
         self._base_url = base_url
         self.client = openai.AsyncOpenAI(
             base_url=base_url,
@@ -131,6 +128,44 @@ class Endpoint:
         # What the SDK took from the environment belongs to another account than the credential's.
         self.client.organization = None
         self.client.project = None
+
+    @asynccontextmanager
+    async def asked(
+        self,
+        path: str,
+        request: Identified,
+        until: Deadline,
+        body: Mapping[str, object],
+        *,
+        file: tuple[str, bytes, str] | None = None,
+        accept: str = "application/json",
+    ) -> AsyncIterator[httpx2.Response]:
+        """The answer to a POST, of which only the head has come. ``file`` is a name, what it holds and its type, and
+        makes a form of the body.
+
+        Raises CallEnded where no answer comes, and for whatever goes wrong with its body. The client's own methods
+        are passed by: what they do for requests and answers of every kind costs more than all that is done here.
+        """
+        headers = {**await self.headers(request), "Accept": accept}
+        if file is not None:
+            headers["Content-Type"] = "multipart/form-data"
+        streamed: bool = True
+        with asking():
+            response = await self.client.post(
+                path,
+                cast_to=httpx2.Response,
+                body=body,
+                files=None if file is None else {"file": file},
+                options={"headers": headers, "timeout": until.left()},
+                stream=streamed,
+                stream_cls=openai.AsyncStream[Any],
+            )
+        assert isinstance(response, httpx2.Response)
+        try:
+            with answering():
+                yield response
+        finally:
+            await response.aclose()
 
     async def headers(self, request: Identified) -> Mapping[str, str | openai.Omit]:
         """The headers of one call, with its secret; raises CallEnded where no usable secret can be had."""
@@ -149,8 +184,8 @@ class Endpoint:
         """Open a connection for the next call, without the secret; whether anything answered in that time."""
         try:
             async with asyncio.timeout(within_s):
-                await self._http.head(self._base_url)
-        except (httpx2.HTTPError, OSError, anyio.EndOfStream):
+                await self._http.get(self._base_url)
+        except (httpx2.HTTPError, OSError):
             return False
         return True
 
@@ -159,22 +194,65 @@ class Endpoint:
         await self.client.close()
 
 
-class _Bounded(httpx2.AsyncByteStream):
-    """A body that ends in a DecodingError when it grows too long: the SDK keeps a line or an error until it ends."""
+class _Events:
+    """The data of server-sent events, of bytes that are cut anywhere (HTML Standard, 9.2.6)."""
 
-    def __init__(self, body: httpx2.AsyncByteStream, max_bytes: int) -> None:
-        self._body = body
-        self._left = max_bytes
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._data: list[bytes] = []
+        self._after_cr = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._body:
-            self._left -= len(piece)
-            if self._left < 0:
-                raise httpx2.DecodingError("the answer is too long")
-            yield piece
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The data of the events that are whole with this piece."""
+        if self._after_cr and piece.startswith(b"\n"):
+            piece = piece[1:]
+        self._after_cr = piece.endswith(b"\r")
+        end = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
+        if not end:
+            self._rest += piece
+            return []
+        lines = (bytes(self._rest) + piece[:end]).splitlines()
+        self._rest = bytearray(piece[end:])
+        return [data for line in lines if (data := self._line(line))]
 
-    async def aclose(self) -> None:
-        await self._body.aclose()
+    def _line(self, line: bytes) -> bytes:
+        """The data of the event that a line ends, empty where it ends none."""
+        if not line:
+            data, self._data = b"\n".join(self._data), []
+            return data
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
+        return b""
+
+
+async def events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
+    """What the server-sent events of an answer say, of JSON, up to ``[DONE]`` or the end of the body.
+
+    Raises CallEnded for an answer that is no such stream and for an event that says an error, ValueError for what is
+    no JSON.
+    """
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "text/event-stream":
+        raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
+    sent = _Events()
+    async with aclosing(response.aiter_bytes()) as pieces:
+        async for piece in pieces:
+            for data in sent.feed(piece):
+                if data.startswith(b"[DONE]"):
+                    await _drain(pieces)
+                    return
+                said = json.loads(data.decode())
+                if isinstance(said, dict) and said.get("error"):
+                    raise CallEnded(_of_event(said["error"]))
+                yield said
+
+
+async def _drain(pieces: AsyncGenerator[bytes, None]) -> None:
+    """The connection serves another call once the end has come; all that matters has come already."""
+    with suppress(httpx2.HTTPError, TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in pieces:
+                pass
 
 
 async def _revealed(credential: Credential) -> str:
@@ -195,7 +273,7 @@ def asking() -> Iterator[None]:
     """
     try:
         yield
-    except (openai.OpenAIError, httpx2.HTTPError, OSError, anyio.EndOfStream) as error:
+    except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
         raise CallEnded(_of_call(error)) from None
 
 
@@ -203,7 +281,7 @@ def asking() -> Iterator[None]:
 def answering() -> Iterator[None]:
     """Around whatever reads the body of an answer: what that raises becomes CallEnded.
 
-    Every exception, since the SDK builds its objects from what was sent without checking it.
+    Every exception, since whatever was sent may be of any shape.
     """
     try:
         yield
@@ -211,12 +289,6 @@ def answering() -> Iterator[None]:
         raise
     except Exception as error:
         raise CallEnded(_of_answer(error)) from None
-
-
-def expect_events(content_type: str) -> None:
-    """Raises CallEnded unless an answer says that it is a stream of server-sent events."""
-    if content_type.partition(";")[0].strip().lower() != "text/event-stream":
-        raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
 
 
 def language_of(locale: str) -> str | None:
@@ -251,25 +323,20 @@ def _of_status(error: openai.APIStatusError) -> ProviderReason:
 
 def _of_answer(error: Exception) -> ProviderReason:
     match error:
-        case openai.APITimeoutError() | httpx2.TimeoutException():
+        case httpx2.TimeoutException():
             return ProviderReason.DEADLINE_EXCEEDED
-        case (
-            openai.APIResponseValidationError()
-            | httpx2.DecodingError()
-            | openai.APIConnectionError(__cause__=httpx2.DecodingError())
-        ):
+        case httpx2.DecodingError():
             return ProviderReason.RESPONSE_MALFORMED
-        case openai.APIConnectionError() | httpx2.HTTPError() | OSError() | anyio.EndOfStream():
+        case httpx2.HTTPError() | OSError():
             return ProviderReason.RESPONSE_TRUNCATED
-        case openai.APIError():
-            return _of_event(error)
         case _:
             return ProviderReason.RESPONSE_MALFORMED
 
 
-def _of_event(error: openai.APIError) -> ProviderReason:
+def _of_event(error: object) -> ProviderReason:
     """An error that came as an event, after a head that promised an answer."""
-    said = {error.code, error.type}
+    fields = error if isinstance(error, dict) else {}
+    said = {field for name in ("code", "type") if isinstance(field := fields.get(name), str)}
     if said & _POLICY_CODES:
         return ProviderReason.CONTENT_REFUSED
     if said & _BUSY_CODES:

@@ -7,17 +7,16 @@ So interims come only while the answer is streamed, after the audio has ended, a
 from __future__ import annotations
 
 import io
+import json
 import math
 import time
 import wave
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any, Final
 
-import openai
-from openai.types.audio import TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent
 from selene.provider.v1.provider_pb2 import CAPABILITY_STT, ProviderResultV1
 
 from servers.routing.credentials import Credential
@@ -27,9 +26,7 @@ from servers.routing.openai import (
     CallEnded,
     Deadline,
     Endpoint,
-    answering,
-    asking,
-    expect_events,
+    events,
     language_of,
 )
 from servers.routing.reasons import TERMINAL, ProviderReason
@@ -45,6 +42,8 @@ from servers.stt.adapter import (
     Word,
 )
 from servers.stt.confidence import quality_bp, to_bp
+
+TRANSCRIPTIONS: Final = "/audio/transcriptions"
 
 MIN_AUDIO_S: Final = 0.1
 """OpenAI refuses less. No word is so short."""
@@ -150,59 +149,47 @@ class OpenAiStt:
     async def _streamed(
         self, request: Transcription, utterance: _Utterance, language: str, until: Deadline
     ) -> AsyncGenerator[SttEvent, None]:
-        headers = await self._endpoint.headers(request)
-        with asking():
-            stream = await self._endpoint.client.audio.transcriptions.create(
-                file=_wav(utterance.pcm),
-                model=self._model,
-                language=language,
-                response_format="json",
-                include=["logprobs"] if self._answer is Answer.STREAMED else openai.omit,
-                stream=True,
-                extra_headers=headers,
-                timeout=until.left(),
-            )
-        text = ""
-        done: TranscriptionTextDoneEvent | None = None
-        async with stream:
-            with answering():
-                expect_events(stream.response.headers.get("content-type", ""))
-                async for event in stream:
-                    match event:
-                        case TranscriptionTextDeltaEvent(delta=str(delta)):
-                            text += delta
-                            yield Interim(text.strip(), utterance.audio_s)
-                        case TranscriptionTextDoneEvent(text=str()):
-                            done = event
-                        case TranscriptionTextDeltaEvent() | TranscriptionTextDoneEvent():
-                            raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
+        body: dict[str, object] = {
+            "model": self._model,
+            "language": language,
+            "response_format": "json",
+            "stream": True,
+        }
+        if self._answer is Answer.STREAMED:
+            body["include"] = ["logprobs"]
+        said = ""
+        done: str | None = None
+        async with (
+            self._endpoint.asked(TRANSCRIPTIONS, request, until, body, file=_wav(utterance.pcm)) as response,
+            aclosing(events(response)) as sent,
+        ):
+            async for event in sent:
+                match event:
+                    case {"type": "transcript.text.delta", "delta": str(delta)}:
+                        said += delta
+                        yield Interim(said.strip(), utterance.audio_s)
+                    case {"type": "transcript.text.done", "text": str(text)}:
+                        done = text
+                        utterance.quality_bp = _sureness_bp(_logprobs(event))
+                    case {"type": "transcript.text.delta" | "transcript.text.done"}:
+                        raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
         if done is None:
             raise CallEnded(ProviderReason.RESPONSE_TRUNCATED)
-        with answering():
-            utterance.quality_bp = _sureness_bp([token.logprob for token in done.logprobs or ()])
-        if not done.text.strip():
+        if not done.strip():
             raise CallEnded(SttReason.NO_SPEECH)
-        yield Transcript(done.text.strip(), (), utterance.audio_s)
+        yield Transcript(done.strip(), (), utterance.audio_s)
 
     async def _timed(
         self, request: Transcription, utterance: _Utterance, language: str, until: Deadline
     ) -> AsyncGenerator[SttEvent, None]:
-        headers = await self._endpoint.headers(request)
-        async with AsyncExitStack() as opened:
-            with asking():
-                response = await opened.enter_async_context(
-                    self._endpoint.client.audio.transcriptions.with_streaming_response.create(
-                        file=_wav(utterance.pcm),
-                        model=self._model,
-                        language=language,
-                        response_format="verbose_json",
-                        timestamp_granularities=["word", "segment"],
-                        extra_headers=headers,
-                        timeout=until.left(),
-                    )
-                )
-            with answering():
-                words = _words(await response.json())
+        body = {
+            "model": self._model,
+            "language": language,
+            "response_format": "verbose_json",
+            "timestamp_granularities": ["word", "segment"],
+        }
+        async with self._endpoint.asked(TRANSCRIPTIONS, request, until, body, file=_wav(utterance.pcm)) as response:
+            words = _words(json.loads(await response.aread()))
         if not words:
             raise CallEnded(SttReason.NO_SPEECH)
         utterance.quality_bp = quality_bp(words)
@@ -231,10 +218,18 @@ def _wav(pcm: bytearray) -> tuple[str, bytes, str]:
     return "audio.wav", file.getvalue(), "audio/wav"
 
 
-def _sureness_bp(logprobs: Sequence[float | None]) -> int:
+def _sureness_bp(logprobs: Sequence[float]) -> int:
     """The geometric mean of the tokens' probabilities, basis points; no tokens: 0."""
-    known = [logprob for logprob in logprobs if logprob is not None and not math.isnan(logprob)]
+    known = [logprob for logprob in logprobs if not math.isnan(logprob)]
     return to_bp(math.exp(min(0.0, sum(known) / len(known)))) if known else 0
+
+
+def _logprobs(done: Mapping[str, Any]) -> list[float]:
+    """The log probabilities of the tokens, as far as they were sent; raises where they are not of that shape."""
+    sent = [logprob for token in done.get("logprobs") or () if (logprob := token.get("logprob")) is not None]
+    if any(isinstance(logprob, bool) or not isinstance(logprob, int | float) for logprob in sent):
+        raise CallEnded(ProviderReason.RESPONSE_MALFORMED)
+    return sent
 
 
 def _words(body: object) -> tuple[Word, ...]:

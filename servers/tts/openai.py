@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
-import openai
 from selene.provider.v1.provider_pb2 import CAPABILITY_TTS, ProviderResultV1
 
 from servers.routing.credentials import Credential
 from servers.routing.envelope import answered, status_of
-from servers.routing.openai import BASE_URL, CallEnded, Deadline, Endpoint, answering, asking, language_of
+from servers.routing.openai import BASE_URL, CallEnded, Deadline, Endpoint, language_of
 from servers.routing.reasons import TERMINAL, ProviderReason
 from servers.tts.adapter import CALLER_FAULTS, AudioChunk, Markup, Synthesis, TtsEvent, TtsReason
 from servers.tts.segments import speakable
@@ -118,24 +117,15 @@ class OpenAiTts:
 
     async def _pcm(self, request: Synthesis, until: Deadline) -> AsyncGenerator[bytes, None]:
         """Whole samples, as they come."""
-        headers = await self._endpoint.headers(request)
-        async with AsyncExitStack() as opened:
-            with asking():
-                response = await opened.enter_async_context(
-                    self._endpoint.client.audio.speech.with_streaming_response.create(
-                        input=request.text,
-                        model=self._model,
-                        voice=self._voice,
-                        response_format="pcm",
-                        speed=openai.omit if request.rate_percent == 100 else request.rate_percent / 100,
-                        extra_headers=headers,
-                        timeout=until.left(),
-                    )
-                )
-            with answering():
-                _expect_audio(response.headers.get("content-type", ""))
-                rest = b""
-                async for piece in response.iter_bytes():
+        body = {"input": request.text, "model": self._model, "voice": self._voice, "response_format": "pcm"}
+        speed = {} if request.rate_percent == 100 else {"speed": request.rate_percent / 100}
+        rest = b""
+        async with self._endpoint.asked(
+            "/audio/speech", request, until, {**body, **speed}, accept="application/octet-stream"
+        ) as response:
+            _expect_audio(response.headers.get("content-type", ""))
+            async with aclosing(response.aiter_bytes()) as pieces:
+                async for piece in pieces:
                     pcm = rest + piece
                     whole = len(pcm) - len(pcm) % BYTES_A_SAMPLE
                     rest = pcm[whole:]

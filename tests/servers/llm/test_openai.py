@@ -378,7 +378,7 @@ async def test_calls_share_the_connection_that_was_opened_before(llm: OpenAiLlm,
     await ask(llm)
     await ask(llm)
     assert {call.connection for call in vendor.ledger} == {0}
-    (warm,) = (call for call in vendor.ledger if call.method == "HEAD")
+    (warm,) = (call for call in vendor.ledger if call.method == "GET")
     assert warm.secret is None
 
 

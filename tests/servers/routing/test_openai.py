@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
+import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from servers.routing.openai import CallEnded, Deadline, Endpoint, asking, language_of
+from servers.routing.openai import CallEnded, Deadline, Endpoint, answering, asking, events, language_of
 from servers.routing.reasons import ProviderReason
 from tests.support.simulators.openai import OpenAiSimulator
 
@@ -82,6 +87,76 @@ async def test_a_redirect_is_not_followed() -> None:
                 await endpoint.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
         assert ended.value.reason is ProviderReason.RESPONSE_MALFORMED
         assert elsewhere.ledger == []
+
+
+class _Sent(httpx2.AsyncByteStream):
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+def streamed(*pieces: bytes, content_type: str = "text/event-stream; charset=utf-8") -> httpx2.Response:
+    """An answer whose body comes in these pieces."""
+    return httpx2.Response(200, headers={"Content-Type": content_type}, stream=_Sent(pieces))
+
+
+async def said(response: httpx2.Response) -> list[object]:
+    with answering():
+        return [each async for each in events(response)]
+
+
+@given(
+    values=st.lists(st.dictionaries(st.sampled_from("abc"), st.text()), max_size=5),
+    end=st.sampled_from(["\n", "\r", "\r\n"]),
+    cuts=st.lists(st.integers(0, 200), max_size=8),
+)
+async def test_events_are_the_same_however_the_stream_is_cut(
+    values: list[dict[str, str]], end: str, cuts: list[int]
+) -> None:
+    sent = [f": a comment{end}id: 7{end}data: {json.dumps(value, ensure_ascii=False)}{end}{end}" for value in values]
+    stream = "".join(sent).encode()
+    at = sorted({0, *cuts, len(stream)})
+    pieces = [stream[begin:until] for begin, until in pairwise(at)]
+    assert await said(streamed(*pieces)) == values
+
+
+async def test_an_event_of_several_lines_is_one() -> None:
+    assert await said(streamed(b'data: {"a":\ndata:1}\n\nevent: ping\n\ndata\n\n')) == [{"a": 1}]
+
+
+async def test_nothing_after_the_last_event_counts() -> None:
+    sent = streamed(b'data: {"a": 1}\n\ndata: [DONE]\n\ndata: {"a": 2}\n\n', b"data: {not json\n\n")
+    assert await said(sent) == [{"a": 1}]
+
+
+async def test_an_event_that_breaks_off_is_none() -> None:
+    assert await said(streamed(b'data: {"a": 1}\n\ndata: {"a": 2}\n')) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"data: {not json\n\n", ProviderReason.RESPONSE_MALFORMED),
+        (b'data: "\xff"\n\n', ProviderReason.RESPONSE_MALFORMED),
+        (b"data: " + b"[" * 100_000 + b"\n\n", ProviderReason.RESPONSE_MALFORMED),
+        (b'data: {"error": "overloaded"}\n\n', ProviderReason.PROVIDER_UNAVAILABLE),
+        (b'data: {"error": {"code": ["rate_limit_error"]}}\n\n', ProviderReason.PROVIDER_UNAVAILABLE),
+        (b'data: {"error": {"type": "rate_limit_error"}}\n\n', ProviderReason.PROVIDER_BUSY),
+    ],
+)
+async def test_what_is_no_event_of_an_answer_ends_the_call(sent: bytes, reason: ProviderReason) -> None:
+    with pytest.raises(CallEnded) as ended:
+        await said(streamed(sent))
+    assert ended.value.reason is reason
+
+
+async def test_an_answer_that_is_no_stream_of_events_is_malformed() -> None:
+    with pytest.raises(CallEnded) as ended:
+        await said(streamed(b"{}", content_type="application/json"))
+    assert ended.value.reason is ProviderReason.RESPONSE_MALFORMED
 
 
 async def _items(seconds: float, count: int) -> AsyncGenerator[int, None]:

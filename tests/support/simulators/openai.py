@@ -110,7 +110,7 @@ class OpenAiSimulator:
         app.router.add_post("/v1/chat/completions", self._handler(self._chat))
         app.router.add_post("/v1/audio/speech", self._handler(self._speech))
         app.router.add_post("/v1/audio/transcriptions", self._handler(self._transcription))
-        app.router.add_route("HEAD", "/v1", self._handler(self._root))
+        app.router.add_get("/v1", self._handler(self._root), allow_head=False)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -125,7 +125,7 @@ class OpenAiSimulator:
     @property
     def calls(self) -> list[Call]:
         """The ledger without what only opened a connection."""
-        return [call for call in self.ledger if call.method != "HEAD"]
+        return [call for call in self.ledger if call.method != "GET"]
 
     def _handler(self, answer: _Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -144,7 +144,7 @@ class OpenAiSimulator:
         return handle
 
     async def _answered(self, request: web.Request, call: Call, answer: _Answer) -> web.StreamResponse:
-        if call.method == "HEAD":
+        if call.method == "GET":
             return await answer(request, call, None)
         fault = self.faults.take() or self.fault_of(call)
         if self.keys is not None and call.secret not in self.keys:
@@ -181,8 +181,7 @@ class OpenAiSimulator:
         await asyncio.Event().wait()
 
     async def _root(self, _request: web.Request, call: Call, _fault: Fault | None) -> web.StreamResponse:
-        call.status = 404
-        return web.Response(status=404)
+        return _error(call, 404, "invalid_request_error", None, f"Invalid URL ({call.method} {call.path})")
 
     async def _chat(self, request: web.Request, call: Call, fault: Fault | None) -> web.StreamResponse:
         body = call.body
