@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 from selene.provider.v1.provider_pb2 import CAPABILITY_DELIVERY_CANCEL, CAPABILITY_DELIVERY_STATUS
@@ -43,7 +44,6 @@ from servers.delivery.phone import (
     secret_by,
     statement_id,
     untold,
-    utf8,
 )
 from servers.routing.credentials import Credential
 from servers.routing.reasons import ProviderReason
@@ -201,6 +201,15 @@ class WhatsAppWebhook:
             raise WebhookRefused("TOO_OLD")
         return recent
 
+    def challenge(self, *, url: str, secret: bytes, now: datetime) -> str:
+        """What the GET with which Meta verifies a webhook is answered with, as plain text. WebhookRefused."""
+        query = parse_qs(urlsplit(url).query)
+        expect_signature(query.get("hub.verify_token", [""])[0], verify_token(secret), secret)
+        value = query.get("hub.challenge", [""])[0]
+        if query.get("hub.mode") != ["subscribe"] or not _CHALLENGE.fullmatch(value):
+            raise WebhookRefused("MALFORMED")
+        return value
+
     def _report(self, status: object) -> Report | None:
         if not isinstance(status, dict):
             return None
@@ -230,13 +239,11 @@ def signature(body: bytes, secret: bytes) -> str:
     return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
-def challenge(query: Mapping[str, str], verify_token: str) -> str:
-    """What a GET with which Meta verifies a webhook is answered with, as plain text. WebhookRefused."""
-    expect_signature(query.get("hub.verify_token", ""), verify_token, utf8(verify_token))
-    value = query.get("hub.challenge", "")
-    if query.get("hub.mode") != "subscribe" or not _CHALLENGE.fullmatch(value):
-        raise WebhookRefused("MALFORMED")
-    return value
+def verify_token(secret: bytes) -> str:
+    """What to enter at Meta as the webhook's verify token, 64 hexadecimal digits: the HMAC-SHA256 of
+    ``hub.verify_token`` under the app's secret, so that there is one secret only.
+    """
+    return hmac.new(secret, b"hub.verify_token", hashlib.sha256).hexdigest()
 
 
 def _said(message: Message) -> dict[str, Any]:
