@@ -53,6 +53,8 @@ SETTINGS = {
         owners.stt = { local_workers = 0, openai = { base_url = "$vendor" } }
         owners.tts = { local = false, openai = { base_url = "$vendor" } }
         owners.llm = { llama = { base_url = "$vendor" } }
+        [owners.delivery.rules]
+        call_timeout_s = 3
         [owners.delivery.accounts."smtp/primary"]
         host = "127.0.0.1"
         port = $mail
