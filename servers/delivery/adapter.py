@@ -177,8 +177,11 @@ class Trace:
 class DeliveryAdapter(Protocol):
     """A provider of one channel. Nothing that goes wrong with it is raised; it never tries anything twice."""
 
-    provider_ref: str
-    declares: Declares
+    @property
+    def provider_ref(self) -> str: ...
+
+    @property
+    def declares(self) -> Declares: ...
 
     def token(self, idempotency_key: str) -> str:
         """The provider-native token of a key: known, and kept, before the call leaves. Pure."""
@@ -243,7 +246,8 @@ class WebhookRefused(Exception):
 class Webhook(Protocol):
     """Reads one vendor's webhooks. Pure: time and secret are given."""
 
-    provider_ref: str
+    @property
+    def provider_ref(self) -> str: ...
 
     def read(
         self, *, url: str, headers: Mapping[str, str], body: bytes, secret: bytes, now: datetime

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
@@ -22,9 +21,12 @@ from servers.delivery import ENGINE_ID, NAME
 from servers.delivery.adapter import CALLER_FAULTS, DeliveryAdapter
 from servers.delivery.dispatcher import Dispatcher
 from servers.delivery.keeping import Keeper
+from servers.delivery.providers import ADAPTERS, READERS
+from servers.delivery.reports import Reports
 from servers.delivery.routes import DOMAIN_OF, Routes
 from servers.delivery.service import DeliveryV1, Gates
 from servers.delivery.settings import DeliverySettings
+from servers.delivery.webhooks import Source, serve_webhooks
 from servers.routing.accounts import Accounts
 from servers.routing.assembly import (
     EVALUATE_EVERY_S,
@@ -38,7 +40,6 @@ from servers.routing.assembly import (
 from servers.routing.board import Board, CircuitMetrics
 from servers.routing.buckets import open_buckets
 from servers.routing.circuit_service import CircuitsV1
-from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
 from servers.routing.leases import Leases
 from servers.routing.limits_service import LimitsV1
@@ -56,32 +57,8 @@ from store.routing import Rule
 _log = structlog.get_logger("selene.delivery")
 
 DOMAINS: Final = tuple(DOMAIN_OF.values())
-ADAPTERS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "smtp/primary": "smtp",
-        "resend/email": "resend",
-        "sendgrid/email": "sendgrid",
-        "twilio/sms": "twilio",
-        "vonage/sms": "vonage",
-        "meta/whatsapp": "whatsapp",
-        "twilio/whatsapp": "whatsapp",
-        "wechat/official": "wechat",
-        "fcm/push": "fcm",
-        "apns/push": "apns",
-    }
-)
-"""The module of each provider here, imported late: its client may not be installed. Each has a `make` (see `Make`)."""
-
-
-class Make(Protocol):
-    """Makes the adapter of an account. `settings` are the account's own, to be validated by a model of the module's:
-    ValidationError. ImportError where its client is not installed.
-    """
-
-    def __call__(
-        self, provider_ref: str, settings: Mapping[str, Any], credential: Credential, clock: Clock
-    ) -> DeliveryAdapter: ...
-
+REPORTS_OF: Final = "#webhook"
+"""After the name of a provider, the name of the secret that its webhooks are signed with."""
 
 Adapters = Callable[[DeliverySettings, CredentialOf, Clock], Mapping[str, DeliveryAdapter]]
 
@@ -100,8 +77,7 @@ async def assemble(
     adapters = (adapters_of or accounts)(settings, credential_of, runtime.clock)
     for adapter in adapters.values():
         runtime.on_stop(adapter.close)
-    keyed = {ref for ref in adapters if needs_secret(settings, ref)}
-    routing = await _open_routing(runtime, adapters, keyed, leases)
+    routing = await _open_routing(runtime, adapters, _Secrets(settings), leases)
     rules = settings.rules.rules()
     rates = {
         ref: (account.rate_per_s / runtime.settings.workers, account.burst)
@@ -130,6 +106,15 @@ async def assemble(
     if settings.dispatch.enabled:
         dispatcher.start()
         runtime.on_stop(dispatcher.stop)
+    if settings.webhooks is not None:
+        endpoint = await serve_webhooks(
+            settings.webhooks,
+            sources(settings, credential_of),
+            Reports(runtime.store, runtime.clock, rules).take,
+            runtime.store,
+            runtime.clock,
+        )
+        runtime.on_stop(endpoint.stop)
     gates = Gates(routing.directory, routing.accounts, routing.recorder, prices(runtime))
     servicer = DeliveryV1(runtime.store, runtime.clock, gates, rules, runtime.stopping, dispatcher.wake)
     return (
@@ -147,27 +132,40 @@ def accounts(settings: DeliverySettings, credential_of: CredentialOf, clock: Clo
     """The adapters of the configured accounts, without those whose client is not installed. ConfigError."""
     made: dict[str, DeliveryAdapter] = {}
     for provider_ref, account in settings.accounts.items():
-        module = ADAPTERS.get(provider_ref)
-        if module is None:
-            raise ConfigError(f"owners.delivery.accounts: no adapter is called {provider_ref}")
-        own = account.model_extra or {}
+        make = ADAPTERS.get(provider_ref)
+        if make is None:
+            raise ConfigError(f"owners.delivery.accounts: there is no provider {provider_ref!r}")
         try:
-            make: Make = importlib.import_module(f"servers.delivery.{module}").make
-            made[provider_ref] = make(provider_ref, own, credential_of(provider_ref), clock)
+            with _account_of(provider_ref):
+                made[provider_ref] = make(provider_ref, account.own, credential_of(provider_ref), clock)
         except ImportError as error:
             left_out(provider_ref, error)
-        except ValidationError as error:
-            # Without the values: one may be a secret that does not belong there.
-            wrong = ", ".join(".".join(map(str, each["loc"])) or each["type"] for each in error.errors())
-            raise ConfigError(f"owners.delivery.accounts.{provider_ref}: {wrong}") from None
     return made
 
 
-def needs_secret(settings: DeliverySettings, provider_ref: str) -> bool:
-    """Whether an account is one that wants a secret: all but those that say otherwise."""
-    account = settings.accounts.get(provider_ref)
-    own = account.model_extra if account is not None else None
-    return bool((own or {}).get("needs_secret", True))
+def sources(settings: DeliverySettings, credential_of: CredentialOf) -> list[Source]:
+    """Who reports, of the configured accounts whose webhooks have a secret. ConfigError."""
+    found: list[Source] = []
+    for provider_ref, account in settings.accounts.items():
+        read = READERS.get(provider_ref)
+        if read is None or not account.webhook_secret:
+            continue
+        try:
+            with _account_of(provider_ref):
+                found.append(Source(read(provider_ref, account.own), credential_of(provider_ref + REPORTS_OF)))
+        except ImportError as error:
+            left_out(provider_ref, error)
+    return found
+
+
+@contextmanager
+def _account_of(provider_ref: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        # Without the values: one may be a secret that does not belong there.
+        wrong = ", ".join(".".join(map(str, each["loc"])) or each["type"] for each in error.errors())
+        raise ConfigError(f"owners.delivery.accounts.{provider_ref}: {wrong}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +251,7 @@ class _Circuits(routing_grpc.CircuitServiceServicer):
 
 
 async def _open_routing(
-    runtime: Runtime, adapters: Mapping[str, DeliveryAdapter], keyed: Collection[str], leases: Leases | None
+    runtime: Runtime, adapters: Mapping[str, DeliveryAdapter], secrets: _Secrets, leases: Leases | None
 ) -> _Routing:
     """Running until the runtime stops."""
     store, clock = runtime.store, runtime.clock
@@ -298,7 +296,7 @@ async def _open_routing(
     routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits)
     await routing.refresh()
     if leases is not None:
-        await leases.start(lambda: _handles(directory, keyed))
+        await leases.start(lambda: secrets.handles(directory))
     for each in of_domains.values():
         each.start()
     recorder.start()
@@ -316,17 +314,29 @@ async def _open_routing(
     return routing
 
 
-def _handles(directory: Directory, keyed: Collection[str]) -> dict[str, str]:
-    """Where the secrets of the providers are that need one, as the active profile says."""
-    active = directory.active
-    if active is None:
-        return {}
-    return {
-        each.provider_ref: each.kms_handle_ref
-        for domain in DOMAINS
-        for each in section_of(active.profile, domain).providers
-        if each.kms_handle_ref and each.provider_ref in keyed
-    }
+class _Secrets:
+    """Where the secrets are: those of accounts as the active profile says, those of webhooks as the settings do."""
+
+    def __init__(self, settings: DeliverySettings) -> None:
+        self._keyed = {ref for ref, account in settings.accounts.items() if account.own.get("needs_secret", True)}
+        self._of_webhooks = {
+            ref + REPORTS_OF: account.webhook_secret
+            for ref, account in settings.accounts.items()
+            if account.webhook_secret
+        }
+
+    def handles(self, directory: Directory) -> dict[str, str]:
+        """The handle of each secret that is needed."""
+        active = directory.active
+        if active is None:
+            return {}
+        of_accounts = {
+            each.provider_ref: each.kms_handle_ref
+            for domain in DOMAINS
+            for each in section_of(active.profile, domain).providers
+            if each.kms_handle_ref and each.provider_ref in self._keyed
+        }
+        return of_accounts | self._of_webhooks
 
 
 async def _repeat(routing: _Routing) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -83,6 +84,16 @@ class AccountSettings(BaseModel):
 
     rate_per_s: float = Field(default=0.0, ge=0, description="messages a second that the account takes; 0: no limit")
     burst: float = Field(default=1.0, ge=1, description="of these at once")
+    webhook_secret: str = Field(
+        default="",
+        pattern=r"^(kms://delivery/[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31})?$",
+        description="the handle of what its webhooks are signed with; unset: none are taken",
+    )
+
+    @property
+    def own(self) -> Mapping[str, Any]:
+        """What is the adapter's."""
+        return self.model_extra or {}
 
 
 class WebhookSettings(BaseModel):
