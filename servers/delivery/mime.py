@@ -7,15 +7,14 @@ header goes is refused.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from collections.abc import Iterator
+from base64 import b64encode, encodebytes
+from binascii import b2a_qp
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email.errors import MessageError
-from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Final
+from urllib.parse import quote
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -26,6 +25,8 @@ _MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 _KEY: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _DOMAIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_PLAIN_FILENAME: Final = re.compile(r"[A-Za-z0-9 ._()-]{1,60}")
+_PIECE: Final = re.compile(r"(?:%[0-9A-F]{2}|[^%]){1,20}")
 _LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 _LINE_CHARS: Final = 78
 # An encoded word has 75 characters at most, of which `=?utf-8?b?` and `?=` take 12; 45 octets are 60 of base 64.
@@ -117,35 +118,58 @@ def mail(
             f"Date: {format_datetime(date)}",
             f"Message-ID: {message_id(idempotency_key, domain)}",
             "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
         )
-        return "".join(f"{line}\r\n" for line in head).encode() + _body(content, idempotency_key).as_bytes()
-    except (MessageError, ValueError, LookupError) as error:
-        raise error if isinstance(error, MailRefused) else MailRefused("content") from None
+        return "".join(f"{line}\r\n" for line in head).encode() + _body(content, idempotency_key[:48])
+    except UnicodeError:
+        raise MailRefused("content") from None  # half a character
 
 
-def _body(content: Content, boundary: str) -> EmailMessage:
-    """The body with the headers that describe it, all of them ASCII."""
-    body = EmailMessage(policy=SMTP)
-    body.set_content(_lines(content.text), cte="quoted-printable")
+def _body(content: Content, boundary: str) -> bytes:
+    """The body with the headers that describe it, all of it ASCII."""
+    body = _text(content.text, "plain")
     if content.html:
-        body.add_alternative(_lines(content.html), subtype="html", cte="quoted-printable")
-    for attachment in content.attachments:
-        _attach(body, attachment)
-    for number, part in enumerate(part for part in body.walk() if part.is_multipart()):
-        # Every part is in quoted-printable or base 64, in which `=_` cannot occur (RFC 2045, 6.7).
-        part.set_boundary(f"=_{boundary[:48]}.{number}")
+        body = _multipart("alternative", f"{boundary}.1", [body, _text(content.html, "html")])
+    if content.attachments:
+        body = _multipart("mixed", f"{boundary}.0", [body, *(_attached(each) for each in content.attachments)])
     return body
 
 
-def _attach(body: EmailMessage, attachment: Attachment) -> None:
-    main, sub = attachment.media_type.split("/")
-    if main in _NESTED:
-        main, sub = "application", "octet-stream"  # neither may be in base 64, and readers open them as mail
-    body.add_attachment(attachment.content, maintype=main, subtype=sub, filename=attachment.filename)
+def _multipart(kind: str, name: str, parts: Sequence[bytes]) -> bytes:
+    # Every part is in quoted-printable or base 64, in which `=_` cannot occur (RFC 2045, 6.7).
+    boundary = f"=_{name}".encode()
+    head = b'Content-Type: multipart/%b;\r\n boundary="%b"\r\n\r\n' % (kind.encode(), boundary)
+    return head + b"".join(b"--%b\r\n%b\r\n" % (boundary, part) for part in parts) + b"--%b--\r\n" % boundary
 
 
-def _lines(text: str) -> str:
-    return _LINE_BREAK.sub("\n", text)
+def _text(text: str, subtype: str) -> bytes:
+    ended = text if text.endswith(("\r", "\n")) else f"{text}\n"
+    quoted = b2a_qp(_LINE_BREAK.sub("\n", ended).encode(), istext=True).replace(b"\n", b"\r\n")
+    head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
+    return head.encode() + quoted
+
+
+def _attached(attachment: Attachment) -> bytes:
+    main = attachment.media_type.partition("/")[0]
+    # Neither a mail nor a multipart may be in base 64, and readers open them as parts of the mail.
+    media_type = "application/octet-stream" if main in _NESTED else attachment.media_type
+    head = (
+        f"Content-Type: {media_type}",
+        "Content-Transfer-Encoding: base64",
+        f"Content-Disposition: attachment;\r\n {_filename(attachment.filename)}",
+    )
+    content = encodebytes(attachment.content).replace(b"\n", b"\r\n")
+    return "".join(f"{line}\r\n" for line in head).encode() + b"\r\n" + content
+
+
+def _filename(name: str) -> str:
+    """As a parameter: in quotes, or percent-encoded in pieces (RFC 2231)."""
+    if _PLAIN_FILENAME.fullmatch(name):
+        return f'filename="{name}"'
+    first, *others = _PIECE.findall(quote(name, safe=""))
+    if not others:
+        return f"filename*=utf-8''{first}"
+    return ";\r\n ".join(f"filename*{n}*={piece}" for n, piece in enumerate([f"utf-8''{first}", *others]))
 
 
 def _address(box: Mailbox) -> str:
