@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import web
 from selene.provider.v1.provider_pb2 import (
     CAPABILITY_DELIVERY_CANCEL,
     CAPABILITY_DELIVERY_STATUS,
@@ -19,11 +20,20 @@ from selene.provider.v1.provider_pb2 import (
     PROVIDER_STATUS_TERMINAL_FAIL,
 )
 
-from servers.delivery.adapter import Certainty, Content, DeliveryAdapter, DeliveryReason, WebhookRefused
+from servers.delivery.adapter import (
+    Certainty,
+    Content,
+    DeliveryAdapter,
+    DeliveryReason,
+    Report,
+    ReportKind,
+    Webhook,
+    WebhookRefused,
+)
 from servers.delivery.phone import expect_signature, intent_key, seconds_left, statement_id
-from servers.delivery.twilio import TwilioSettings, TwilioSms, TwilioWhatsApp
-from servers.delivery.vonage import VonageSettings, VonageSms
-from servers.delivery.whatsapp import WhatsAppCloud, WhatsAppSettings
+from servers.delivery.twilio import TwilioSettings, TwilioSms, TwilioWebhook, TwilioWhatsApp
+from servers.delivery.vonage import VonageSettings, VonageSms, VonageWebhook
+from servers.delivery.whatsapp import WhatsAppCloud, WhatsAppSettings, WhatsAppWebhook
 from servers.routing.credentials import Credential
 from servers.routing.reasons import ProviderReason
 from tests.support.canaries import everything_logged, found
@@ -304,6 +314,89 @@ async def test_nothing_is_taken_back_and_nobody_says_so(adapter: DeliveryAdapter
     assert kept.certainty is Certainty.UNKNOWN
     assert not adapter.declares.cancels
     assert len(cloud.asked) == 1
+
+
+SIGNING = b"signs-every-webhook-of-this-very-test"
+
+
+@asynccontextmanager
+async def endpoint(reader: Webhook) -> AsyncIterator[tuple[str, list[Report]]]:
+    """Where a vendor reports to, and what its reader made of that."""
+    reports: list[Report] = []
+
+    async def take(request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        url, body = f"{base_url}{request.raw_path}", await request.read()
+        reports.extend(reader.read(url=url, headers=headers, body=body, secret=SIGNING, now=datetime.now(UTC)))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/webhooks/{vendor}/{channel}", take)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    base_url = f"http://{host}:{port}"
+    yield f"{base_url}/webhooks/{reader.provider_ref}", reports
+    await runner.cleanup()
+
+
+def reporting(ref: str, url: str, secrets: set[str]) -> MessagingSimulator:
+    if ref.startswith("twilio/"):
+        return TwilioSimulator(secrets, auth_token=SIGNING)
+    if ref == "vonage/sms":
+        return VonageSimulator(secrets, signature_secret=SIGNING)
+    return WhatsAppSimulator(secrets, app_secret=SIGNING, webhook_url=url)
+
+
+def reported(ref: str, base_url: str, url: str, credential: Credential) -> DeliveryAdapter:
+    twilio = {"account_sid": ACCOUNT, "base_url": base_url, "sender": "+15005550006", "status_callback": url}
+    if ref == "twilio/sms":
+        return TwilioSms(TwilioSettings.model_validate(twilio), credential)
+    if ref == "twilio/whatsapp":
+        return TwilioWhatsApp(TwilioSettings.model_validate(twilio), credential)
+    if ref == "vonage/sms":
+        vonage = VonageSettings(api_key="a1b2c3d4", base_url=base_url, sender="Selene", webhook_url=url)
+        return VonageSms(vonage, credential)
+    meta = WhatsAppSettings(phone_number_id=PHONE_NUMBER_ID, base_url=base_url, reports=True)
+    return WhatsAppCloud(meta, credential)
+
+
+READERS: list[Webhook] = [
+    TwilioWebhook(),
+    TwilioWebhook(provider_ref="twilio/whatsapp"),
+    VonageWebhook(),
+    WhatsAppWebhook(),
+]
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.provider_ref)
+async def test_webhooks_that_come_before_the_answer_twice_and_out_of_order_are_of_the_same_message(
+    reader: Webhook, key: RotatingKey
+) -> None:
+    first = "submitted" if reader.provider_ref == "vonage/sms" else "sent"
+    async with endpoint(reader) as (url, reports):
+        cloud = reporting(reader.provider_ref, url, {key.secret})
+        cloud.before = ("delivered", first, first)
+        async with cloud.serve():
+            adapter = reported(reader.provider_ref, cloud.base_url, url, key)
+            cloud.plan(Trouble.LOSE_REPLY, None)
+            lost, known = await send(adapter), await send(adapter)
+            await adapter.close()
+    assert (lost.certainty, known.certainty) == (Certainty.UNKNOWN, Certainty.ACCEPTED)
+    assert [report.kind for report in reports] == [ReportKind.DELIVERED, ReportKind.ACCEPTED, ReportKind.ACCEPTED] * 2
+    assert {report.idempotency_key for report in reports} == {KEY}
+    assert {report.provider_message_id for report in reports[3:]} == {known.provider_message_id}
+    assert {report.provider_message_id for report in reports[:3]}.isdisjoint({known.provider_message_id})
+    assert adapter.declares.webhooks
+
+
+async def test_a_connection_is_opened_ahead_without_the_secret(
+    adapter: DeliveryAdapter, cloud: MessagingSimulator, key: RotatingKey
+) -> None:
+    assert isinstance(adapter, TwilioSms | TwilioWhatsApp | VonageSms | WhatsAppCloud)
+    assert await adapter.prewarm()
+    assert (key.revealed, cloud.asked) == (0, [])
 
 
 @asynccontextmanager
