@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import takewhile
 
 from servers.stt.adapter import Word
 
@@ -16,13 +17,21 @@ Speech 60 dB below full scale, or in noise as loud as itself, can reach 0.7 and 
 """
 
 SURE_FROM = -0.5
-"""The mean logarithm of the tokens' probabilities from which another look at the same audio changes little."""
+"""The mean logarithm of the tokens' probabilities from which more beams change little."""
 
 REPETITIVE_ABOVE = 2.4
 """The ratio, as in Whisper's own decoding, by which a text that goes round in circles shrinks when compressed."""
 
 SHORTEST_LOOP = 3
 """Tokens. Shorter ones are said by people: "no, no"."""
+
+MOST_WORDS_A_SECOND = 6.0
+"""Of voiced audio. A transcript with more has words that nobody said; the fastest speakers reach five."""
+
+REPEATED_WORDS_A_SECOND = 10.0
+"""Where the model says a sentence again that was said once, its attention has nowhere left to go: the words of 27 such
+rounds came at 19 a second or more. Those of a sentence that was said twice come as fast as they were said.
+"""
 
 
 def speech(no_speech_probability: float) -> bool:
@@ -41,13 +50,26 @@ def repetitive(text: str) -> bool:
     return len(data) > REPETITIVE_ABOVE * len(zlib.compress(data))
 
 
-def unlooped(tokens: Sequence[int]) -> list[int]:
-    """The tokens up to where three or more of them are at once said again."""
-    for length in range(SHORTEST_LOOP, len(tokens) // 2 + 1):
-        for at in range(len(tokens) - 2 * length + 1):
-            if tokens[at : at + length] == tokens[at + length : at + 2 * length]:
-                return unlooped(tokens[: at + length])
-    return list(tokens)
+def again(tokens: Sequence[int]) -> range:
+    """Where rounds begin, if the tokens end with three or more that were at once before them; empty: they do not.
+
+    The last round may be a part of one. People do that too: whether a round was said is for its times to tell.
+    """
+    starts = {period: len(tokens) - _matching(tokens, period) for period in range(SHORTEST_LOOP, len(tokens))}
+    looped = ((start, period) for period, start in starts.items() if len(tokens) - start >= SHORTEST_LOOP)
+    start, period = min(looped, default=(len(tokens), 1))
+    return range(start, len(tokens), period)
+
+
+def _matching(tokens: Sequence[int], period: int) -> int:
+    """How many tokens at the end are those one period before them."""
+    pairs = zip(reversed(tokens), reversed(tokens[:-period]), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def sayable(words: int, seconds: float, *, a_second: float) -> bool:
+    """Whether so many words fit into the time; one always does."""
+    return words <= 1 + a_second * seconds
 
 
 def to_bp(posterior: float) -> int:

@@ -13,10 +13,14 @@ FRAMES_A_SECOND = 100
 WINDOW_FRAMES = 3_000
 """30 seconds: what the model was trained on, and the most that it takes."""
 
+WINDOW_S = WINDOW_FRAMES / FRAMES_A_SECOND
+
 _FFT = 400
 _HOP = RATE_HZ // FRAMES_A_SECOND
 _FLOOR = 1e-10
 _DYNAMIC_RANGE = 8.0
+_VOICED = 10**-3.5
+_BREAK_FRAMES = 30
 
 Samples = NDArray[np.float32]
 
@@ -41,3 +45,14 @@ class LogMel:
         logarithms = np.log10(np.maximum(power @ self._bank, _FLOOR))
         clamped = np.maximum(logarithms, logarithms.max() - _DYNAMIC_RANGE)
         return np.ascontiguousarray(((clamped + 4.0) / 4.0).T, dtype=np.float32)
+
+
+def voiced_s(samples: Samples) -> float:
+    """Seconds in which there is something to hear, 35 dB below the loudest or more, and breaks below 0.3 s in it."""
+    blocks = samples[: len(samples) // _HOP * _HOP].reshape(-1, _HOP)
+    power = np.square(blocks).mean(axis=1)
+    loud = np.flatnonzero(power > _VOICED * power.max(initial=0.0))
+    if not len(loud):
+        return 0.0
+    gaps = np.diff(loud)
+    return float(1 + gaps[gaps <= _BREAK_FRAMES].sum() + np.count_nonzero(gaps > _BREAK_FRAMES)) / FRAMES_A_SECOND

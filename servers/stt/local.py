@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
 from typing import TypeVar
 
@@ -29,7 +28,8 @@ from servers.stt.adapter import (
     Transcription,
 )
 from servers.stt.confidence import quality_bp
-from servers.stt.workers import Pool, Worker, WorkerDied
+from servers.stt.progress import Progress
+from servers.stt.workers import Pool, WorkerDied
 
 LANGUAGE = "en"
 """The model was trained on English of every region. Of another language it would write English that nobody said."""
@@ -45,19 +45,11 @@ class _Refused(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
-class _Utterance:
-    heard_bytes: int = 0
-    ended_at: float | None = None
-
-    @property
-    def audio_s(self) -> float:
-        return self.heard_bytes / (RATE_HZ * BYTES_A_SAMPLE)
-
-
 class LocalStt:
-    """Transcribes on the pool's processes, one a stream; ``max_audio_s`` bounds a stream.
+    """Transcribes on the pool's processes, for all streams together; ``max_audio_s`` bounds a stream.
 
+    A stream holds a process for one look at a time and none while it waits for audio. Transcripts are made in the order
+    in which the streams ended; interims only on a process that is idle.
     ``monotonic`` gives seconds and is the clock of every deadline.
     """
 
@@ -74,42 +66,62 @@ class LocalStt:
         self, request: Transcription, audio: AsyncIterator[bytes], *, deadline: float
     ) -> AsyncGenerator[SttEvent, None]:
         """See `servers.stt.adapter.SttAdapter`."""
-        utterance = _Utterance()
-        worker: Worker | None = None
+        progress = Progress(self._monotonic())
+        ended_at: float | None = None
         try:
             if request.locale.lower().split("-")[0] != LANGUAGE:
                 raise _Refused(SttReason.LOCALE_UNSUPPORTED)
-            worker = await self._lent(deadline)
-            async with aclosing(self._interims(worker, utterance, audio, deadline)) as interims:
+            async with aclosing(self._interims(progress, audio, deadline)) as interims:
                 async for interim in interims:
                     yield interim
-            utterance.ended_at = self._monotonic()
-            words = await self._in_time(worker.end(), deadline)
-            reason: StrEnum = SttReason.TRANSCRIBED if words else SttReason.NO_SPEECH
+            ended_at = self._monotonic()
+            if progress.pending:
+                await self._settle(progress, progress.pending, deadline)
+            reason: StrEnum = SttReason.TRANSCRIBED if progress.words else SttReason.NO_SPEECH
         except _Refused as refused:
             reason = refused.reason
         except WorkerDied:
             reason = ProviderReason.PROVIDER_CRASHED
-        finally:
-            if worker is not None:
-                self._pool.release(worker)
         if reason is not SttReason.TRANSCRIBED:
-            yield self._result(request, reason, utterance, 0)
+            yield self._result(request, reason, ended_at, 0)
             return
-        yield Transcript(" ".join(word.text for word in words), words, utterance.audio_s)
-        yield self._result(request, reason, utterance, quality_bp(words))
+        words = progress.words
+        yield Transcript(" ".join(word.text for word in words), words, progress.audio_s)
+        yield self._result(request, reason, ended_at, quality_bp(words))
 
     async def _interims(
-        self, worker: Worker, utterance: _Utterance, audio: AsyncIterator[bytes], deadline: float
+        self, progress: Progress, audio: AsyncIterator[bytes], deadline: float
     ) -> AsyncGenerator[Interim, None]:
         text = ""
         async with aclosing(self._blocks(audio, deadline)) as blocks:
             async for block in blocks:
-                utterance.heard_bytes += len(block)
-                found = await self._in_time(worker.hear(block), deadline)
-                if found != text:
-                    text = found
-                    yield Interim(text, utterance.audio_s)
+                progress.add(block)
+                while (part := progress.full_part()) is not None:
+                    await self._settle(progress, part, deadline)
+                await self._glance(progress, deadline)
+                if progress.text != text:
+                    text = progress.text
+                    yield Interim(text, progress.audio_s)
+
+    async def _glance(self, progress: Progress, deadline: float) -> None:
+        began_at = self._monotonic()
+        if not progress.worth_a_glance(began_at) or (worker := self._pool.spare()) is None:
+            return
+        try:
+            seen = await self._in_time(worker.glance(progress.pending), deadline)
+        finally:
+            self._pool.give_back(worker)
+        progress.glanced(seen, began_at, self._monotonic())
+
+    async def _settle(self, progress: Progress, part: bytes, deadline: float) -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._left(deadline)):
+                    worker = await stack.enter_async_context(self._pool.lent())
+            except TimeoutError:
+                raise _Refused(ProviderReason.PROVIDER_BUSY) from None
+            heard = await self._in_time(worker.words(part), deadline)
+        progress.settle(part, heard)
 
     async def _blocks(self, audio: AsyncIterator[bytes], deadline: float) -> AsyncGenerator[bytes, None]:
         """The frames in blocks of 100 ms and a rest: fewer hops for small frames, no long ones for large."""
@@ -128,19 +140,6 @@ class LocalStt:
         if waiting:
             yield waiting
 
-    async def _lent(self, deadline: float) -> Worker:
-        try:
-            async with asyncio.timeout(self._left(deadline)):
-                worker = await self._pool.acquire()
-        except TimeoutError:
-            raise _Refused(ProviderReason.PROVIDER_BUSY) from None
-        try:
-            await self._in_time(worker.begin(), deadline)
-        except BaseException:
-            self._pool.release(worker)
-            raise
-        return worker
-
     async def _in_time(self, answer: Awaitable[_T], deadline: float) -> _T:
         try:
             async with asyncio.timeout(self._left(deadline)):
@@ -151,13 +150,15 @@ class LocalStt:
     def _left(self, deadline: float) -> float:
         return max(0.0, deadline - self._monotonic())
 
-    def _result(self, request: Transcription, reason: StrEnum, utterance: _Utterance, quality: int) -> ProviderResultV1:
+    def _result(
+        self, request: Transcription, reason: StrEnum, ended_at: float | None, quality: int
+    ) -> ProviderResultV1:
         return answered(
             request,
             provider_ref=self.provider_ref,
             capability=CAPABILITY_STT,
             status=status_of(done=reason is SttReason.TRANSCRIBED, caller_fault=reason in CALLER_FAULTS),
             reason_code=reason,
-            latency_s=0.0 if utterance.ended_at is None else self._monotonic() - utterance.ended_at,
+            latency_s=0.0 if ended_at is None else self._monotonic() - ended_at,
             quality_score_bp=quality,
         )

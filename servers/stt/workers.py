@@ -1,4 +1,4 @@
-"""Decoder processes and the pool that lends them: one utterance has one process for itself.
+"""Decoder processes and the pool that lends them, for one look at some audio at a time.
 
 A process takes half a second to a second to start and 235 MB (370 for a moment), so it is kept. What was given up in
 the middle is tidied up in the background; what has died or does not answer is replaced.
@@ -10,6 +10,9 @@ import asyncio
 import json
 import os
 import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -30,7 +33,9 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """One decoder process. Calls do not overlap; after one was cancelled, `discard` makes the worker usable again."""
+    """One decoder process, which keeps nothing between calls. Calls do not overlap; after one was cancelled, `discard`
+    makes the worker usable again.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None and process.stdout is not None
@@ -38,7 +43,6 @@ class Worker:
         self._requests = process.stdin
         self._replies = process.stdout
         self._owed = 1  # the line that says that the model is open
-        self.clean = False
 
     @classmethod
     async def start(cls, files: WhisperFiles) -> Worker:
@@ -62,35 +66,31 @@ class Worker:
             worker.kill()
             await worker.ended()
             raise
-        worker.clean = True
         return worker
+
+    @property
+    def clean(self) -> bool:
+        """Whether it owes no answer."""
+        return not self._owed
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    async def begin(self) -> None:
-        """Start an utterance that owes nothing to those before."""
-        self.clean = False
-        await self._ask(b"B")
-
-    async def hear(self, pcm: bytes) -> str:
-        """Add PCM16 of 16 kHz; the words so far."""
-        answer = await self._ask(b"A", pcm)
+    async def glance(self, pcm: bytes) -> str:
+        """What up to 30 s of PCM16 of 16 kHz sound like, quickly and less surely; nothing: no speech."""
+        answer = await self._ask(b"G", pcm)
         return str(answer["text"])
 
-    async def end(self) -> tuple[Word, ...]:
-        """The words of the whole utterance; none if it was no speech. Takes half a second to a second of one core."""
-        answer = await self._ask(b"E")
-        self.clean = True
+    async def words(self, pcm: bytes) -> tuple[Word, ...]:
+        """The words of up to 30 s; none if it was no speech. Takes a quarter of a second to a second of one core."""
+        answer = await self._ask(b"W", pcm)
         return tuple(Word(text, start, end, to_bp(probability)) for text, start, end, probability in answer["words"])
 
     async def discard(self) -> None:
-        """Throw away the utterance, and the answers nobody waited for."""
+        """Throw away the answers nobody waited for."""
         while self._owed:
             await self._reply()
-        await self._ask(b"D")
-        self.clean = True
 
     def kill(self) -> None:
         if self._process.returncode is None:
@@ -100,7 +100,7 @@ class Worker:
         """Waits until the process is no more."""
         await self._process.wait()
 
-    async def _ask(self, kind: bytes, payload: bytes = b"") -> dict[str, Any]:
+    async def _ask(self, kind: bytes, payload: bytes) -> dict[str, Any]:
         try:
             self._requests.write(kind + len(payload).to_bytes(4, "big") + payload)
             self._owed += 1
@@ -122,45 +122,76 @@ class Worker:
 
 
 class Pool:
-    """A fixed number of workers, lent one at a time; made by `open_pool`, and closed when done."""
+    """A fixed number of workers, lent to whoever asked first; made by `open_pool`, and closed when done."""
 
     def __init__(self, workers: list[Worker], files: WhisperFiles, backoff: Backoff) -> None:
         self._all = set(workers)
         self._files = files
         self._backoff = backoff
-        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._idle = deque(workers)
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._settling: set[asyncio.Task[None]] = set()
         self._closed = False
-        for worker in workers:
-            self._idle.put_nowait(worker)
 
     @property
     def idle(self) -> int:
         """Workers that could be lent now."""
-        return self._idle.qsize()
+        return len(self._idle)
 
     @property
     def pids(self) -> set[int]:
         return {worker.pid for worker in self._all}
 
-    async def acquire(self) -> Worker:
-        """A worker for one utterance; waits until one is free."""
-        return await self._idle.get()
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Worker]:
+        """A worker for one look; waits its turn. WorkerDied of a closed pool."""
+        worker = self.spare() or await self._turn()
+        try:
+            yield worker
+        finally:
+            self.give_back(worker)
 
-    def release(self, worker: Worker) -> None:
+    def spare(self) -> Worker | None:
+        """A worker that nobody waits for, to be given back; None: all are busy. WorkerDied of a closed pool."""
+        if self._closed:
+            raise WorkerDied("the pool is closed")
+        return self._idle.popleft() if self._idle else None
+
+    def give_back(self, worker: Worker) -> None:
         """Take a worker back, in whatever state; never waits. Of a closed pool there is nothing left to take back."""
         if self._closed:
             return
         if worker.clean:
-            self._idle.put_nowait(worker)
+            self._lend(worker)
             return
         task = asyncio.create_task(self._settle(worker))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
+    async def _turn(self) -> Worker:
+        turn: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.give_back(turn.result())
+            raise
+
+    def _lend(self, worker: Worker) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(worker)
+                return
+        self._idle.append(worker)
+
     async def close(self) -> None:
         """End every process; streams under way end as PROVIDER_CRASHED."""
         self._closed = True
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(WorkerDied("the pool is closed"))
         for task in self._settling:
             task.cancel()
         await asyncio.gather(*self._settling, return_exceptions=True)
@@ -177,7 +208,7 @@ class Pool:
             await worker.ended()
             self._all.discard(worker)
             worker = await self._successor()
-        self._idle.put_nowait(worker)
+        self._lend(worker)
 
     async def _successor(self) -> Worker:
         wait_s = 0.0

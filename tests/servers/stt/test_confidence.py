@@ -7,7 +7,7 @@ import math
 import pytest
 
 from servers.stt.adapter import Word
-from servers.stt.confidence import quality_bp, repetitive, speech, sure, to_bp, unlooped
+from servers.stt.confidence import again, quality_bp, repetitive, sayable, speech, sure, to_bp
 
 
 @pytest.mark.parametrize(
@@ -43,18 +43,29 @@ def test_a_text_that_goes_round_in_circles_is_told_from_one_that_repeats_a_word(
 
 
 @pytest.mark.parametrize(
-    ("tokens", "once"),
+    ("tokens", "starts"),
     [
         ([], []),
-        ([1, 1, 2, 2], [1, 1, 2, 2]),
-        ([1, 2, 3, 4, 1, 2, 3, 4], [1, 2, 3, 4]),
-        ([9, 1, 2, 3, 1, 2, 3, 1, 2], [9, 1, 2, 3]),
-        ([1, 2, 3, 9, 1, 2, 3], [1, 2, 3, 9, 1, 2, 3]),
-        ([7] * 20, [7] * 3),
+        ([1, 1, 2, 2], []),
+        ([1, 2, 3, 4, 5, 6], []),
+        ([1, 2, 3, 1, 2, 3, 9], []),
+        ([1, 2, 3, 4, 1, 2], []),
+        ([1, 2, 3, 4, 1, 2, 3], [4]),
+        ([1, 2, 3, 4, 1, 2, 3, 4], [4]),
+        ([9, 1, 2, 3, 1, 2, 3, 1, 2], [4, 7]),
+        ([7] * 9, [3, 6]),
     ],
 )
-def test_what_is_at_once_said_again_is_kept_once(tokens: list[int], once: list[int]) -> None:
-    assert unlooped(tokens) == once
+def test_where_the_end_says_again_what_came_before_it(tokens: list[int], starts: list[int]) -> None:
+    assert list(again(tokens)) == starts
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds", "fits"),
+    [(0, 0.0, True), (1, 0.0, True), (2, 0.0, False), (7, 1.0, True), (8, 1.0, False), (2, math.nan, False)],
+)
+def test_nobody_says_more_words_than_fit_into_the_time(words: int, seconds: float, fits: bool) -> None:
+    assert sayable(words, seconds, a_second=6.0) is fits
 
 
 def test_quality_weighs_words_by_how_long_they_last() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from servers.stt.adapter import RATE_HZ
-from servers.stt.features import BANDS, WINDOW_FRAMES, LogMel
+from servers.stt.features import BANDS, WINDOW_FRAMES, LogMel, voiced_s
 
 
 def tone(hertz: float, seconds: float) -> np.ndarray:
@@ -36,3 +36,21 @@ def test_silence_is_the_floor(samples: int) -> None:
 def test_what_does_not_fit_is_left_out() -> None:
     both = np.concatenate((tone(500, 2.0), tone(3_000, 1.0)))
     assert (LogMel().of(both, 190)[:, :185] == LogMel().of(tone(500, 2.0), 190)[:, :185]).all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "voiced"),
+    [
+        ((1.0,), 1.0),
+        ((-2.0, 1.0, -2.0), 1.0),
+        ((0.5, -0.2, 0.5), 1.2),
+        ((0.5, -0.8, 0.5), 1.0),
+        ((-1.0,), 0.0),
+        ((), 0.0),
+    ],
+)
+def test_pauses_are_not_voiced_and_the_breaks_of_speech_are(seconds: tuple[float, ...], voiced: float) -> None:
+    """Negative: silence of that length."""
+    parts = [tone(300, length) if length > 0 else np.zeros(round(-length * RATE_HZ), np.float32) for length in seconds]
+    samples = np.concatenate([np.zeros(0, np.float32), *parts])
+    assert voiced_s(samples) == pytest.approx(voiced, abs=0.03)

@@ -278,13 +278,64 @@ async def test_the_deadline_ends_a_stream_that_sends_nothing(pool: Pool) -> None
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.DEADLINE_EXCEEDED)
 
 
-async def test_when_every_decoder_is_taken_the_next_is_told(pool: Pool) -> None:
-    stt = LocalStt(pool)
-    holding = stt.transcribe(ASKED, endless(), deadline=NEVER)
-    await anext(holding)
-    _, _, result = await heard(stt, frames(said("good morning")), deadline=time.monotonic() + 0.1)
+async def test_when_no_decoder_comes_free_in_time_the_caller_is_told(pool: Pool) -> None:
+    async with pool.lent():
+        _, _, result = await heard(LocalStt(pool), frames(said("good morning")), deadline=time.monotonic() + 0.1)
     assert (result.status, result.reason_code) == (PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_BUSY)
-    await holding.aclose()
+    _, transcript, _ = await heard(LocalStt(pool), frames(said("good morning")))
+    assert transcript is not None
+
+
+async def test_twenty_open_streams_share_one_decoder_and_all_are_transcribed(pool: Pool) -> None:
+    """They are open and silent while another is served; then they end, one after the other, and are served so."""
+    stt, go = LocalStt(pool), [asyncio.Event() for _ in range(20)]
+    done: list[int] = []
+    sounds = [said(COMMANDS[number % len(COMMANDS)]) for number in range(20)]
+    under_way = asyncio.Barrier(21)
+
+    async def held(number: int) -> AsyncGenerator[bytes, None]:
+        yield sounds[number][:FRAME]
+        await under_way.wait()
+        await go[number].wait()
+        yield sounds[number][FRAME:]
+
+    async def one(number: int) -> Transcript | None:
+        _, transcript, _ = await heard(stt, held(number))
+        done.append(number)
+        return transcript
+
+    tasks = [asyncio.create_task(one(number)) for number in range(20)]
+    await under_way.wait()
+    _, beside, _ = await heard(stt, frames(said("good morning")), deadline=time.monotonic() + 10.0)
+    assert beside is not None
+    order = [*range(1, 20, 2), *range(0, 20, 2)]
+    for number in order:
+        go[number].set()
+        await asyncio.sleep(0)
+    transcripts = await asyncio.gather(*tasks)
+    for number, transcript in enumerate(transcripts):
+        assert transcript is not None
+        assert word_errors(COMMANDS[number % len(COMMANDS)], transcript.text) == 0
+    assert sorted(done) == sorted(order)
+    assert [number for number in done if number != order[0]] == order[1:]  # the first is looked at before it ends
+
+
+async def test_decoders_are_lent_in_the_order_in_which_they_were_asked_for(pool: Pool) -> None:
+    served: list[int] = []
+
+    async def ask(number: int) -> None:
+        async with pool.lent():
+            served.append(number)
+            assert pool.spare() is None
+
+    async with pool.lent():
+        asking = [asyncio.create_task(ask(number)) for number in range(5)]
+        await asyncio.sleep(0)
+        asking[1].cancel()
+        assert pool.spare() is None
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert served == [0, 2, 3, 4]
+    assert pool.idle == 1
 
 
 async def test_a_stream_that_is_closed_gives_its_decoder_back_clean(pool: Pool) -> None:
