@@ -295,7 +295,7 @@ class TwilioWhatsApp(_Twilio):
         return sid
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TwilioWebhook:
     """Status callbacks, of ``twilio/sms`` or ``twilio/whatsapp``. The secret is the account's auth token.
 

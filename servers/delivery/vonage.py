@@ -171,7 +171,7 @@ class VonageSms:
         return body
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VonageWebhook:
     """Status webhooks. The secret is the account's signature secret.
 

@@ -181,7 +181,7 @@ class WhatsAppCloud:
         return Taken(message_ref(wamid))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WhatsAppWebhook:
     """Status webhooks. The secret is the app's. Meta repeats a webhook for days, so a status is ``max_age`` old at most
     by its own time, which the signature covers.

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import parse_qsl, urlencode
 
+import jwt
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from selene.provider.v1.provider_pb2 import (
     CAPABILITY_DELIVERY_CANCEL,
     CAPABILITY_DELIVERY_STATUS,
@@ -389,6 +397,98 @@ async def test_webhooks_that_come_before_the_answer_twice_and_out_of_order_are_o
     assert {report.provider_message_id for report in reports[3:]} == {known.provider_message_id}
     assert {report.provider_message_id for report in reports[:3]}.isdisjoint({known.provider_message_id})
     assert adapter.declares.webhooks
+
+
+def signed(ref: str, url: str, body: bytes) -> dict[str, str]:
+    """The headers of a body that the vendor signed, whatever is in it."""
+    if ref.startswith("twilio/"):
+        form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
+        text = url + "".join(name + value for name, value in sorted(form))
+        mac = hmac.new(SIGNING, text.encode(errors="surrogatepass"), hashlib.sha1).digest()
+        return {"x-twilio-signature": base64.b64encode(mac).decode()}
+    if ref == "vonage/sms":
+        claims = {"iat": int(NOW.timestamp()), "payload_hash": hashlib.sha256(body).hexdigest()}
+        return {"authorization": f"Bearer {jwt.encode(claims, SIGNING, algorithm='HS256')}"}
+    return {"x-hub-signature-256": "sha256=" + hmac.new(SIGNING, body, hashlib.sha256).hexdigest()}
+
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
+NAMES = st.sampled_from(
+    [
+        "object",
+        "entry",
+        "changes",
+        "field",
+        "value",
+        "statuses",
+        "id",
+        "status",
+        "timestamp",
+        "errors",
+        "code",
+        "biz_opaque_callback_data",
+        "message_uuid",
+        "error",
+        "title",
+        "type",
+        "client_ref",
+    ]
+)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner), max_leaves=12)
+STATUS = st.fixed_dictionaries(
+    {"id": VALUES, "status": VALUES, "timestamp": VALUES, "errors": VALUES, "biz_opaque_callback_data": VALUES}
+) | st.fixed_dictionaries(
+    {"id": st.just("wamid.x"), "status": st.just("failed"), "timestamp": st.just("1772366400"), "errors": VALUES}
+)
+META = st.builds(
+    lambda statuses: {
+        "object": "whatsapp_business_account",
+        "entry": [{"changes": [{"field": "messages", "value": {"statuses": statuses}}]}],
+    },
+    VALUES | st.lists(STATUS, max_size=3),
+)
+VONAGE = st.fixed_dictionaries(
+    {
+        "message_uuid": st.just("aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab") | VALUES,
+        "status": st.just("rejected") | VALUES,
+        "timestamp": VALUES,
+        "error": VALUES,
+        "client_ref": VALUES,
+    }
+)
+JSON = st.builds(lambda value: json.dumps(value).encode(), VALUES | META | VONAGE)
+FORM = st.builds(
+    lambda fields: urlencode(fields).encode(),
+    st.dictionaries(
+        st.sampled_from(["MessageSid", "MessageStatus", "ErrorCode", "To"]),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(["failed", "SM" + "0" * 32]),
+    ),
+)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.provider_ref)
+@given(body=st.binary(max_size=200) | JSON | FORM)
+def test_whatever_a_vendor_signs_is_read_or_refused(reader: Webhook, body: bytes) -> None:
+    url = f"https://selene.example/webhooks/{reader.provider_ref}?intent={KEY}&at={int(NOW.timestamp())}"
+    headers = signed(reader.provider_ref, url, body)
+    try:
+        reports = reader.read(url=url, headers=headers, body=body, secret=SIGNING, now=NOW)
+    except WebhookRefused as refused:
+        assert refused.reason in ("MALFORMED", "TOO_OLD", "SIGNATURE_INVALID")
+        return
+    for report in reports:
+        assert report.provider_message_id and report.event_id and report.at.tzinfo is not None
+        assert report.idempotency_key in ("", KEY)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.provider_ref)
+@given(body=st.binary(max_size=200) | JSON | FORM, said=st.text(max_size=80))
+def test_nothing_that_a_stranger_says_is_believed(reader: Webhook, body: bytes, said: str) -> None:
+    names = ("x-twilio-signature", "x-hub-signature-256", "authorization")
+    for value in (said, f"Bearer {said}", f"sha256={said}"):
+        with pytest.raises(WebhookRefused):
+            reader.read(url="https://h/?x", headers=dict.fromkeys(names, value), body=body, secret=SIGNING, now=NOW)
 
 
 async def test_a_connection_is_opened_ahead_without_the_secret(
