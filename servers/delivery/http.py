@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import ssl
 import time
@@ -75,6 +76,9 @@ class HttpVendor:
     ) -> None:
         if has_secret_shape(base_url):
             raise ValueError("the base URL carries a secret")
+        if http2:
+            # At DEBUG it writes whole header blocks into the log: keys, and the device tokens of paths.
+            logging.getLogger("hpack").setLevel(logging.INFO)
         self._base_url = base_url.rstrip("/")
         self._max_answer_bytes = max_answer_bytes
         self._monotonic = monotonic

@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived, StreamEnded
 
 from servers.delivery.adapter import Certainty, DeliveryReason
 from servers.delivery.http import Answer, HttpVendor, refusal, retry_after_s
@@ -283,6 +286,71 @@ async def test_a_secret_that_no_header_can_carry_is_none(value: str | None) -> N
         await revealed(Secret(value))
     assert (end.value.certainty, end.value.reason) == (Certainty.REFUSED, ProviderReason.CREDENTIAL_UNAVAILABLE)
     assert await revealed(Secret("key")) == "key"
+
+
+class Http2Vendor:
+    """Speaks HTTP/2 without TLS: answers a request with 200, or resets its stream."""
+
+    def __init__(self, does: str) -> None:
+        self.does = does
+        self.requests: list[dict[bytes, bytes]] = []
+        self.connections = 0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        server = H2Connection(H2Configuration(client_side=False))
+        server.initiate_connection()
+        writer.write(server.data_to_send())
+        while received := await reader.read(65_536):
+            for event in server.receive_data(received):
+                if isinstance(event, RequestReceived):
+                    self.requests.append({bytes(name): bytes(value) for name, value in event.headers})
+                if isinstance(event, StreamEnded):
+                    self._answer(server, event.stream_id)
+            writer.write(server.data_to_send())
+            await writer.drain()
+        writer.close()
+
+    def _answer(self, server: H2Connection, stream: int) -> None:
+        if self.does == "reset":
+            server.reset_stream(stream)
+        else:
+            server.send_headers(stream, [(":status", "200")])
+            server.send_data(stream, b'{"id": "a"}', end_stream=True)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[HttpVendor]:
+        async with await asyncio.start_server(self.handle, "127.0.0.1", 0) as server:
+            http = HttpVendor(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", http2=True)
+            try:
+                yield http
+            finally:
+                await http.close()
+
+
+async def test_over_http2_calls_share_a_connection_and_nothing_of_them_is_logged() -> None:
+    vendor = Http2Vendor("answers")
+    headers = {"authorization": f"bearer {SECRET}", "apns-topic": "planted-topic"}
+    with everything_logged() as log:
+        async with vendor.serve() as http:
+            await http.ask("POST", "/3/device/planted-token", headers=headers, content=b"{}", deadline=soon())
+            answers = await asyncio.gather(
+                *(http.ask("POST", "/3/device/planted-token", headers=headers, deadline=soon()) for _ in range(5))
+            )
+    assert [answer.json() for answer in answers] == [{"id": "a"}] * 5
+    assert (len(vendor.requests), vendor.connections) == (6, 1)
+    assert vendor.requests[0][b"authorization"] == f"bearer {SECRET}".encode()
+    assert found(log.getvalue().encode(), [SECRET.encode(), b"planted-token", b"planted-topic"]) == []
+    assert "header block" not in log.getvalue()
+
+
+async def test_over_http2_a_stream_that_is_reset_leaves_it_unknown() -> None:
+    vendor = Http2Vendor("reset")
+    async with vendor.serve() as http:
+        with pytest.raises(Ended) as end:
+            await http.ask("POST", "/x", headers={}, content=b"{}", deadline=soon())
+    assert (end.value.certainty, end.value.reason) == (Certainty.UNKNOWN, DeliveryReason.ANSWER_LOST)
+    assert len(vendor.requests) == 1
 
 
 async def test_a_connection_is_opened_ahead_without_any_secret() -> None:
