@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-ROOMS: Final = ("bench.voiceid", "bench.routing")
+ROOMS: Final = ("bench.voiceid", "bench.routing", "bench.delivery")
 
 
 def main(
@@ -18,7 +18,7 @@ def main(
         bool, typer.Option("--quick", help="At most 20 s a part: that it runs, not what it reaches")
     ] = False,
 ) -> None:
-    """Measure everything on this machine. `python -m bench.voiceid` and `python -m bench.routing` measure parts."""
+    """Measure everything on this machine. `python -m bench.voiceid` and the like measure parts of it."""
     options = [*(("--json", str(json_dir)) if json_dir is not None else ()), *(("--quick",) if quick else ())]
     codes = [subprocess.run((sys.executable, "-m", room, *options), check=False).returncode for room in ROOMS]
     raise typer.Exit(max(codes, key=abs))

@@ -1,0 +1,156 @@
+"""(b) A backlog drained by four workers into a mail server: how fast, with how much memory, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+from selene.delivery.v1 import delivery_pb2 as nouns
+from selene.delivery.v1 import service_pb2 as messages
+from selene.delivery.v1 import service_pb2_grpc as rpc
+
+from bench.delivery import world
+from bench.delivery.mailserver import Told
+from bench.parts import Say
+from bench.process import Server
+from bench.report import Report, Table, Target
+
+WORKERS: Final = 4
+BACKLOG: Final = 100_000
+QUICK_BACKLOG: Final = 1_000
+BATCH: Final = 100
+AT_ONCE: Final = 4
+EVERY_S: Final = 1.0
+STALLED_S: Final = 60.0
+GROWTH_TARGET_MIB: Final = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """At so many seconds: mails that the provider had taken, and MiB resident, of the worker with most."""
+
+    at_s: float
+    accepted: int
+    resident_mib: float
+
+
+def measure(say: Say, *, quick: bool) -> Report:
+    """On PostgreSQL, or on SQLite where that is not installed: processes of one machine share either."""
+    report = Report("b", "Draining a backlog")
+    backlog = QUICK_BACKLOG if quick else BACKLOG
+    report.notes.append(
+        f"{backlog:,} mails accepted first, then {WORKERS} processes with a dispatcher each send them over SMTP to a "
+        f"server on this machine, which has {os.cpu_count()} cores for all of it and the database."
+    )
+    say(f"draining {backlog:,}")
+    with tempfile.TemporaryDirectory(prefix="selene-bench-") as folder, world.postgres(report) as url:
+        samples, told, states = asyncio.run(_drained(Path(folder), url, backlog))
+    rate = throughput(samples)
+    growth = grown(samples)
+    rows = [["PostgreSQL" if url else "SQLite", backlog, told.accepted, rate, samples[-1].at_s, _peak(samples), growth]]
+    columns = ("store", "backlog", "taken by the provider", "mails/s", "seconds", "largest RSS MiB", "RSS growth MiB")
+    report.tables.append(Table(f"{WORKERS} workers", columns, rows))
+    report.tables.append(Table("Deliveries at the end", ("state", "count"), sorted(states.items())))
+    report.targets += [
+        Target("left behind", 0.0, float(backlog - told.distinct), "mails"),
+        Target("duplicates by the provider's ledger", 0.0, float(told.duplicates + told.anonymous), "mails"),
+        Target("memory grows while it is drained", GROWTH_TARGET_MIB, growth, "MiB"),
+    ]
+    report.data |= {"samples": [asdict(one) for one in samples], "ledger": asdict(told), "states": states}
+    return report
+
+
+def throughput(samples: Sequence[Sample]) -> float:
+    """Mails a second between the first and the last sample in which some were taken. NaN where none were."""
+    moving = [one for index, one in enumerate(samples) if one.accepted and (not index or _moved(samples, index))]
+    if len(moving) < 2 or moving[-1].at_s == moving[0].at_s:
+        return float("nan")
+    return (moving[-1].accepted - moving[0].accepted) / (moving[-1].at_s - moving[0].at_s)
+
+
+def _moved(samples: Sequence[Sample], index: int) -> bool:
+    return samples[index].accepted > samples[index - 1].accepted
+
+
+def grown(samples: Sequence[Sample]) -> float:
+    """MiB by which the median memory of the last quarter is above that of the second: the first is warming up."""
+    quarter = len(samples) // 4
+    if quarter == 0:
+        return float("nan")
+    second, last = samples[quarter : 2 * quarter], samples[-quarter:]
+    return _median(last) - _median(second)
+
+
+def _median(samples: Sequence[Sample]) -> float:
+    return sorted(one.resident_mib for one in samples)[len(samples) // 2]
+
+
+def _peak(samples: Sequence[Sample]) -> float:
+    return max(one.resident_mib for one in samples)
+
+
+async def _drained(folder: Path, url: str, backlog: int) -> tuple[list[Sample], Told, dict[str, int]]:
+    data_dir = folder / "data"
+    with world.delivery(data_dir, url) as server:
+        await _accepted(server.targets["delivery"], backlog)
+    with ExitStack() as stack:
+        mails = stack.enter_context(world.mail_server())
+        # One after the other: the first brings the schema up to date.
+        workers = [stack.enter_context(world.delivery(data_dir, url, mail_port=mails.port)) for _ in range(WORKERS)]
+        samples = await _watched(workers, mails, backlog)
+        states = await _states(workers[0].targets["delivery"])
+        # What would come twice comes after a lost answer or a lost lease: a while is waited for it.
+        await asyncio.sleep(EVERY_S)
+        return samples, mails.ledger(), states
+
+
+async def _accepted(target: str, backlog: int) -> None:
+    turn = asyncio.Semaphore(AT_ONCE)
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub = rpc.DeliveryServiceStub(channel)
+
+        async def batch(begin: int) -> None:
+            intents = [world.intent(number, "drain") for number in range(begin, min(begin + BATCH, backlog))]
+            async with turn:
+                reply = await stub.SendBatch(messages.SendBatchRequest(tenant_id=world.TENANT, intents=intents))
+            assert not any(item.refusal for item in reply.items)
+
+        for begin in range(0, backlog, 10 * BATCH):
+            await asyncio.gather(*(batch(at) for at in range(begin, min(begin + 10 * BATCH, backlog), BATCH)))
+
+
+async def _watched(workers: Sequence[Server], mails: world.MailServer, backlog: int) -> list[Sample]:
+    """Until everything was taken, or nothing more has been for STALLED_S."""
+    began = moved_at = time.perf_counter()
+    samples: list[Sample] = []
+    while True:
+        accepted = mails.ledger().accepted
+        now = time.perf_counter()
+        if samples and accepted > samples[-1].accepted:
+            moved_at = now
+        samples.append(Sample(now - began, accepted, max(one.memory().resident for one in workers)))
+        if accepted >= backlog or now - moved_at > STALLED_S:
+            return samples
+        await asyncio.sleep(EVERY_S if backlog > QUICK_BACKLOG else EVERY_S / 10)
+
+
+async def _states(target: str) -> dict[str, int]:
+    """How many of the latest 1,000 deliveries are in each state, once none is under way."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub = rpc.DeliveryServiceStub(channel)
+        counts: dict[str, int] = {}
+        for name in nouns.DeliveryState.keys()[1:]:
+            request = messages.ListRequest(tenant_id=world.TENANT, state=name)
+            request.page.page_size = 1000
+            found = len((await stub.List(request)).deliveries)
+            if found:
+                counts[name.removeprefix("DELIVERY_STATE_")] = found
+        return counts
