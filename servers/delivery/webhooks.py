@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
-from urllib.parse import parse_qsl
+from typing import Final, Protocol, runtime_checkable
 
 import structlog
 from aiohttp import web
@@ -32,7 +31,6 @@ from store import Store, StoreError
 
 PREFIX: Final = "/webhooks/"
 MAX_EVENT_ID_CHARS: Final = 512
-MAX_FIELDS: Final = 16
 REFUSED: Final = "webhook.refused"
 
 _STATUS: Final[Mapping[str, int]] = {
@@ -62,21 +60,21 @@ Take = Callable[[Sequence[Report]], Awaitable[Taken]]
 """`servers.delivery.reports.Reports.take`. StoreError."""
 
 
-Challenge = Callable[[Mapping[str, str], bytes, datetime], str]
-"""What a vendor that first asks by GET whether the address is ours is answered (Meta, WeChat): of the query, the secret
-and the time. WebhookRefused.
-"""
+@runtime_checkable
+class Challenged(Protocol):
+    """A reader of a vendor that first asks by GET whether the address is ours (Meta, WeChat)."""
+
+    def challenge(self, *, url: str, secret: bytes, now: datetime) -> str:
+        """The text that the vendor wants back. WebhookRefused."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A provider's account that reports, and the secret that its signatures are made with. Without a `challenge` there
-    is no GET.
-    """
+    """A provider's account that reports, and the secret that its signatures are made with."""
 
     reader: Webhook
     credential: Credential
-    challenge: Challenge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +216,10 @@ class WebhookServer:
         if source is None:
             raise _Refused("PATH_UNKNOWN")
         ref = source.reader.provider_ref
-        if request.method == "GET" and source.challenge is not None:
+        if request.method == "GET" and isinstance(source.reader, Challenged):
             secret = await _secret(source)
             with self._reading(ref):
-                said = source.challenge(_query(request), secret, self._clock.now())
+                said = source.reader.challenge(url=self._url(request), secret=secret, now=self._clock.now())
             return _text(200, said)
         if request.method != "POST":
             raise _Refused("METHOD_REFUSED", ref)
@@ -345,13 +343,6 @@ async def _secret(source: Source) -> bytes:
         return (await source.credential.reveal()).encode()
     except CredentialUnavailable:
         raise _Refused("SECRET_UNAVAILABLE", source.reader.provider_ref) from None
-
-
-def _query(request: web.BaseRequest) -> Mapping[str, str]:
-    try:
-        return dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True, max_num_fields=MAX_FIELDS))
-    except ValueError:
-        raise WebhookRefused("MALFORMED") from None
 
 
 def _headers(request: web.BaseRequest) -> Mapping[str, str]:

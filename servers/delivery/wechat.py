@@ -245,8 +245,9 @@ class WeChatWebhook:
             self._check(query, "signature", token, now)
         return self._reports(said)
 
-    def challenge(self, query: Mapping[str, str], secret: bytes, now: datetime) -> str:
+    def challenge(self, *, url: str, secret: bytes, now: datetime) -> str:
         """What a GET with which WeChat verifies the address is answered with, as plain text. WebhookRefused."""
+        query = _query(url)
         self._check(query, "signature", _secrets(secret)[0], now)
         if not _ECHO.fullmatch(query.get("echostr", "")):
             raise WebhookRefused("MALFORMED")
