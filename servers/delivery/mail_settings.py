@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import Literal, Self
 
@@ -11,6 +12,7 @@ from servers.routing.endpoints import check_base_url
 
 _ADDRESS = r"^[^@\s\x00-\x1f<>,;]+@[A-Za-z0-9.-]+$"
 _NAME = r"^[^\x00-\x1f\x7f]*$"
+_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _HOST = r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:]+)$"
 
 
@@ -39,9 +41,11 @@ class SmtpSettings(BaseModel):
     idle_s: float = Field(default=30.0, ge=0, le=600, description="how long a connection is kept for the next mail")
 
     @model_validator(mode="after")
-    def _encrypted_beyond_loopback(self) -> Self:
+    def _usable(self) -> Self:
         if self.security == "none" and not _is_loopback(self.host):
             raise ValueError("`security` is `none` on loopback only, or mail and password would be read on the way")
+        if not _DOMAIN.fullmatch(self.id_domain):
+            raise ValueError("`sender` has a domain, or `message_id_domain` names one")
         return self
 
     @property

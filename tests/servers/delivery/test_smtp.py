@@ -408,6 +408,7 @@ async def test_after_close_nothing_is_sent_and_nothing_stays_open() -> None:
         {"sender": "a@b\r\nBcc: c@example.com"},
         {"sender_name": "a\r\nBcc: c@example.com"},
         {"message_id_domain": "a>b"},
+        {"sender": "desk@-example.com-"},
         {"ehlo_name": "a b"},
         {"password": "no secrets here"},
     ],
