@@ -62,7 +62,9 @@ class SttSettings(BaseModel):
     )
     # The local recogniser gave fifteen clips of read speech 5,425 or more, and 4,533 with white noise 10 dB below them.
     accept_min_bp: int = Field(default=4_500, ge=0, le=10_000, description="least quality of a transcript to be used")
-    local_workers: int = Field(default=1, ge=0, description="decoder processes of the local recogniser, each for many streams; 0: none")
+    local_workers: int = Field(
+        default=1, ge=0, description="decoder processes of the local recogniser, each for many streams; 0: none"
+    )
     models_dir: Path | None = Field(default=None, description="where its model is kept; unset: this user's cache")
     openai: OpenAiSettings = OpenAiSettings()
     google: GoogleSettings = GoogleSettings()
