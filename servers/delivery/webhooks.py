@@ -45,6 +45,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "TOO_OLD": 403,
     "MALFORMED": 400,
     "READER_FAILED": 500,
+    "TAKING_FAILED": 500,
     "OVERLOADED": 503,
     "SECRET_UNAVAILABLE": 503,
     "STORE_UNAVAILABLE": 503,
@@ -114,9 +115,12 @@ async def serve_webhooks(
     clock: Now,
     *,
     tls: TlsFiles | None = None,
+    shares_port: bool = False,
     limits: Limits | None = None,
 ) -> WebhookServer:
-    """Listen. Beyond loopback only with TLS, or where `public_url` is of https: then a proxy ends it. ListenError."""
+    """Listen. Beyond loopback only with TLS, or where `public_url` is of https: then a proxy ends it. With
+    `shares_port` other workers listen there too. ListenError.
+    """
     if not is_loopback(settings.host) and tls is None and not settings.public_url.startswith("https://"):
         raise ListenError(
             f"refusing to listen for webhooks on {settings.host}: it can be reached from other machines, and there is "
@@ -124,7 +128,7 @@ async def serve_webhooks(
             "it, or listen on 127.0.0.1."
         )
     server = WebhookServer(settings, sources, take, store, clock, limits or Limits())
-    await server.start(tls)
+    await server.start(tls, shares_port=shares_port)
     return server
 
 
@@ -166,7 +170,7 @@ class WebhookServer:
             max_headers=limits.headers,
         )
 
-    async def start(self, tls: TlsFiles | None) -> None:
+    async def start(self, tls: TlsFiles | None, *, shares_port: bool) -> None:
         """Listen. ListenError."""
         self._has_tls = tls is not None
         loop = asyncio.get_running_loop()
@@ -175,7 +179,12 @@ class WebhookServer:
         host, port = self._settings.host, self._settings.port
         try:
             self._listening = await loop.create_server(
-                self._connection, host, port, ssl=context, ssl_handshake_timeout=handshake_s
+                self._connection,
+                host,
+                port,
+                reuse_port=shares_port or None,
+                ssl=context,
+                ssl_handshake_timeout=handshake_s,
             )
         except OSError as defect:
             raise ListenError(f"cannot listen for webhooks on {host}:{port}: {defect}") from None
@@ -259,6 +268,9 @@ class WebhookServer:
                 taken = await self._take(reports)
         except (StoreError, TimeoutError):
             raise _Refused("STORE_UNAVAILABLE", ref) from None
+        except Exception as defect:
+            _log.error("reports could not be taken", provider_ref=ref, cause=type(defect).__name__)
+            raise _Refused("TAKING_FAILED", ref) from None
         for reason, count in (("REPEATED", taken.repeated), ("MESSAGE_UNKNOWN", taken.stray)):
             if count:
                 self._counts[ref, reason] += count

@@ -33,15 +33,18 @@ from servers.delivery.adapter import Certainty, Declares, Report, ReportKind, Se
 from servers.delivery.keeping import Known, changed
 from servers.delivery.kept import delivery_of, kept
 from servers.delivery.machine import Begin, Delivery, Learned, Lease, Refused, Rules, accepted, apply
-from servers.delivery.reports import Reports
+from servers.delivery.reports import Reports, Taken
 from servers.delivery.settings import WebhookSettings
 from servers.delivery.webhooks import Limits, Source, WebhookServer, serve_webhooks
+from servers.delivery.wechat import WeChatWebhook
 from servers.routing.credentials import CredentialUnavailable
 from servers.runtime.storage import SYSTEM_TENANT
 from servers.runtime.tls import ListenError, TlsFiles
 from store import Store
 from store.delivery import NewDelivery, ProviderId
 from tests.support.identity import certificates
+from tests.support.simulators.messaging import Accepted
+from tests.support.simulators.wechat import APP_ID, WeChatSimulator
 from tests.support.stores import audit, open_store
 from tests.support.time import FakeClock
 
@@ -627,6 +630,59 @@ async def test_beyond_loopback_it_listens_with_tls_or_behind_a_proxy_only(
         await listen(tls=TlsFiles(tmp_path / "none.pem", tmp_path / "none.key"))
     await listen("https://hooks.example.com")
     await listen(tls=TlsFiles(flags["tls.certificate"], flags["tls.private_key"]))
+
+
+async def test_workers_share_a_port_and_strangers_do_not(sqlite_store: Store, clock: FakeClock) -> None:
+    take = Reports(sqlite_store, clock, Rules()).take
+
+    async def listen(port: int, *, shares_port: bool) -> WebhookServer:
+        where = WebhookSettings(port=port)
+        return await serve_webhooks(where, [], take, sqlite_store, clock, shares_port=shares_port)
+
+    first = await listen(0, shares_port=True)
+    second = await listen(first.port, shares_port=True)
+    with pytest.raises(ListenError, match="cannot listen"):
+        await listen(first.port, shares_port=False)
+    await first.stop()
+    await second.stop()
+
+
+async def test_what_cannot_be_taken_is_asked_for_again_and_says_nothing(sqlite_store: Store, clock: FakeClock) -> None:
+    async def take(reports: Sequence[Report]) -> Taken:
+        raise KeyError(f"the row of {reports}")
+
+    reader = AcmeWebhook()
+    server = await serve_webhooks(WebhookSettings(port=0), [Source(reader, Vault())], take, sqlite_store, clock)
+    async with aiohttp.ClientSession() as session:
+        bench = Bench(server, sqlite_store, clock, Vault(), reader, session)
+        assert await bench.report(bench.event("e1")) == 500
+        assert bench.answers == ["TAKING_FAILED"]
+        assert await bench.refusals() == {(REF, "TAKING_FAILED"): 1}
+
+
+async def test_a_vendor_s_own_event_settles_its_delivery_and_is_answered_with_nothing(
+    sqlite_store: Store, clock: FakeClock
+) -> None:
+    wechat = WeChatSimulator(set())
+    hook = wechat.hook(Accepted("200228332", "openid", "", {}), "success", at=clock.now())
+    taken: list[Report] = []
+
+    async def take(reports: Sequence[Report]) -> Taken:
+        taken.extend(reports)
+        return Taken(new=len(reports))
+
+    source = Source(WeChatWebhook(app_id=APP_ID), Vault(wechat.token))
+    server = await serve_webhooks(WebhookSettings(port=0), [source], take, sqlite_store, clock)
+    url = f"http://127.0.0.1:{server.port}/webhooks/wechat/official{hook.url}"
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with session.post(url, data=hook.body, headers=hook.headers) as response:
+                assert (response.status, await response.read()) == (200, b"")
+            async with session.get(f"{url}&echostr=5276998") as response:
+                assert (response.status, await response.text()) == (200, "5276998")
+    finally:
+        await server.stop()
+    assert [(report.provider_message_id, report.kind) for report in taken] == [("200228332", ReportKind.DELIVERED)]
 
 
 async def test_a_renewed_certificate_serves_the_next_connection(
