@@ -26,6 +26,7 @@ from servers.delivery.reports import Reports
 from servers.delivery.routes import DOMAIN_OF, Routes
 from servers.delivery.service import DeliveryV1, Gates
 from servers.delivery.settings import DeliverySettings
+from servers.delivery.wakeups import WakeUps
 from servers.delivery.webhooks import Source, serve_webhooks
 from servers.routing.accounts import Accounts
 from servers.routing.assembly import (
@@ -116,7 +117,8 @@ async def assemble(
         )
         runtime.on_stop(endpoint.stop)
     gates = Gates(routing.directory, routing.accounts, routing.recorder, prices(runtime))
-    servicer = DeliveryV1(runtime.store, runtime.clock, gates, rules, runtime.stopping, dispatcher.wake)
+    accepted = _woken(runtime, settings, dispatcher)
+    servicer = DeliveryV1(runtime.store, runtime.clock, gates, rules, runtime.stopping, accepted)
     return (
         Service(
             delivery_grpc.add_DeliveryServiceServicer_to_server,
@@ -126,6 +128,21 @@ async def assemble(
         ),
         *routing.services(runtime),
     )
+
+
+def _woken(runtime: Runtime, settings: DeliverySettings, dispatcher: Dispatcher) -> Callable[[], None]:
+    """What is to be called when something was accepted: it wakes the dispatcher here, and those of other processes."""
+    if settings.nats is None:
+        return dispatcher.wake
+    wakeups = WakeUps(settings.nats, dispatcher.wake)
+    wakeups.start()
+    runtime.on_stop(wakeups.stop)
+
+    def accepted() -> None:
+        dispatcher.wake()
+        wakeups.say()
+
+    return accepted
 
 
 def accounts(settings: DeliverySettings, credential_of: CredentialOf, clock: Clock) -> Mapping[str, DeliveryAdapter]:

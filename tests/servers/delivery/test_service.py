@@ -300,7 +300,7 @@ async def test_a_rule_of_policy_refuses_and_what_was_taken_on_before_stays(tmp_p
                 error = from_rpc(caught)
                 break
             await asyncio.sleep(0.02)
-        assert error is not None and (error.reason, error.metadata["rule_id"]) == ("POLICY_REFUSED", "quiet")
+        assert error is not None and (error.reason, error.metadata["rule_id"]) == ("POLICY_REFUSED", "deployment:quiet")
         again = await post.stub.Send(v1.SendRequest(intent=text("m1")))
         assert (again.repeated, again.delivery.delivery_id) == (True, before.delivery_id)
 
