@@ -25,10 +25,11 @@ from bench.report import Report, Table, Target
 
 WORKERS: Final = 4
 BACKLOG: Final = 100_000
-QUICK_BACKLOG: Final = 1_000
+QUICK_BACKLOG: Final = 3_000
 BATCH: Final = 100
 AT_ONCE: Final = 4
 EVERY_S: Final = 1.0
+QUICK_EVERY_S: Final = 0.2
 STALLED_S: Final = 60.0
 GROWTH_TARGET_MIB: Final = 32.0
 
@@ -81,7 +82,11 @@ def _moved(samples: Sequence[Sample], index: int) -> bool:
 
 
 def grown(samples: Sequence[Sample]) -> float:
-    """MiB by which the median memory of the last quarter is above that of the second: the first is warming up."""
+    """MiB by which the median memory of the last quarter is above that of the second; the first is warming up.
+
+    What was sampled before anybody served does not count. NaN where there is too little.
+    """
+    samples = [one for one in samples if one.resident_mib]
     quarter = len(samples) // 4
     if quarter == 0:
         return float("nan")
@@ -103,9 +108,12 @@ async def _drained(folder: Path, url: str, backlog: int) -> tuple[list[Sample], 
         await _accepted(server.targets["delivery"], backlog)
     with ExitStack() as stack:
         mails = stack.enter_context(world.mail_server())
-        # One after the other: the first brings the schema up to date.
-        workers = [stack.enter_context(world.delivery(data_dir, url, mail_port=mails.port)) for _ in range(WORKERS)]
+        workers = [world.delivery(data_dir, url, mail_port=mails.port) for _ in range(WORKERS)]
+        for one in workers:
+            stack.callback(one.stop)
+        starting = [asyncio.ensure_future(asyncio.to_thread(one.start)) for one in workers]
         samples = await _watched(workers, mails, backlog)
+        await asyncio.gather(*starting)
         states = await _states(workers[0].targets["delivery"])
         # What would come twice comes after a lost answer or a lost lease: a while is waited for it.
         await asyncio.sleep(EVERY_S)
@@ -136,10 +144,11 @@ async def _watched(workers: Sequence[Server], mails: world.MailServer, backlog: 
         now = time.perf_counter()
         if samples and accepted > samples[-1].accepted:
             moved_at = now
-        samples.append(Sample(now - began, accepted, max(one.memory().resident for one in workers)))
+        resident = max((one.memory().resident for one in workers if one.targets), default=0.0)
+        samples.append(Sample(now - began, accepted, resident))
         if accepted >= backlog or now - moved_at > STALLED_S:
             return samples
-        await asyncio.sleep(EVERY_S if backlog > QUICK_BACKLOG else EVERY_S / 10)
+        await asyncio.sleep(EVERY_S if backlog > QUICK_BACKLOG else QUICK_EVERY_S)
 
 
 async def _states(target: str) -> dict[str, int]:
