@@ -25,6 +25,7 @@ from clients.cli.live import Lane, LiveView
 from clients.cli.session import OK, REFUSED, UNREACHABLE, Session, remote
 from clients.cli.speak import converse, outcome_document
 from clients.errors import SeleneError
+from clients.posted import two_messages
 from clients.spoken import spoken_turn
 from clients.stream import Outcome
 from clients.turns import Voice, split_voice, voices_of
@@ -45,6 +46,7 @@ _Recording = Annotated[Path | None, typer.Option("--recording", help="One record
 _Rttm = Annotated[Path | None, typer.Option("--rttm", help="Who speaks when in it")]
 _Fast = Annotated[bool, typer.Option("--fast", help="As fast as the server takes it, not at the pace of speech")]
 _Endpoint = Annotated[str, typer.Option("--endpoint", help="Where the language model can be broken; unset: no turn")]
+_Mailbox = Annotated[str, typer.Option("--mailbox", help="A mailbox that keeps a ledger; unset: no messages")]
 _Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait for the server to come up")]
 
 
@@ -78,10 +80,12 @@ async def demo(
     wait: _Wait = 0.0,
     fast: _Fast = False,
     endpoint: _Endpoint = "",
+    mailbox: _Mailbox = "",
 ) -> int:
     """Enrol real voices, then ask with other recordings of them and of a stranger, at the pace of speech.
 
-    With --endpoint a turn by voice follows, and the same turn with its language model broken.
+    With --endpoint a turn by voice follows, and the same turn with its language model broken; with --mailbox two
+    messages, one of which its first provider refuses.
     """
     voices = _voices(folder, recording, rttm)
     if wait and not await _reachable(session, wait):
@@ -108,7 +112,8 @@ async def demo(
             asked += await asyncio.gather(*again)
     recognised = _conclude(session, asked)
     turned = not endpoint or await spoken_turn(session, endpoint)
-    return recognised if turned else REFUSED
+    posted = not mailbox or await two_messages(session, mailbox)
+    return recognised if turned and posted else REFUSED
 
 
 def _voices(folder: Path | None, recording: Path | None, rttm: Path | None) -> list[Voice]:
