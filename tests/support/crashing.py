@@ -7,7 +7,7 @@ killed there does nothing more; one that is stopped there goes on later as if no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ from servers.routing.directory import Directory, seed
 from servers.routing.profile import Resolved
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON
 from servers.runtime.auth import DEVELOPMENT_PRINCIPAL
-from servers.runtime.clock import ManualClock
+from servers.runtime.clock import Clock, ManualClock
 from servers.runtime.ids import SeededIds
 from store import Store
 from store.delivery import Accepted
@@ -81,17 +81,21 @@ class FatefulStore:
 
 
 class FatefulAdapter:
-    """A provider as one process has it."""
+    """A provider as one process has it. What it is asked to send after the deadline is noted in `late`."""
 
-    def __init__(self, inner: DeliveryAdapter, fate: Fate) -> None:
+    def __init__(self, inner: DeliveryAdapter, fate: Fate, clock: Clock, late: list[str]) -> None:
         self._inner = inner
         self._fate = fate
+        self._clock = clock
+        self._late = late
         self.provider_ref = inner.provider_ref
         self.declares: Declares = inner.declares
         self.token = inner.token
         self.close = inner.close
 
     async def send(self, message: Message, *, deadline: float) -> Sent:
+        if self._clock.monotonic() >= deadline:
+            self._late.append(message.idempotency_key)
         return await self._between(lambda: self._inner.send(message, deadline=deadline))
 
     async def find(self, message: Message, trace: Trace, *, deadline: float) -> Sent:
@@ -114,12 +118,19 @@ class House:
         self.store = store
         self.clock = clock
         self.rules = rules
+        self.late: list[str] = []
         self._adapters = adapters
         self._ids = SeededIds(7)
         self._processes: list[Dispatcher] = []
         self._fates: list[Fate] = []
 
-    async def process(self, fate: Fate | None = None) -> Dispatcher:
+    async def process(
+        self,
+        fate: Fate | None = None,
+        *,
+        rates: Mapping[str, tuple[float, float]] | None = None,
+        settings: DispatchSettings = SETTINGS,
+    ) -> Dispatcher:
         """A process that has just come up; its rounds are called by the test."""
         fate = fate or Fate()
         board = Board(self.store, self.clock, self._ids, ENGINE_ID, CircuitMetrics(CollectorRegistry()))
@@ -132,13 +143,15 @@ class House:
         await directory.refresh()
         store = cast(Store, FatefulStore(self.store, fate))
         adapters: dict[str, DeliveryAdapter] = {
-            each.provider_ref: FatefulAdapter(each, fate) for each in self._adapters
+            each.provider_ref: FatefulAdapter(each, fate, self.clock, self.late) for each in self._adapters
         }
-        routes = Routes(directory=directory, board=board, adapters=adapters, rates={}, missing=tuple, clock=self.clock)
+        routes = Routes(
+            directory=directory, board=board, adapters=adapters, rates=rates or {}, missing=tuple, clock=self.clock
+        )
         keeper = Keeper(store, self.clock, self.rules)
         holder = f"process-{len(self._processes) + 1}"
         dispatcher = Dispatcher(
-            store, self.clock, routes, keeper, self.rules, SETTINGS, holder=holder, jitter=lambda: 0.0
+            store, self.clock, routes, keeper, self.rules, settings, holder=holder, jitter=lambda: 0.0
         )
         self._processes.append(dispatcher)
         self._fates.append(fate)

@@ -55,6 +55,7 @@ class World:
         """At most one acceptance a key over all providers, and what is said of each delivery is true."""
         accepted = Counter(key for each in self.providers for key in each.accepted)
         assert all(accepted[each] <= 1 for each in ids), accepted
+        assert self.house.late == [], "an adapter was called after the time that was kept with the attempt"
         for delivery in there:
             if delivery.state == DELIVERY_STATE_SENT_ACKED:
                 assert accepted[delivery.delivery_id] == 1

@@ -1,0 +1,190 @@
+"""What a dispatcher does with what it leases, over a provider on a real socket and a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from selene.delivery.v1.delivery_pb2 import (
+    DELIVERY_PRIORITY_URGENT,
+    DELIVERY_STATE_EXPIRED,
+    DELIVERY_STATE_FAILED_DEFINITE,
+    DELIVERY_STATE_LEASED,
+    DELIVERY_STATE_SENT_ACKED,
+    DELIVERY_STATE_UNKNOWN,
+)
+
+from servers.delivery.adapter import Declares
+from servers.delivery.keeping import Keeper, Step, known_of
+from servers.delivery.machine import Lease, Rules, apply
+from servers.delivery.schedule import QuietHours
+from servers.runtime.clock import ManualClock
+from servers.runtime.ids import SeededIds
+from store import Store, StoreUnavailable, Unavailability
+from tests.servers.delivery.test_crashes import START
+from tests.support.crashing import SETTINGS, House, house
+from tests.support.deliveries import TENANT, profile, text
+from tests.support.simulators.plain_delivery import BLIND, FINDABLE, KEYED, Act, PlainAdapter, Provider, provider
+from tests.support.stores import MASTER_KEY, SIGNING_KEY, audit
+
+REF = "plain/sms"
+RULES = Rules(backoff_s=5.0, inconclusive_polls=2, clock_skew_s=1.0)
+
+
+@asynccontextmanager
+async def alone(url: str, declares: Declares = KEYED, rules: Rules = RULES) -> AsyncIterator[tuple[House, Provider]]:
+    """One provider and a house."""
+    clock = ManualClock(START)
+    store = await Store.open(url, clock=clock, ids=SeededIds(1), signing_key=SIGNING_KEY, master_key=MASTER_KEY)
+    async with provider(keyed=declares.key_window_s is not None) as simulator:
+        adapter = PlainAdapter(REF, simulator.url, declares, clock)
+        async with house(store, clock, [adapter], profile(REF), rules) as made:
+            yield made, simulator
+        await adapter.close()
+    await store.close()
+
+
+async def test_what_waits_in_quiet_hours_goes_out_when_they_end_and_the_urgent_at_once(sqlite_url: str) -> None:
+    quiet = replace(RULES, quiet_hours=QuietHours(9 * 60, 13 * 60, "UTC"))
+    async with alone(sqlite_url, rules=quiet) as (there, simulator):
+        waits, goes = await there.accept(text("m1"), text("m2", priority=DELIVERY_PRIORITY_URGENT))
+        process = await there.process()
+        await process.round()
+        await process.quiet()
+        assert simulator.accepted == [goes]
+        waiting = await there.delivery(TENANT, waits)
+        assert (waiting.reason, waiting.next_at) == ("QUIET_HOURS", START.timestamp() + 3600)
+        there.clock.advance(3601)
+        await there.settle(process, TENANT, [waits])
+        assert simulator.accepted == [goes, waits]
+
+
+async def test_what_is_too_late_is_not_sent(sqlite_url: str) -> None:
+    over = Timestamp()
+    over.FromDatetime(START + timedelta(seconds=30))
+    async with alone(sqlite_url) as (there, simulator):
+        (late,) = await there.accept(text("m1", expires_at=over))
+        there.clock.advance(31)
+        (delivery,) = await there.settle(await there.process(), TENANT, [late])
+        assert delivery.state == DELIVERY_STATE_EXPIRED
+        assert simulator.requests == []
+
+
+async def test_an_erased_recipient_gets_nothing_and_the_delivery_ends(sqlite_url: str) -> None:
+    async with alone(sqlite_url) as (there, simulator):
+        (gone,) = await there.accept(text("m1", recipient="mira"))
+        async with there.store.transaction() as tx:
+            assert await tx.delivery.erase(TENANT, "mira")
+            audit(tx, TENANT)
+        (delivery,) = await there.settle(await there.process(), TENANT, [gone])
+        assert (delivery.state, delivery.reason) == (DELIVERY_STATE_FAILED_DEFINITE, "RECIPIENT_ERASED")
+        assert simulator.requests == []
+
+
+async def test_a_lost_answer_is_asked_about_where_the_provider_can_tell(sqlite_url: str) -> None:
+    async with alone(sqlite_url, FINDABLE) as (there, simulator):
+        simulator.plan(Act.TAKE_AND_LOSE_REPLY)
+        (lost,) = await there.accept(text("m1"))
+        (delivery,) = await there.settle(await there.process(), TENANT, [lost])
+        assert delivery.state == DELIVERY_STATE_SENT_ACKED
+        assert simulator.requests == [lost]
+
+
+async def test_nobody_is_written_to_again_where_nobody_can_tell(sqlite_url: str) -> None:
+    async with alone(sqlite_url, BLIND) as (there, simulator):
+        simulator.plan(Act.RESET)
+        (lost,) = await there.accept(text("m1"))
+        (delivery,) = await there.settle(await there.process(), TENANT, [lost])
+        assert (delivery.state, delivery.next_at) == (DELIVERY_STATE_UNKNOWN, None)
+        there.clock.advance(86_400)
+        await there.settle(await there.process(), TENANT, [lost])
+        assert simulator.requests == [lost]
+
+
+async def test_an_account_takes_no_more_than_its_rate(sqlite_url: str) -> None:
+    async with alone(sqlite_url) as (there, simulator):
+        ids = await there.accept(*(text(f"m{number}") for number in range(5)))
+        # One in ten seconds, two at once.
+        process = await there.process(rates={REF: (0.1, 2.0)})
+        await process.round()
+        await process.quiet()
+        assert len(simulator.accepted) == 2
+        left = [await there.delivery(TENANT, each) for each in ids]
+        assert {each.reason for each in left if not each.final} == {"RATE_LIMITED"}
+        there.clock.advance(10.5)
+        await process.round()
+        await process.quiet()
+        assert len(simulator.accepted) == 3
+
+
+async def test_two_messages_to_one_person_go_one_after_the_other(sqlite_url: str) -> None:
+    async with alone(sqlite_url) as (there, simulator):
+        simulator.plan(Act.TAKE_AND_HANG)
+        ids = await there.accept(text("m1", recipient="mira"), text("m2", recipient="mira"))
+        process = await there.process()
+        await process.round()
+        await simulator.came.wait()
+        assert await process.round() == 0
+        assert len(simulator.requests) == 1
+        simulator.go_on.set()
+        await process.quiet()
+        await there.settle(process, TENANT, ids)
+        assert sorted(simulator.accepted) == sorted(ids)
+
+
+async def test_a_process_that_stops_keeps_that_it_does_not_know(sqlite_url: str) -> None:
+    async with alone(sqlite_url, BLIND) as (there, simulator):
+        simulator.plan(Act.TAKE_AND_HANG)
+        (lost,) = await there.accept(text("m1"))
+        process = await there.process(settings=SETTINGS.model_copy(update={"grace_s": 0.2}))
+        await process.round()
+        await simulator.came.wait()
+        await process.stop()
+        delivery = await there.delivery(TENANT, lost)
+        assert (delivery.state, delivery.reason) == (DELIVERY_STATE_UNKNOWN, "ANSWER_LOST")
+
+
+class Lossy:
+    """A store whose next answer is lost after, or before, the commit."""
+
+    def __init__(self, store: Store, *, kept: bool) -> None:
+        self.delivery = store.delivery
+        self._store = store
+        self._kept = kept
+        self.lost = 0
+
+    async def perform(self, work: Any) -> Any:
+        if self.lost == 0:
+            self.lost += 1
+            if self._kept:
+                await self._store.perform(work)
+            raise StoreUnavailable(Unavailability.UNAVAILABLE, "the answer was lost")
+        return await self._store.perform(work)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_commit_whose_answer_was_lost_is_found_and_never_made_twice(sqlite_url: str, kept: bool) -> None:
+    async with alone(sqlite_url) as (there, _):
+        (name,) = await there.accept(text("m1"))
+        now = there.clock.now()
+        until = now + timedelta(seconds=60)
+
+        async def lease(tx: Any) -> Any:
+            rows = await tx.delivery.lease_due(now, holder="d", until=until, limit=1)
+            audit(tx, TENANT)
+            return rows
+
+        (row,) = await there.store.perform(lease)
+        before = known_of(row)
+        after = apply(before.delivery, Lease("d", row.fence, until.timestamp()), now.timestamp(), RULES)
+        lossy: Any = Lossy(there.store, kept=kept)
+        keeper = Keeper(lossy, there.clock, RULES)
+        done = await keeper.keep(Step(before=before, after=after, transition="delivery.leased"))  # type: ignore[arg-type]  # it is none of the refusals
+        assert done is not None and (done.revision, done.delivery.state) == (2, DELIVERY_STATE_LEASED)
+        there_now = await there.store.delivery.get(TENANT, name)
+        assert there_now is not None and there_now.revision == 2
