@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from string import Formatter
 from types import MappingProxyType
 from typing import Final
 
@@ -14,58 +15,157 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 DOMAIN: Final = "selene"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 
-# What a person can do about each reason of the contract; `{key}` is a metadata key of that reason.
-NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
+# What a person can do about each reason of the contract; `{key}` is a metadata key of that reason. Where there are
+# several texts, the first whose keys the server told is shown.
+NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
     {
         "FIELD_INVALID": "correct the fields named here",
-        "INTERNAL_ERROR": "report incident {incident_id}; the server's log has the rest",
-        "OVERLOADED": "try again in {retry_after_ms} ms, with fewer streams at once",
+        "INTERNAL_ERROR": (
+            "report incident {incident_id}; the server's log has the rest",
+            "look at the server's log",
+        ),
+        "OVERLOADED": (
+            "try again in {retry_after_ms} ms, with fewer streams at once",
+            "try again in a moment, with fewer streams at once",
+        ),
         "NOT_SERVING": "try again in a moment; the server is starting or stopping",
-        "DEADLINE_REQUIRED": "set a timeout of at most {max_s} s",
+        "DEADLINE_REQUIRED": (
+            "set a timeout of at most {max_s} s",
+            "set a timeout",
+        ),
         "DEADLINE_PASSED": "allow more time, or look at the server's load",
         "CALL_CANCELLED": "call again if you still want the answer",
         "TOKEN_MISSING": "give a token: --token-file, SELENE_TOKEN or client.toml",
-        "TOKEN_INVALID": "get a new token: `selene token issue` on the server ({cause})",
+        "TOKEN_INVALID": (
+            "get a new token: `selene token issue` on the server ({cause})",
+            "get a new token: `selene token issue` on the server",
+        ),
         "TOKEN_EXPIRED": "get a new token: `selene token issue` on the server; `selene token show` tells the dates",
-        "TOKEN_WRONG_AUDIENCE": "get a token for {expected}",
+        "TOKEN_WRONG_AUDIENCE": (
+            "get a token for {expected}",
+            "get a token for this owner: `selene token issue` on the server",
+        ),
         "TENANT_MISMATCH": "use the token's own tenant (`selene token show`)",
         "DEVICE_MISMATCH": "use the token's own device (`selene token show`)",
         "SUBJECT_MISMATCH": "use a token of that person, or one with role service or operator",
-        "ROLE_REQUIRED": "use a token with one of the roles {any_of}",
+        "ROLE_REQUIRED": (
+            "use a token with one of the roles {any_of}",
+            "use a token with another role; `selene token show` tells yours",
+        ),
         "IDEMPOTENCY_KEY_REUSED": "use a new idempotency key for new content",
-        "RESOURCE_NOT_FOUND": "check the {resource} `{id}` and the tenant",
+        "RESOURCE_NOT_FOUND": (
+            "check the {resource} `{id}` and the tenant",
+            "check the id and the tenant",
+        ),
         "PAGE_TOKEN_INVALID": "begin the list again from its first page",
-        "STORE_UNAVAILABLE": "nothing was changed; try again, or look at the server's store ({cause})",
+        "STORE_UNAVAILABLE": (
+            "nothing was changed; try again, or look at the server's store ({cause})",
+            "nothing was changed; try again, or look at the server's store",
+        ),
         "STREAM_CONFIG_EXPECTED": "send the config first, and only once",
-        "STREAM_SEQUENCE_BROKEN": "send frame {expected} next; frames count from 0 without gaps",
-        "AUDIO_UNDECODABLE": "check that the audio is what its format says ({cause}, frame {sequence})",
-        "STREAM_TOO_LONG": "cut the audio to {max_s} s or less",
-        "STREAM_IDLE": "send audio at least every {max_idle_s} s, or half-close",
-        "SESSION_NOT_RESUMABLE": "begin a new stream; a dropped one waits {window_s} s",
-        "CONTRACT_STAGE_REFUSED": "use generation {serves}: the tenant is at stage {stage}",
+        "STREAM_SEQUENCE_BROKEN": (
+            "send frame {expected} next; frames count from 0 without gaps",
+            "count frames from 0 without gaps",
+        ),
+        "AUDIO_UNDECODABLE": (
+            "check that the audio is what its format says ({cause}, frame {sequence})",
+            "check that the audio is what its format says ({cause})",
+            "check that the audio is what its format says",
+        ),
+        "STREAM_TOO_LONG": (
+            "cut the audio to {max_s} s or less",
+            "cut the audio",
+        ),
+        "STREAM_IDLE": (
+            "send audio at least every {max_idle_s} s, or half-close",
+            "send audio without long pauses, or half-close",
+        ),
+        "SESSION_NOT_RESUMABLE": (
+            "begin a new stream; a dropped one waits {window_s} s",
+            "begin a new stream; a dropped one waits for a short time only",
+        ),
+        "CONTRACT_STAGE_REFUSED": (
+            "use generation {serves}: the tenant is at stage {stage}",
+            "use the generation that the tenant's stage serves",
+        ),
         "CONSENT_REQUIRED": "name the person's consent: --consent REF",
-        "ENROLLMENT_INCOMPLETE": "add {clips_missing} more clips and {voiced_ms_missing} ms more speech",
-        "ENROLLMENT_CLOSED": "begin a new enrolment; this one is {state}",
-        "MODEL_UNAVAILABLE": "build the models on the server: `selene models build` ({cause})",
-        "STAGE_TRANSITION_INVALID": "move one stage at a time, from {from}",
-        "SETTING_AMBIGUOUS": "remove one of the two settings of equal precedence for {key}",
+        "ENROLLMENT_INCOMPLETE": (
+            "add {clips_missing} more clips and {voiced_ms_missing} ms more speech",
+            "add more speech",
+        ),
+        "ENROLLMENT_CLOSED": (
+            "begin a new enrolment; this one is {state}",
+            "begin a new enrolment",
+        ),
+        "MODEL_UNAVAILABLE": (
+            "build the models on the server: `selene models build` ({cause})",
+            "build the models on the server: `selene models build`",
+        ),
+        "STAGE_TRANSITION_INVALID": (
+            "move one stage at a time, from {from}",
+            "move one stage at a time",
+        ),
+        "SETTING_AMBIGUOUS": (
+            "remove one of the two settings of equal precedence for {key}",
+            "remove one of the two settings of equal precedence",
+        ),
         "SESSION_NOT_CONFIRMABLE": "confirm a stream that was decided and not yet confirmed",
         "SECRET_NOT_SEALED_HERE": "ask for the sealing key again; it changes with the server's master key",
-        "SECRET_BACKEND_UNAVAILABLE": "look at the backend {backend}, then try again",
-        "SECRET_ACCESS_DENIED": "{cause}: `selene secrets show {handle}` tells whom it is granted to",
-        "POLICY_REFUSED": "{cause}: a rule of policy refuses it; ask who administers the tenant",
+        "SECRET_BACKEND_UNAVAILABLE": (
+            "look at the backend {backend}, then try again",
+            "look at the secrets owner's backend, then try again",
+        ),
+        "SECRET_ACCESS_DENIED": (
+            "{cause}: `selene secrets show {handle}` tells whom it is granted to",
+            "`selene secrets list` tells whom each secret is granted to",
+        ),
+        "POLICY_REFUSED": (
+            "{cause}: a rule of policy refuses it; ask who administers the tenant",
+            "ask who administers the tenant: a rule of policy refuses it",
+        ),
         "BUDGET_EXCEEDED": "wait for the next period, or have the budget raised",
-        "QUOTA_EXHAUSTED": "try again in {retry_after_ms} ms, or have the quota raised",
-        "GATE_UNAVAILABLE": "try again in a moment; the server cannot read its {gate} limits",
-        "NO_PROVIDER_AVAILABLE": "`selene routes` shows who may be asked, and when ({providers})",
-        "PROVIDERS_FAILED": "`selene routes` shows the circuits; try again in a moment ({providers})",
-        "INPUT_UNSERVABLE": "change what is asked: {cause}",
-        "PROFILE_INVALID": "correct {where}: {cause}; `selene routes validate` lists everything",
+        "QUOTA_EXHAUSTED": (
+            "try again in {retry_after_ms} ms, or have the quota raised",
+            "have the quota raised: it never fills again",
+        ),
+        "GATE_UNAVAILABLE": (
+            "try again in a moment; the server cannot read its {gate} limits",
+            "try again in a moment; the server cannot read its limits",
+        ),
+        "NO_PROVIDER_AVAILABLE": (
+            "try again in {retry_after_ms} ms; `selene routes` shows who may be asked ({providers})",
+            "`selene routes` shows why nobody may be asked; waiting alone does not help ({providers})",
+            "`selene routes` shows why nobody may be asked",
+        ),
+        "PROVIDERS_FAILED": (
+            "`selene routes` shows the circuits; try again in a moment ({providers})",
+            "`selene routes` shows the circuits; try again in a moment",
+        ),
+        "INPUT_UNSERVABLE": (
+            "change what is asked: {cause}",
+            "change what is asked",
+        ),
+        "PROFILE_INVALID": (
+            "correct {where}: {cause}; `selene routes validate` lists everything",
+            "`selene routes validate` lists everything that is wrong",
+        ),
         "PROFILE_NOT_ACTIVE": "activate a routing profile: `selene routes activate`",
-        "PROFILE_VERSION_CONFLICT": "use version {expected}",
-        "RECIPIENT_ADDRESS_INVALID": "correct the address: {cause}",
-        "INTENT_CONTENT_CHANGED": "use another message id for other content; delivery {delivery_id} was first",
-        "DELIVERY_STATE_REFUSED": "nothing to do: the delivery is {state}",
+        "PROFILE_VERSION_CONFLICT": (
+            "use version {expected}",
+            "`selene routes versions` lists the versions",
+        ),
+        "RECIPIENT_ADDRESS_INVALID": (
+            "correct the address: {cause}",
+            "correct the address",
+        ),
+        "INTENT_CONTENT_CHANGED": (
+            "use another message id for other content; delivery {delivery_id} was first",
+            "use another message id for other content",
+        ),
+        "DELIVERY_STATE_REFUSED": (
+            "nothing to do: the delivery is {state}",
+            "nothing to do: the delivery has gone on",
+        ),
     }
 )
 
@@ -126,7 +226,7 @@ class SeleneError(Exception):
     def next_step(self) -> str:
         """What the reader can do about it; empty when nothing is known."""
         if self.reason:
-            return NEXT_STEPS.get(self.reason, "").format_map(_Known(self.metadata))
+            return _filled(NEXT_STEPS.get(self.reason, ""), self.metadata)
         return _TRANSPORT_STEPS.get(self.code, "")
 
     def one_line(self) -> str:
@@ -150,11 +250,13 @@ class SeleneError(Exception):
         }
 
 
-class _Known(dict[str, str]):
-    """Metadata that prints `?` for a key that the server left out."""
-
-    def __missing__(self, key: str) -> str:
-        return "?"
+def _filled(steps: str | tuple[str, ...], metadata: Mapping[str, str]) -> str:
+    """The first text whose keys the metadata holds; empty where there is none."""
+    told = {key: value for key, value in metadata.items() if value}
+    for step in (steps,) if isinstance(steps, str) else steps:
+        if all(key is None or key in told for _, key, _, _ in Formatter().parse(step)):
+            return step.format_map(told)
+    return ""
 
 
 def from_rpc(error: grpc.aio.AioRpcError) -> SeleneError:

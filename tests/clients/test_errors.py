@@ -60,8 +60,25 @@ def test_a_next_step_names_what_the_metadata_says():
     assert error.next_step == "use generation v1: the tenant is at stage M0"
 
 
-def test_missing_metadata_leaves_a_question_mark_and_not_a_crash():
-    assert "incident ?" in SeleneError(grpc.StatusCode.INTERNAL, "m", reason="INTERNAL_ERROR").next_step
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_next_step_without_its_metadata_is_another_text_without_gaps(reason):
+    step = SeleneError(grpc.StatusCode.INTERNAL, "m", reason=reason).next_step
+    assert step
+    assert not set(step) & set("?{}")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"retry_after_ms": ""}])
+def test_a_quota_that_never_fills_again_is_not_waited_for(metadata):
+    error = SeleneError(grpc.StatusCode.RESOURCE_EXHAUSTED, "m", reason="QUOTA_EXHAUSTED", metadata=metadata)
+    assert error.next_step == "have the quota raised: it never fills again"
+
+
+@pytest.mark.parametrize(("metadata", "waits"), [({}, False), ({"retry_after_ms": "900"}, True)])
+def test_who_may_not_be_asked_is_waited_for_only_where_that_helps(metadata, waits):
+    metadata = {"providers": "openai/llm=CIRCUIT_FORCED_OPEN", **metadata}
+    error = SeleneError(grpc.StatusCode.UNAVAILABLE, "m", reason="NO_PROVIDER_AVAILABLE", metadata=metadata)
+    assert ("try again in 900 ms" in error.next_step) is waits
+    assert "openai/llm=CIRCUIT_FORCED_OPEN" in error.next_step
 
 
 def test_a_reason_of_another_domain_is_not_taken_for_ours():
