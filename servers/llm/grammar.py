@@ -136,11 +136,14 @@ def _matches(grammar: Grammar, spoken: str) -> list[tuple[Intent, dict[str, str]
 
 
 def _numbers_are_numbers(slots: Mapping[str, str]) -> bool:
-    return all(numerals.parse(slots[name]) is not None for name in ("left", "right") if name in slots)
+    numbers = all(numerals.parse(slots[name]) is not None for name in ("left", "right") if name in slots)
+    return numbers and ("duration" not in slots or numerals.duration_s(slots["duration"]) is not None)
 
 
 def _packet(intent: Intent, slots: dict[str, str], said_at: datetime, confidence_bp: int) -> DecisionPacket:
     values = slots | {"time": f"{said_at:%H:%M}", "date": f"{said_at:%A} {said_at.day} {said_at:%B %Y}"}
+    if "duration" in slots:
+        slots["seconds"] = str(numerals.duration_s(slots["duration"]))
     if "operator" in slots:
         result = _compute(slots["left"], slots["operator"], slots["right"])
         if result is None:

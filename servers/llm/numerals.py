@@ -1,6 +1,8 @@
-"""English whole numbers, in words as a recogniser writes them or in digits."""
+"""English whole numbers and durations, in words as a recogniser writes them or in digits."""
 
 from __future__ import annotations
+
+import re
 
 _UNITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _TEENS = (
@@ -13,6 +15,24 @@ ONES = {word: value for value, word in enumerate(_UNITS + _TEENS)}
 TENS = {word: 10 * value for value, word in enumerate(_TENS, start=2)}
 MAX_DIGITS = 9
 
+_SECONDS = {
+    word: seconds
+    for words, seconds in (
+        ("hour hours hr hrs h", 3_600),
+        ("minute minutes min mins", 60),
+        ("second seconds sec secs", 1),
+    )
+    for word in words.split()
+}
+_QUARTERS = {
+    **dict.fromkeys(("a", "an"), 4),
+    **dict.fromkeys(("half", "a half", "half a", "half an", "half of a", "half of an"), 2),
+    **dict.fromkeys(("quarter of a", "quarter of an", "a quarter of a", "a quarter of an"), 1),
+    **dict.fromkeys(("three quarters of a", "three quarters of an"), 3),
+}
+_AND_A_HALF = ["and", "a", "half"]
+_GLUED = re.compile(r"(?<=[0-9])(?=[a-z])")
+
 
 def parse(text: str) -> int | None:
     """The number below a thousand million that ``text`` says, all of it; None if it says none, or a broken one."""
@@ -24,6 +44,33 @@ def parse(text: str) -> int | None:
     if value is None:
         return None
     return -value if negative else value
+
+
+def duration_s(text: str) -> int | None:
+    """The whole seconds that ``text`` says in hours, minutes and seconds, the greater first; None if none or broken."""
+    total, amount, last = 0, list[str](), 0
+    for word in _GLUED.sub(" ", text).replace("-", " ").split():
+        unit = _SECONDS.get(word)
+        if unit is None:
+            amount.append(word)
+            continue
+        quarters = _quarters(_without_and(amount) if last else amount)
+        if quarters is None or (last and unit >= last):
+            return None
+        total, amount, last = total + quarters * unit, [], unit
+    if amount == _AND_A_HALF:
+        total, amount = total + 2 * last, []
+    return total // 4 if total and not amount and total % 4 == 0 else None
+
+
+def _quarters(words: list[str]) -> int | None:
+    """How many quarters of a unit the words before it say."""
+    said = " ".join(words)
+    if said in _QUARTERS:
+        return _QUARTERS[said]
+    half = words[-3:] == _AND_A_HALF
+    whole = parse(" ".join(words[:-3] if half else words))
+    return None if whole is None or whole < 0 else 4 * whole + 2 * half
 
 
 def _digits(words: list[str]) -> int | None:

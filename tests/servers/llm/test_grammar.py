@@ -42,6 +42,31 @@ def test_what_is_declared_is_understood(text: str, intent: str, reply: str) -> N
     assert not reading(text).needs_clarification
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds", "reply"),
+    [
+        ("set a timer for ten minutes", "600", "A timer for ten minutes."),
+        ("Could you set a timer for half an hour, please?", "1800", "A timer for half an hour."),
+        ("Set a 10-minute timer.", "600", "One 10-minute timer."),
+        ("timer for 1 hour 30 minutes", "5400", "A timer for 1 hour 30 minutes."),
+    ],
+)
+def test_a_timer_is_proposed_with_its_seconds_and_never_said_to_be_set(text: str, seconds: str, reply: str) -> None:
+    packet = reading(text)
+    assert (packet.intent, dict(packet.slots)["seconds"], packet.reply) == ("timer.set", seconds, reply)
+
+
+def test_a_timer_is_cancelled_only_as_a_proposal() -> None:
+    packet = reading("Cancel the timer.")
+    assert (packet.intent, packet.slots, packet.needs_clarification) == ("timer.cancel", (), False)
+    assert "cancelled" not in packet.reply.replace("to be cancelled", "")
+
+
+@pytest.mark.parametrize("text", ["set a timer for ages", "set a timer", "set a timer for zero minutes", "egg timer"])
+def test_a_timer_without_a_duration_is_not_understood(text: str) -> None:
+    assert reading(text).intent == "out_of_grammar"
+
+
 def test_fillers_cost_confidence() -> None:
     assert reading("what time is it").confidence_bp > reading("hey Selene, what time is it, please?").confidence_bp > 0
 

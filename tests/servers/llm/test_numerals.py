@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.llm.numerals import ONES, TENS, parse
+from servers.llm.numerals import ONES, TENS, duration_s, parse
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,39 @@ def test_numbers_are_read(text: str, value: int) -> None:
 )
 def test_what_is_no_number_is_none(text: str) -> None:
     assert parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("ten minutes", 600),
+        ("one second", 1),
+        ("an hour", 3_600),
+        ("half an hour", 1_800),
+        ("a half hour", 1_800),
+        ("a quarter of an hour", 900),
+        ("three quarters of an hour", 2_700),
+        ("an hour and a half", 5_400),
+        ("two and a half hours", 9_000),
+        ("two hours and thirty minutes", 9_000),
+        ("1 hour 5 minutes and 7 seconds", 3_907),
+        ("10min", 600),
+        ("twenty-five minute", 1_500),
+    ],
+)
+def test_durations_are_read(text: str, seconds: int) -> None:
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "ten", "minutes", "and a half", "minus ten minutes", "zero minutes", "half a second", "1 5 hours"),
+        *("ten minutes one hour", "ten minutes ten minutes", "ten minutes later", "ten minutes and", "many hours"),
+    ],
+)
+def test_what_is_no_duration_is_none(text: str) -> None:
+    assert duration_s(text) is None
 
 
 @given(st.integers(min_value=0, max_value=999_999))
