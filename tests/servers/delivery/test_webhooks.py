@@ -482,6 +482,13 @@ async def test_a_body_over_the_limit_is_refused_whether_or_not_it_says_so(bench:
     assert await bench.post(b" " * (256 * 1024)) == 400
 
 
+async def test_a_body_that_says_it_is_too_large_is_not_waited_for(bench: Bench) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.server.port)
+    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 262145\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
 async def test_a_packed_body_is_not_unpacked(bench: Bench) -> None:
     assert await bench.post(b"\x1f\x8b", {"Content-Encoding": "gzip"}) == 415
 
