@@ -8,7 +8,6 @@ only a person can tell. The secret is the signing key of the team, a PKCS #8 fil
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -100,7 +99,6 @@ class Apns:
         self._credential = credential
         self._clock = clock or SystemClock()
         self._tokens = Tokens(self._clock.monotonic)
-        logging.getLogger("hpack").setLevel(logging.INFO)  # below, it tells every header and every path
         self._vendor = HttpVendor(
             settings.base_url, http2=True, max_connections=settings.max_connections, monotonic=self._clock.monotonic
         )
