@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ AT_ONCE: Final = 4
 EVERY_S: Final = 1.0
 QUICK_EVERY_S: Final = 0.2
 STALLED_S: Final = 60.0
+_OPEN: Final = frozenset({"ACCEPTED", "LEASED", "SENDING", "RETRYABLE"})
 GROWTH_TARGET_MIB: Final = 32.0
 
 
@@ -59,10 +60,13 @@ def measure(say: Say, *, quick: bool) -> Report:
     rows = [["PostgreSQL" if url else "SQLite", backlog, told.accepted, rate, samples[-1].at_s, _peak(samples), growth]]
     columns = ("store", "backlog", "taken by the provider", "mails/s", "seconds", "largest RSS MiB", "RSS growth MiB")
     report.tables.append(Table(f"{WORKERS} workers", columns, rows))
-    report.tables.append(Table("Deliveries at the end", ("state", "count"), sorted(states.items())))
+    report.tables.append(
+        Table("Deliveries at the end, of each state 1,000 at most", ("state", "count"), sorted(states.items()))
+    )
     report.targets += [
         Target("left behind", 0.0, float(backlog - told.distinct), "mails"),
         Target("duplicates by the provider's ledger", 0.0, float(told.duplicates + told.anonymous), "mails"),
+        Target("not final and not UNKNOWN at the end", 0.0, float(open_in(states)), "deliveries"),
         Target("memory grows while it is drained", GROWTH_TARGET_MIB, growth, "MiB"),
     ]
     report.data |= {"samples": [asdict(one) for one in samples], "ledger": asdict(told), "states": states}
@@ -114,7 +118,7 @@ async def _drained(folder: Path, url: str, backlog: int) -> tuple[list[Sample], 
         starting = [asyncio.ensure_future(asyncio.to_thread(one.start)) for one in workers]
         samples = await _watched(workers, mails, backlog)
         await asyncio.gather(*starting)
-        states = await _states(workers[0].targets["delivery"])
+        states = await _settled(workers[0].targets["delivery"])
         # What would come twice comes after a lost answer or a lost lease: a while is waited for it.
         await asyncio.sleep(EVERY_S)
         return samples, mails.ledger(), states
@@ -151,8 +155,23 @@ async def _watched(workers: Sequence[Server], mails: world.MailServer, backlog: 
         await asyncio.sleep(EVERY_S if backlog > QUICK_BACKLOG else QUICK_EVERY_S)
 
 
+async def _settled(target: str) -> dict[str, int]:
+    """The states once nothing is under way any more, or has been for STALLED_S."""
+    until = time.perf_counter() + STALLED_S
+    while True:
+        states = await _states(target)
+        if not open_in(states) or time.perf_counter() > until:
+            return states
+        await asyncio.sleep(EVERY_S)
+
+
+def open_in(states: Mapping[str, int]) -> int:
+    """How many are in a state from which something is still to happen by itself."""
+    return sum(count for state, count in states.items() if state in _OPEN)
+
+
 async def _states(target: str) -> dict[str, int]:
-    """How many of the latest 1,000 deliveries are in each state, once none is under way."""
+    """How many deliveries are in each state; of each, 1,000 are counted at most."""
     async with grpc.aio.insecure_channel(target) as channel:
         stub = rpc.DeliveryServiceStub(channel)
         counts: dict[str, int] = {}

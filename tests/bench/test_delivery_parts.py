@@ -88,6 +88,11 @@ def test_memory_that_was_taken_while_warming_up_is_no_growth() -> None:
     assert math.isnan(draining.grown(samples(*flat[:3])))
 
 
+def test_what_is_unknown_or_final_is_not_open() -> None:
+    assert draining.open_in({"SENT_ACKED": 5, "UNKNOWN": 1, "EXPIRED": 2, "FAILED_DEFINITE": 1, "CANCELLED": 1}) == 0
+    assert draining.open_in({"ACCEPTED": 1, "LEASED": 2, "SENDING": 4, "RETRYABLE": 8}) == 15
+
+
 def test_a_share_of_no_rate_is_not_said() -> None:
     assert accepting.share(50, 100) == 0.5
     assert accepting.share(50, 0) is None
