@@ -83,7 +83,7 @@ def test_nothing_that_moved_is_no_throughput(points: list[tuple[float, int, floa
 def test_memory_that_was_taken_while_warming_up_is_no_growth() -> None:
     flat = [(float(at), at, 50.0 if at < 2 else 80.0) for at in range(8)]
     assert draining.grown(samples(*flat)) == 0
-    rising = [(float(at), at, 10.0 * at) for at in range(8)]
+    rising = [(float(at), at, 10.0 * at + 10) for at in range(8)]
     assert draining.grown(samples(*rising)) == 40
     assert math.isnan(draining.grown(samples(*flat[:3])))
 
