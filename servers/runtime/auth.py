@@ -417,6 +417,17 @@ def write_signing_key(path: Path, key: SigningKey) -> None:
     write_secret(path, pem)
 
 
+def make_data_dir(path: Path) -> None:
+    """Creates the folder of the store and its keys, with a `.gitignore` of it all; one that is there is left alone."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        (path / ".gitignore").write_text("*\n")
+
+
 def write_secret(path: Path, content: bytes) -> None:
     """Creates the file with mode 0600; raises FileExistsError rather than replace one."""
     path.parent.mkdir(parents=True, exist_ok=True)

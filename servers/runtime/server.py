@@ -34,6 +34,7 @@ from servers.runtime.auth import (
     generate_signing_key,
     issue_token,
     load_signing_key,
+    make_data_dir,
     write_secret,
     write_signing_key,
 )
@@ -369,6 +370,7 @@ def development_key(data_dir: Path) -> SigningKey:
     """The key that signs development tokens: made on first use, readable by its owner only."""
     path = data_dir / DEVELOPMENT_KEY
     if not path.exists():
+        make_data_dir(data_dir)
         try:
             write_signing_key(path, generate_signing_key())
         except FileExistsError:

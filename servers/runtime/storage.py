@@ -18,7 +18,7 @@ from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1.scope_pb2 import TurnRef
 
 from servers.runtime.audit import RefusedCall
-from servers.runtime.auth import Principal, write_secret
+from servers.runtime.auth import Principal, make_data_dir, write_secret
 from servers.runtime.clock import Clock
 from servers.runtime.config import ConfigError, Settings
 from servers.runtime.context import current_correlation
@@ -39,7 +39,7 @@ SYSTEM_TENANT: Final = SERVICE_TENANT
 
 async def open_store(settings: Settings, clock: Clock, ids: Ids) -> Store:
     """The configured store, migrated. ConfigError without a master key outside development; StoreError."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings.data_dir)
     store = await Store.open(
         settings.store.url or f"sqlite:///{settings.data_dir / DATABASE}",
         clock=clock,

@@ -9,6 +9,7 @@ import pytest
 
 from servers.runtime.config import ConfigError, load_settings
 from servers.runtime.ids import UuidV7Ids
+from servers.runtime.server import development_key
 from servers.runtime.storage import open_store, retired_master_keys
 from store import WrongMasterKey
 from tests.support.servers import SteppedClock
@@ -47,3 +48,18 @@ def test_a_retired_key_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path
         with pytest.raises(ConfigError, match=name) as caught:
             retired_master_keys(settings)
         assert "canary" not in str(caught.value)
+
+
+async def test_git_ignores_a_data_dir_that_is_made_and_one_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    master = {"master_key.file": key_file(tmp_path, "key", FIRST)}
+    for folder in (tmp_path / "fresh", tmp_path):
+        settings = load_settings(flags={**master, "data_dir": folder})
+        await (await open_store(settings, clock, UuidV7Ids(clock))).close()
+    assert (tmp_path / "fresh" / ".gitignore").read_text() == "*\n"
+    assert not (tmp_path / ".gitignore").exists()
+
+
+def test_git_ignores_a_data_dir_that_a_development_key_made(tmp_path: Path) -> None:
+    development_key(tmp_path / "fresh")
+    assert (tmp_path / "fresh" / ".gitignore").read_text() == "*\n"
