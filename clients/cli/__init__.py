@@ -1,50 +1,34 @@
-"""The `selene` command. What goes over gRPC lives here; what needs the server's own code registers itself beside it."""
+"""The `selene` command. What goes over gRPC lives here; what needs the server's own code registers itself beside it.
 
-import typer
-
-from clients.cli import deliver, limits, manage, routes, secrets, speak, talk, token, trail
-from clients.cli.registry import GET_SERVER, Commands, load_installed
-
-_HELP = """Who is speaking, what was said, what does it mean? And which provider answered, why, and what was decided.
-
-\b
-  selene enroll mira mira/*.flac --consent form-2031
-  selene identify hello.wav
-  selene transcribe hello.wav
-  selene ask "what time is it"
-  selene say "It is noon."
-  selene routes
-  selene deliver send email --to ann@example.org --subject Hello --text 'It is noon.'
-  selene audit tail
-
-Every command takes --json. Where to call and with which token: flags, SELENE_TARGET and SELENE_TOKEN, or
-~/.config/selene/client.toml with keys such as target, token_file, ca, tenant and device.
+Nothing heavy is imported before `main` runs: gRPC reads its environment when it is imported, and the imports take
+seconds, in which Ctrl-C is no defect.
 """
 
+import os
+import sys
+from typing import TYPE_CHECKING, Final
 
-def build() -> typer.Typer:
+if TYPE_CHECKING:
+    import typer
+
+INTERRUPTED: Final = 130
+
+# gRPC's own lines on stderr: of a fork that is followed by exec at once, and of failures that its errors tell anyway.
+_QUIET: Final = {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"}
+
+
+def build() -> "typer.Typer":
     """The whole command, from this package and every installed one that registers itself."""
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    commands = Commands(app)
-    for room in (speak, talk, manage, routes, limits, deliver, trail, secrets, token):
-        room.register(commands)
-    load_installed(commands)
-    app.callback(help=_HELP, epilog=_epilog(commands))(_root)
-    return app
+    from clients.cli import command
 
-
-def _root() -> None:
-    """Holds the help of the whole command."""
-
-
-def _epilog(commands: Commands) -> str:
-    if "up" in {command.name for command in commands.app.registered_commands}:
-        return ""
-    missing = "".join(f" ({name} needs {module})" for name, module in sorted(commands.absent.items()))
-    text = f"Not installed here{missing}: up, serve, migrate, models, calibrate, token issue. Get them: {GET_SERVER}"
-    return text.replace("[", r"\[")
+    return command.build()
 
 
 def main() -> None:
-    """Entry point of the `selene` script."""
-    build()()
+    """Entry point of the `selene` script. What the environment says of gRPC's logging goes before what is said here."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        build()()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

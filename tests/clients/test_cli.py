@@ -178,6 +178,36 @@ def test_ctrl_c_cancels_the_stream_and_exits_with_130(threaded_double, wav, tmp_
     assert "cancelled" in err and "Traceback" not in err
 
 
+def test_ctrl_c_while_the_command_is_still_imported_ends_quietly_with_130():
+    code = (
+        "import importlib.abc, sys\n"
+        "from clients.cli import main\n"
+        "assert 'grpc' not in sys.modules\n"
+        "class Interrupting(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'grpc': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(("own", "effective"), [({}, "0 NONE"), ({"GRPC_VERBOSITY": "DEBUG"}, "0 DEBUG")])
+def test_grpc_is_quiet_unless_the_environment_says_otherwise(own, effective):
+    code = (
+        "import atexit, os\n"
+        "from clients.cli import main\n"
+        "names = ('GRPC_ENABLE_FORK_SUPPORT', 'GRPC_VERBOSITY')\n"
+        "atexit.register(lambda: print(*(os.environ[name] for name in names)))\n"
+        "main()\n"
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    command = [sys.executable, "-c", code, "--help"]
+    ended = subprocess.run(command, env=inherited | own, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.splitlines()[-1] == effective
+
+
 def test_help_teaches_with_examples_and_says_how_to_get_the_server(run, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
     text = run("--help").stdout
