@@ -78,6 +78,12 @@ def _fcm(ref: str, own: Mapping[str, Any], credential: Credential, clock: Clock)
     return fcm.make(ref, own, credential, clock)
 
 
+def _apns(ref: str, own: Mapping[str, Any], credential: Credential, clock: Clock) -> DeliveryAdapter:
+    from servers.delivery import apns
+
+    return apns.make(ref, own, credential, clock)
+
+
 ADAPTERS: Final[Mapping[str, Make]] = MappingProxyType(
     {
         "smtp/primary": _smtp,
@@ -89,6 +95,7 @@ ADAPTERS: Final[Mapping[str, Make]] = MappingProxyType(
         "twilio/whatsapp": _twilio_whatsapp,
         "wechat/official": _wechat,
         "fcm/push": _fcm,
+        "apns/push": _apns,
     }
 )
 
