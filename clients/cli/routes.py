@@ -22,7 +22,7 @@ from clients.channel import Connection
 from clients.cli import routed
 from clients.cli.registry import Commands
 from clients.cli.session import EXIT_CODES, OK, REFUSED, UNREACHABLE, USAGE, Session, remote
-from clients.cli.standings import Standing, clock, table
+from clients.cli.standings import Standing, clock, view
 from clients.errors import SeleneError
 from clients.retry import NO_RETRY
 from clients.routing import Circuits, Routing
@@ -98,8 +98,8 @@ async def routes_live(
 ) -> int:
     """Every provider of speech and language as it stands: live, until Ctrl-C.
 
-    ▶ marks who gets the next call; `why` is why a circuit stands where it does; `decided by` is the layer of the
-    profile that gave a provider its place. Rates are those of the process that answers.
+    ▶ marks who gets the next call; `why` is what a provider lacks, or why its circuit stands where it does; `decided
+    by` is the layer of the profile that gave a provider its place. Rates are those of the process that answers.
 
     \b
       selene routes
@@ -112,15 +112,15 @@ async def routes_live(
         standings = await _standings(circuits, asked)
         out = session.output.out
         if session.output.as_json or once or not out.is_terminal:
-            session.output.show({"owners": [_document(each) for each in standings]}, table(standings, out))
+            session.output.show({"owners": [_document(each) for each in standings]}, view(standings, out))
             for each in standings:
                 if isinstance(each.reply, SeleneError):
                     session.output.note(f"{each.owner}: {each.reply}")
             return _exit_code(standings)
-        with Live(table(standings, out), console=out, auto_refresh=False) as shown:
+        with Live(view(standings, out), console=out, auto_refresh=False) as shown:
             while True:
                 await asyncio.sleep(_EVERY_S)
-                shown.update(table(await _standings(circuits, asked), out), refresh=True)
+                shown.update(view(await _standings(circuits, asked), out), refresh=True)
 
 
 async def routes_explain(

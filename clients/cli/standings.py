@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from selene_messages.selene.routing import v1
@@ -36,6 +36,14 @@ _WIDE: Final = (
 )  # fmt: skip
 _MEDIUM: Final = ("owner", "", "provider", "available", "circuit", "why", "errors", "p95", "samples")
 _NARROW: Final = ("owner", "", "provider", "available", "circuit", "why")
+_ADVICE: Final = {
+    "NO_ADAPTER": "on the server, install what calls it, or configure its endpoint",
+    "NO_SECRET": "keep its secret under its handle: `selene secrets put`",
+    "NO_SECRETS_OWNER": "run the secrets owner, kms, where the server can reach it",
+    "LEASE_DENIED": "grant its secret to this owner: `selene secrets put` with -g",
+    "SECRET_UNREADABLE": "look at the backend that keeps its secret, and that the secret is text",
+}
+"""What can be done about each reason of NOT_CONFIGURED."""
 _FIGURES: Final = frozenset({"timeouts", "errors", "p95", "samples"})
 
 
@@ -45,6 +53,14 @@ class Standing:
 
     owner: str
     reply: v1.ListProvidersResponse | SeleneError
+
+
+def view(standings: Sequence[Standing], console: Console) -> RenderableType:
+    """The table, and below it what can be done about each reason why a provider is not configured."""
+    replies = [each.reply for each in standings if not isinstance(each.reply, SeleneError)]
+    reasons = {provider.reason_code for reply in replies for provider in reply.providers}
+    advice = [Text(f"{reason}: {told}", style="dim") for reason, told in _ADVICE.items() if reason in reasons]
+    return Group(table(standings, console), *advice)
 
 
 def table(standings: Sequence[Standing], console: Console) -> Table:
@@ -87,7 +103,7 @@ def _row(provider: v1.ProviderStanding, domain: v1.Domain) -> dict[str, Renderab
         "provider": Text(provider.provider_ref, style="bold" if provider.next else ""),
         "available": _available(provider),
         "circuit": Text(_name(circuit.state), style=_STATE_STYLES.get(circuit.state, "")),
-        "why": Text("" if never else circuit.reason_code),
+        "why": _why(provider, "" if never else circuit.reason_code),
         "since": Text("" if never else clock(circuit.since)),
         "retry at": Text(clock(circuit.retry_at)),
         "timeouts": _rate(readings.get(v1.Measure.TIMEOUT_RATE_60S)),
@@ -104,7 +120,15 @@ def _available(provider: v1.ProviderStanding) -> Text:
         return Text("READY", style="green")
     # Where the reason says nothing more than the availability, it is said once.
     name = _name(provider.availability)
+    if provider.availability is v1.Availability.NOT_CONFIGURED:
+        return Text(name, style="magenta")
     return Text(name if provider.reason_code in ("", name) else f"{name}: {provider.reason_code}", style="magenta")
+
+
+def _why(provider: v1.ProviderStanding, of_circuit: str) -> Text:
+    """What it lacks; where it lacks nothing, why its circuit stands where it does."""
+    is_lacking = provider.availability is v1.Availability.NOT_CONFIGURED
+    return Text(provider.reason_code if is_lacking else of_circuit)
 
 
 def _rate(reading: v1.MeasureReading | None) -> Text:

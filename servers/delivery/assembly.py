@@ -48,6 +48,7 @@ from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
 from servers.routing.router import CallMetrics, Domestic, Router
+from servers.routing.selection import Unconfigured
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
 from servers.runtime.clock import Clock
 from servers.runtime.config import ConfigError
@@ -287,7 +288,7 @@ async def _open_routing(
     of_domains = {
         domain: Accounts(store, clock, runtime.ids, domain, owner=ENGINE_ID, buckets=buckets) for domain in DOMAINS
     }
-    missing: Callable[[], Collection[str]] = leases.missing if leases is not None else tuple
+    missing: Callable[[], Mapping[str, Unconfigured]] = leases.missing if leases is not None else dict
     metrics = runtime.telemetry.shared(CallMetrics)
     domestic = Domestic(
         domain=DOMAINS[0],

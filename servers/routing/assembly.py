@@ -146,7 +146,7 @@ async def open_routing(
         recorder=recorder,
         clock=clock,
         metrics=runtime.telemetry.shared(CallMetrics),
-        unconfigured=leases.missing if leases is not None else tuple,
+        unconfigured=leases.missing if leases is not None else dict,
     )
     routing = Routing(router, directory, board, accounts, recorder, buckets)
     await routing.refresh()

@@ -19,7 +19,7 @@ from servers.routing.kept import circuit_message, timestamp
 from servers.routing.profile import Resolved, Source
 from servers.routing.profile_service import permitted
 from servers.routing.router import Router
-from servers.routing.selection import Chosen, NoProvider, Refusal, select
+from servers.routing.selection import Chosen, NoProvider, Refusal, Unconfigured, select
 from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE, require_role
 from servers.runtime.errors import Refusal as Refused
 from servers.runtime.paging import PageTokens, page_size
@@ -176,6 +176,7 @@ class CircuitsV1(routing_grpc.CircuitServiceServicer):
         layers = dict(resolved.provenance)
         following = chosen.provider.provider_ref if isinstance(chosen, Chosen) else ""
         view = self._board.view(resolved.profile_hash)
+        unconfigured = self._router.unconfigured(resolved)
         standings = []
         for provider in providers:
             ref = provider.provider_ref
@@ -188,7 +189,7 @@ class CircuitsV1(routing_grpc.CircuitServiceServicer):
                 priority=provider.priority,
                 priority_layer=layers.get(f"providers[{ref}].priority", _GLOBAL).layer,
                 availability=_availability(refusal),
-                reason_code="" if refusal is None else refusal.value,
+                reason_code=_reason(refusal, unconfigured.get(ref)),
                 readings=[
                     messages.MeasureReading(measure=measure, value=reading.value, samples=reading.samples)
                     for measure, reading in sorted(measures.readings.items())
@@ -205,6 +206,12 @@ class CircuitsV1(routing_grpc.CircuitServiceServicer):
 
 
 _GLOBAL: Final = Source(routing.PROFILE_LAYER_GLOBAL_DEFAULT)
+
+
+def _reason(refusal: Refusal | None, unconfigured: Unconfigured | None) -> str:
+    if refusal is Refusal.NOT_CONFIGURED and unconfigured is not None:
+        return unconfigured.value
+    return "" if refusal is None else refusal.value
 
 
 def _availability(refusal: Refusal | None) -> messages.Availability:

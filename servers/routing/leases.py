@@ -8,7 +8,7 @@ there ends soon. A call redeems the lease, and what it gets is gone with the cal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -20,6 +20,7 @@ from selene.kms.v1 import service_pb2_grpc as kms_grpc
 from selene.kms.v1.kms_pb2 import SECRET_STATE_ACTIVE
 
 from servers.routing.credentials import Credential, CredentialUnavailable
+from servers.routing.selection import Unconfigured
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from servers.runtime.peers import Peer, TokenUnusable
@@ -107,15 +108,22 @@ class Leases:
         self._held: dict[str, Issued] = {}
         self._put_off: dict[str, _PutOff] = {}
         self._failing: set[str] = set()
+        self._causes: dict[str, Unconfigured] = {}
         self._task: asyncio.Task[None] | None = None
 
     def credential(self, provider_ref: str) -> Credential:
         """The secret of a provider, whatever its handle and its lease are when it is asked for."""
         return _Leased(self, provider_ref)
 
-    def missing(self) -> Collection[str]:
-        """Providers that need a secret and have none to be had now."""
-        return [ref for ref, handle in self._handles().items() if handle not in self._held or handle in self._failing]
+    def missing(self) -> Mapping[str, Unconfigured]:
+        """Providers that need a secret and have none to be had now, and why."""
+        return {
+            ref: Unconfigured.SECRET_UNREADABLE
+            if handle in self._held
+            else self._causes.get(handle, Unconfigured.NO_SECRET)
+            for ref, handle in self._handles().items()
+            if handle not in self._held or handle in self._failing
+        }
 
     async def start(self, handles: Handles, ready: Ready | None = None) -> None:
         """Look once, then every two seconds until `stop`. `ready` hears of each provider that has a secret now and had
@@ -136,7 +144,7 @@ class Leases:
     async def renew(self) -> None:
         """One look at every secret."""
         handles = set(self._handles().values())
-        for known in (self._held, self._put_off):
+        for known in (self._held, self._put_off, self._causes):
             for gone in known.keys() - handles:
                 del known[gone]
         self._failing.clear()
@@ -153,6 +161,7 @@ class Leases:
         except LeaseRefused as refused:
             if self._held.get(handle) is held:
                 del self._held[handle]
+                self._causes[handle] = Unconfigured.LEASE_DENIED
             raise CredentialUnavailable(refused.fault.value) from None
         except (BackendUnavailable, StoreError) as error:
             self._failing.add(handle)
@@ -181,6 +190,7 @@ class Leases:
         if secret is None or secret.state != SECRET_STATE_ACTIVE:
             self._held.pop(handle, None)
             self._put_off.pop(handle, None)
+            self._causes.pop(handle, None)
             return
         held, put_off = self._held.get(handle), self._put_off.get(handle)
         now = self._clock.now()
@@ -197,6 +207,7 @@ class Leases:
         try:
             self._held[handle] = await self._issuer.issue(handle, self._owner)
         except NotIssued as why:
+            self._causes[handle] = Unconfigured.LEASE_DENIED if why.denied else Unconfigured.NO_SECRETS_OWNER
             before = self._put_off.get(handle)
             silences = before.silences + 1 if before is not None and not why.denied else 1
             after_s = ASK_AGAIN_AFTER.total_seconds()
@@ -205,6 +216,7 @@ class Leases:
             self._put_off[handle] = _PutOff(version, self._clock.monotonic() + after_s, silences)
             return
         self._put_off.pop(handle, None)
+        self._causes.pop(handle, None)
         if not had:
             for provider_ref in [ref for ref, its in self._handles().items() if its == handle]:
                 self._ready(provider_ref)

@@ -40,7 +40,7 @@ from servers.routing.gates import Gate
 from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
 from servers.routing.reasons import ProviderReason, outcome_of
 from servers.routing.recorder import MOST_WAITING, Recorder, Trail, gate_facts
-from servers.routing.selection import Chosen, NoProvider, select
+from servers.routing.selection import Chosen, NoProvider, Unconfigured, select
 from servers.routing.selection import Refusal as NotSelected
 from servers.routing.windows import Call, Outcome
 from servers.runtime.clock import Clock
@@ -253,7 +253,7 @@ class Router(Generic[A]):
         recorder: Recorder,
         clock: Clock,
         metrics: CallMetrics,
-        unconfigured: Callable[[], Collection[str]],
+        unconfigured: Callable[[], Mapping[str, Unconfigured]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.domestic = domestic
@@ -266,11 +266,11 @@ class Router(Generic[A]):
         self._unconfigured = unconfigured
         self._sleep = sleep
 
-    def unconfigured(self, resolved: Resolved) -> set[str]:
-        """Providers of the domain that nobody can ask here: no adapter, or no secret."""
-        known = self.domestic.adapters
-        missing = {each.provider_ref for each in resolved.providers(self.domestic.domain)} - known.keys()
-        return missing.union(self._unconfigured())
+    def unconfigured(self, resolved: Resolved) -> dict[str, Unconfigured]:
+        """Providers of the domain that nobody can ask here, and why: no adapter, or no secret."""
+        providers = {each.provider_ref for each in resolved.providers(self.domestic.domain)}
+        absent = providers - self.domestic.adapters.keys()
+        return {**self._unconfigured(), **dict.fromkeys(absent, Unconfigured.NO_ADAPTER)}
 
     def resolve(self, tenant_id: str, locale: str, channel: str, user_id: str) -> Resolved:
         """The profile for a subject. Refusal: PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS."""

@@ -38,6 +38,21 @@ class Refusal(StrEnum):
     NO_PROBE_FREE = "NO_PROBE_FREE"
 
 
+class Unconfigured(StrEnum):
+    """Why a provider is NOT_CONFIGURED."""
+
+    NO_ADAPTER = "NO_ADAPTER"
+    """The server was started without what it is called by: a package, an endpoint."""
+    NO_SECRET = "NO_SECRET"
+    """Nothing is kept under its handle, or what was is revoked."""
+    NO_SECRETS_OWNER = "NO_SECRETS_OWNER"
+    """Who gives out leases is not known to the server, or does not answer."""
+    LEASE_DENIED = "LEASE_DENIED"
+    """The secret is not granted to this owner, or its lease was ended."""
+    SECRET_UNREADABLE = "SECRET_UNREADABLE"
+    """There is a lease, but its secret could not be had or is no text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The provider to call. With `probe` a lease of its circuit is needed first; where that is refused, select again

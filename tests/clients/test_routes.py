@@ -13,7 +13,7 @@ from rich.console import Console
 from selene_messages.selene.routing import v1
 
 from clients.cli.routes import ProfileUnreadable, as_next, profile_document, read_profile
-from clients.cli.standings import Standing, table
+from clients.cli.standings import Standing, table, view
 from clients.errors import SeleneError
 from clients.routing import Routing
 from tests.support.owners import Owners
@@ -35,7 +35,9 @@ def rows(stdout: str) -> dict[str, str]:
 async def test_the_table_tells_who_is_next_and_why_others_are_not(run: Run) -> None:
     result = await run("routes", "--once")
     told = rows(result.stdout)
-    assert "NOT_CONFIGURED" in told["openai/llm"] and "NOT_CONFIGURED" in told["llama/llm"]
+    for provider, lacking in (("openai/llm", "NO_SECRET"), ("llama/llm", "NO_ADAPTER")):
+        assert "NOT_CONFIGURED" in told[provider] and lacking in told[provider]
+        assert len([line for line in result.stdout.splitlines() if line.startswith(f"{lacking}: ")]) == 1
     assert "▶" in told[LOCAL] and "READY" in told[LOCAL] and "CLOSED" in told[LOCAL]
     assert [ref for ref, line in told.items() if "▶" in line] == ["selene-local/tts", LOCAL]
     assert "global_default" in told[LOCAL]
@@ -216,6 +218,21 @@ def test_no_name_is_cut_off_where_there_is_little_room(width: int) -> None:
     for words in ("openai/stt", "CIRCUIT_OPEN", "OPEN"):
         assert words in told
     assert all(len(line) <= width for line in told.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("NO_SECRET", "secrets put"), ("NO_SECRETS_OWNER", "kms"), ("LEASE_DENIED", "-g"), ("NO_ADAPTER", "endpoint")],
+)
+def test_what_is_not_configured_is_told_why_and_what_to_do_once(reason: str, told: str) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    lacking = standing(availability=v1.Availability.NOT_CONFIGURED, reason_code=reason, circuit=v1.Circuit())
+    reply = v1.ListProvidersResponse(domain=v1.Domain.STT, providers=[lacking, lacking])
+    console.print(view([Standing("stt", reply)], console))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # it is a StringIO
+    assert all(reason in line for line in lines[1:3])
+    (advice,) = lines[3:]
+    assert advice.startswith(f"{reason}: ") and told in advice
 
 
 def test_an_owner_s_refusal_is_told_by_its_reason() -> None:

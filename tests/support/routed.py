@@ -29,6 +29,7 @@ from servers.routing.envelope import Asked, answered
 from servers.routing.profile import Resolved
 from servers.routing.recorder import Recorder
 from servers.routing.router import CallMetrics, Domestic, Finished, Limit, RoutedCall, Router, Switched
+from servers.routing.selection import Unconfigured
 from store import Store
 from store.routing import Budget, Quota, Rule
 from tests.support.time import FakeClock, SeqIds
@@ -160,7 +161,7 @@ class Bench:
             recorder=self.recorder,
             clock=clock,
             metrics=CallMetrics(self.registry),
-            unconfigured=lambda: unconfigured,
+            unconfigured=lambda: dict.fromkeys(unconfigured, Unconfigured.NO_SECRET),
             sleep=self._nap,
         )
         self._calls = 0

@@ -48,8 +48,8 @@ async def test_the_table_tells_who_is_next_and_why_others_are_not(desk: Desk) ->
     listed = await desk.call("ListProviders", ROLE_OPERATOR, subject=SUBJECT)
     assert (listed.domain, listed.refusal) == (DOMAIN_LLM, "")
     assert [(each.provider_ref, each.availability, each.reason_code, each.next) for each in listed.providers] == [
-        ("openai/llm", v1.AVAILABILITY_NOT_CONFIGURED, "NOT_CONFIGURED", False),
-        ("llama/llm", v1.AVAILABILITY_NOT_CONFIGURED, "NOT_CONFIGURED", False),
+        ("openai/llm", v1.AVAILABILITY_NOT_CONFIGURED, "NO_SECRET", False),
+        ("llama/llm", v1.AVAILABILITY_NOT_CONFIGURED, "NO_ADAPTER", False),
         (LOCAL, v1.AVAILABILITY_READY, "", True),
     ]
     local = listed.providers[2]

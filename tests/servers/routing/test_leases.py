@@ -19,6 +19,7 @@ from clients.secrets import Secrets
 from servers.routing import leases as module
 from servers.routing.credentials import CredentialUnavailable
 from servers.routing.leases import ASK_AGAIN_AFTER, LOOK_EVERY_S, RENEW_BEFORE, Issued, Leases, SecretsOwner
+from servers.routing.selection import Unconfigured
 from servers.runtime.auth import ROLE_SERVICE, Principal, issue_token
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.peers import Peer
@@ -108,7 +109,7 @@ async def closing(desk: Desk) -> AsyncIterator[Desk]:
 async def test_a_provider_without_a_secret_is_missing_and_nobody_is_asked_for_it(desk: Desk) -> None:
     for _ in range(5):
         await desk.leases.renew()
-    assert list(desk.leases.missing()) == [PROVIDER]
+    assert desk.leases.missing() == {PROVIDER: Unconfigured.NO_SECRET}
     assert await desk.refusal() == "there is no lease of it"
     assert desk.issuer.asked == 0
     assert await desk.trail() == []
@@ -255,6 +256,7 @@ async def test_who_was_denied_asks_again_after_a_minute_and_not_sooner(desk: Des
     await desk.leases.renew()
     assert desk.issuer.asked == 2
     assert (await desk.told()) == ["lease.denied"] * 2
+    assert desk.leases.missing() == {PROVIDER: Unconfigured.LEASE_DENIED}
 
 
 async def test_who_was_denied_asks_at_once_for_a_new_version(desk: Desk) -> None:
@@ -277,10 +279,11 @@ async def test_an_owner_that_started_first_has_its_secret_at_its_second_look(des
     await desk.put()
     desk.is_peer_known = False
     await desk.leases.renew()
-    assert list(desk.leases.missing()) == [PROVIDER]
+    assert desk.leases.missing() == {PROVIDER: Unconfigured.NO_SECRETS_OWNER}
     desk.is_peer_known = True
     desk.clock.skip(LOOK_EVERY_S)
     await desk.leases.renew()
+    assert desk.leases.missing() == {}
     assert await desk.reveal() == FIRST.decode()
 
 
@@ -349,7 +352,7 @@ async def test_a_backend_that_is_silent_is_waited_for_once_a_look(desk: Desk) ->
     desk.leases._held[HANDLE] = held
     assert list(desk.leases.missing()) == []
     assert await desk.refusal() == "BackendUnavailable"
-    assert list(desk.leases.missing()) == [PROVIDER]
+    assert desk.leases.missing() == {PROVIDER: Unconfigured.SECRET_UNREADABLE}
     await desk.leases.renew()
     assert list(desk.leases.missing()) == []
 
