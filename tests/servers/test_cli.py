@@ -50,6 +50,8 @@ def test_json_is_all_that_is_on_stdout(run: Run, tmp_path: Path, arguments: Sequ
         (("up", "--port", "kitchen=1"), "there is no owner 'kitchen'; there are: voiceid, audit"),
         (("serve", "kitchen"), "there is no owner 'kitchen'; there are: voiceid, audit"),
         (("up", "--port", "voiceid=soon"), "--port wants OWNER=PORT"),
+        (("up", "--port", "8401"), "--port wants OWNER=PORT"),
+        (("serve", "audit", "--port", "8401"), "master_key: give"),  # a bare number is understood
         (("calibrate", "absent", "--cohort", "c"), "does not exist"),
         (("calibrate", ".", "--cohort", "c", "--activate", "--config", "empty.toml"), "master_key: give"),
         (("migrate",), "master_key: give"),
