@@ -53,6 +53,7 @@ from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_p
 from servers.runtime.clock import Clock
 from servers.runtime.config import ConfigError
 from servers.runtime.server import Runtime, Service
+from servers.runtime.tls import TlsFiles
 from store import StoreError
 from store.routing import Rule
 
@@ -115,6 +116,8 @@ async def assemble(
             Reports(runtime.store, runtime.clock, rules).take,
             runtime.store,
             runtime.clock,
+            tls=_tls(runtime),
+            shares_port=runtime.settings.workers > 1,
         )
         runtime.on_stop(endpoint.stop)
     gates = Gates(routing.directory, routing.accounts, routing.recorder, prices(runtime))
@@ -129,6 +132,14 @@ async def assemble(
         ),
         *routing.services(runtime),
     )
+
+
+def _tls(runtime: Runtime) -> TlsFiles | None:
+    """The certificate of the calls; vendors show none of their own."""
+    tls = runtime.settings.tls
+    if tls.certificate is None or tls.private_key is None:
+        return None
+    return TlsFiles(tls.certificate, tls.private_key)
 
 
 def _woken(runtime: Runtime, settings: DeliverySettings, dispatcher: Dispatcher) -> Callable[[], None]:
