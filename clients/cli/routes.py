@@ -177,9 +177,9 @@ async def routes_validate(session: Session, file: _File) -> int:
     except ProfileUnreadable as error:
         session.output.misuse(str(error))
         return USAGE
-    problems = Table("problem", "where", box=None, pad_edge=False)
+    problems = Table("problem", "where", "what", box=None, pad_edge=False)
     for problem in reply.problems:
-        problems.add_row(problem.code, Text(problem.where))
+        problems.add_row(problem.code, Text(problem.where, overflow="fold"), Text(problem.description))
     told = problems if reply.problems else Text("the profile may serve", style="green")
     session.output.show(to_document(reply), told)
     return REFUSED if reply.problems else OK

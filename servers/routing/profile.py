@@ -92,12 +92,39 @@ class ProblemCode(StrEnum):
     RETURN_UNREACHABLE = "RETURN_UNREACHABLE"
 
 
+_DESCRIPTIONS: Final[Mapping[ProblemCode, str]] = MappingProxyType(
+    {
+        ProblemCode.CONTRACT_VIOLATED: "it is not what the contract asks for",
+        ProblemCode.UNKNOWN_FIELD: "it has a field that the contract does not know",
+        ProblemCode.LOOKS_LIKE_SECRET: "it looks like a secret; a profile names handles of secrets only",
+        ProblemCode.DUPLICATE_PROVIDER: "its provider_ref is in the profile already",
+        ProblemCode.UNKNOWN_PROVIDER: "no provider of its domain has its provider_ref",
+        ProblemCode.DUPLICATE_PROVIDER_OVERRIDE: "the section overrides its provider already",
+        ProblemCode.DUPLICATE_OVERRIDE: "another row is for the same scope",
+        ProblemCode.WRONG_SELECTION_OWNER: "each domain is listed once, with the engine that selects for it",
+        ProblemCode.WRONG_ARTIFACT_ID: f"it is {ARTIFACT_TYPE}@ and the profile_version",
+        ProblemCode.ROLLBACK_TO_ITSELF: "a version returns to an earlier one",
+        ProblemCode.ROLLBACK_POINTER_INVALID: f"an earlier version, {ARTIFACT_TYPE}@ and a number; {NO_ROLLBACK} at first",
+        ProblemCode.RETURN_OVERLAPS_OPEN: "a value that returns traffic also opens the circuit",
+        ProblemCode.RETURN_UNREACHABLE: "min_samples is more than the probes of a window",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileProblem:
-    """Why a profile is refused, or does not resolve. `where` is a path of fields and indices; no value is ever told."""
+    """Why a profile is refused, or does not resolve. `where` is a path of fields and indices, `rule` the contract's own
+    rule in words where that is what it breaks; no value is ever told.
+    """
 
     code: ProblemCode
     where: str
+    rule: str = ""
+
+    @property
+    def description(self) -> str:
+        """What is wrong, in words."""
+        return self.rule or _DESCRIPTIONS.get(self.code, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,7 +355,8 @@ def _hash(resolved: Resolved) -> bytes:
 def _contract_problems(profile: ProviderRoutingProfileV1) -> Iterator[ProfileProblem]:
     for violation in protovalidate.collect_violations(profile):
         where = _field_path(violation.proto.field) or violation.proto.rule_id
-        yield ProfileProblem(ProblemCode.CONTRACT_VIOLATED, where or "profile")
+        # Messages of the standard rules, and of this contract's own, name the rule and never what was found.
+        yield ProfileProblem(ProblemCode.CONTRACT_VIOLATED, where or "profile", violation.proto.message)
 
 
 def _field_path(path: Any) -> str:

@@ -49,7 +49,8 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
     ) -> messages.ValidateProfileResponse:
         require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
         problems = [
-            messages.ProfileProblem(code=each.code.value, where=each.where) for each in validate(request.profile)
+            messages.ProfileProblem(code=each.code.value, where=each.where, description=each.description)
+            for each in validate(request.profile)
         ]
         content_hash = hashlib.sha256(canonical(request.profile)).digest()
         return messages.ValidateProfileResponse(problems=problems, content_hash=content_hash)
@@ -123,6 +124,7 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
         caller = require_role(ROLE_DEPLOYMENT_OPERATOR)
 
         async def roll_back(tx: Transaction) -> messages.RollbackProfileResponse:
+            await self._differs(tx)
             try:
                 row = await tx.artifacts.rollback(
                     ARTIFACT_TYPE,
@@ -200,6 +202,21 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
     def _resolved(self, subject: routing.RoutingSubject) -> Resolved:
         permitted(subject)
         return self._router.resolve(subject.tenant_id, subject.locale, subject.channel, subject.user_id)
+
+    async def _differs(self, tx: Transaction) -> None:
+        """A version to return to whose content is active already would change nothing. Refusal."""
+        pointer = await tx.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT)
+        if pointer is None or not pointer.rollback_version:
+            return
+        active = await self._row(tx, pointer.active_version)
+        target = await self._row(tx, pointer.rollback_version)
+        if active.package_hash == target.package_hash:
+            following = len(await tx.artifacts.versions(ARTIFACT_TYPE, "", DEPLOYMENT)) + 1
+            raise _conflict(
+                f"the version to return to, {target.artifact_version}, has the content that is active already: "
+                f"put the content that is wanted as version {following} and activate that",
+                following,
+            )
 
     async def _row(self, rooms: Store | Transaction, version: int) -> ArtifactRow:
         try:

@@ -84,6 +84,7 @@ async def test_what_is_wrong_with_a_profile_is_listed_and_exits_with_1(run: Run,
     assert result.exit_code == 1
     assert "DUPLICATE_PROVIDER" in result.stdout
     assert "tts.providers[0].priority" in result.stdout
+    assert "must be greater than or equal to 1" in " ".join(result.stdout.split())
     refused = await run("routes", "put", file)
     assert (refused.exit_code, "PROFILE_INVALID" in refused.stderr) == (1, True)
 

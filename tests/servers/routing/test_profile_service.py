@@ -150,6 +150,19 @@ async def test_a_profile_is_not_active_before_its_time(desk: Desk) -> None:
     assert (await activate(desk, 2)).active
 
 
+async def test_a_rollback_that_would_change_nothing_is_refused(desk: Desk) -> None:
+    await put(desk, version())
+    await activate(desk, 2)
+    await desk.call("RollbackProfile", reason_code="TOO_SLOW")
+    again = await desk.refused("RollbackProfile", reason_code="STILL_TOO_SLOW")
+    assert (again.reason, again.metadata["expected"]) == ("PROFILE_VERSION_CONFLICT", "4")
+    assert "version to return to, 1, has the content that is active already" in again.message
+    assert [each.active for each in await versions(desk)] == [False, False, True]
+    await put(desk, version(4))
+    await activate(desk, 4)
+    assert (await desk.call("RollbackProfile", reason_code="TOO_SLOW")).version.profile_version == 5
+
+
 async def test_there_is_nothing_before_the_first_version(desk: Desk) -> None:
     assert (await desk.refused("RollbackProfile", reason_code="DRILL")).reason == "PROFILE_NOT_ACTIVE"
 
@@ -259,6 +272,7 @@ async def test_a_malformed_profile_is_named_and_not_registered(desk: Desk, what:
     spoil(profile)
     validated = await desk.call("ValidateProfile", profile=profile)
     assert any(problem.where.startswith(where) for problem in validated.problems), validated.problems
+    assert all(problem.description for problem in validated.problems)
     invalid = await desk.refused("PutProfile", profile=profile)
     assert invalid.reason == "PROFILE_INVALID"
     assert invalid.metadata["problems"] == str(len(validated.problems))

@@ -58,12 +58,14 @@ BUDGET_PERIOD_DAY: BudgetPeriod
 BUDGET_PERIOD_MONTH: BudgetPeriod
 
 class ProfileProblem(_message.Message):
-    __slots__ = ("code", "where")
+    __slots__ = ("code", "where", "description")
     CODE_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     code: str
     where: str
-    def __init__(self, code: _Optional[str] = ..., where: _Optional[str] = ...) -> None: ...
+    description: str
+    def __init__(self, code: _Optional[str] = ..., where: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
 
 class ValidateProfileRequest(_message.Message):
     __slots__ = ("profile",)

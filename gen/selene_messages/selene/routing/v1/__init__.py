@@ -1546,6 +1546,11 @@ class ProfileProblem(betterproto2.Message):
     Where, a path of fields and indices.
     """
 
+    description: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The rule that is broken, in words; no value of the profile.
+    """
+
 
 default_message_pool.register_message("selene.routing.v1", "ProfileProblem", ProfileProblem)
 
@@ -1855,7 +1860,7 @@ class ProviderStanding(betterproto2.Message):
 
     reason_code: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Why not, such as `CREDENTIAL_UNAVAILABLE`; empty where it can.
+    Why not, such as `CIRCUIT_FORCED_OPEN`, or what it lacks: `NO_ADAPTER`, `NO_SECRET`, `NO_SECRETS_OWNER`, `LEASE_DENIED`, `SECRET_UNREADABLE`; empty where it can.
     """
 
     circuit: "Circuit | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
