@@ -1,12 +1,14 @@
 """Why a call failed, readable: `google.rpc.Status` in the trailers becomes a SeleneError that says what to do next."""
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from string import Formatter
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -178,6 +180,7 @@ _TRANSPORT_STEPS: Final[Mapping[grpc.StatusCode, str]] = MappingProxyType(
         grpc.StatusCode.RESOURCE_EXHAUSTED: "try again with fewer or smaller messages",
     }
 )
+_REFUSED: Final = re.compile(r"ipv[46]:(?P<address>\S+:\d+): .*Connection refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +230,7 @@ class SeleneError(Exception):
         """What the reader can do about it; empty when nothing is known."""
         if self.reason:
             return _filled(NEXT_STEPS.get(self.reason, ""), self.metadata)
-        return _TRANSPORT_STEPS.get(self.code, "")
+        return _transport_step(self.code, self.message)
 
     def one_line(self) -> str:
         """`REASON: message (field: rule; …). Next: …`, on one line."""
@@ -257,6 +260,16 @@ def _filled(steps: str | tuple[str, ...], metadata: Mapping[str, str]) -> str:
         if all(key is None or key in told for _, key, _, _ in Formatter().parse(step)):
             return step.format_map(told)
     return ""
+
+
+def _transport_step(code: grpc.StatusCode, message: str) -> str:
+    """gRPC tells why a connection failed in its words only; words that are not known get the general advice."""
+    if code is grpc.StatusCode.UNAVAILABLE and "CERTIFICATE_VERIFY_FAILED" in message:
+        return "the server's certificate is not trusted: give its CA with --ca"
+    refused = _REFUSED.search(message) if code is grpc.StatusCode.UNAVAILABLE else None
+    if refused:
+        return f"nothing listens at {unquote(refused['address'])}: check the target, and whether `selene up` runs there"
+    return _TRANSPORT_STEPS.get(code, "")
 
 
 def from_rpc(error: grpc.aio.AioRpcError) -> SeleneError:

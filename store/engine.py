@@ -122,6 +122,14 @@ def sqlite_file(url: str) -> Path | None:
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
+def shown(url: str) -> str:
+    """The url for people: without its password, and without its query, which may hold one too."""
+    parsed = make_url(url)
+    return URL.create(
+        parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database
+    ).render_as_string()
+
+
 def _open_sqlite(url: URL, lock_timeout_s: float, connections: int) -> Database:
     if url.database in (None, "", ":memory:"):
         raise ValueError("the store keeps what it acknowledges: an in-memory database cannot")

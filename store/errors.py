@@ -23,6 +23,7 @@ class StoreUnavailable(StoreError):
     def __init__(self, reason: Unavailability, detail: str = "") -> None:
         super().__init__(f"{reason.value}: {detail}" if detail else reason.value)
         self.reason = reason
+        self.detail = detail
 
 
 class StoreTooNew(StoreError):

@@ -16,7 +16,7 @@ from store.access import Clock, Ids, Reads
 from store.artifacts import ArtifactsReader
 from store.checkpoint import Checkpoints
 from store.delivery import DeliveryReader
-from store.engine import Database, Session, insert_into, open_database, sqlite_file
+from store.engine import Database, Session, insert_into, open_database, shown, sqlite_file
 from store.errors import StoreUnavailable, Unavailability
 from store.idempotency import answered
 from store.keys import MasterKeys, SigningKey
@@ -133,6 +133,12 @@ class Store(Rooms):
         store = Store(database, clock=clock, ids=ids, signing_key=signer, master_keys=keys)
         try:
             await database.reader.rows(text("SELECT 1"))
+        except StoreUnavailable as error:
+            await store.close()
+            raise StoreUnavailable(
+                error.reason,
+                f"{shown(url)}: {error.detail}. Check that the database runs and that the store's url names it",
+            ) from error
         except BaseException:
             await store.close()
             raise

@@ -1,12 +1,14 @@
 """Errors read as one line that says what to do next."""
 
+import socket
+
 import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from selene.common.v1.error_reason_pb2 import ErrorReason
 
-from clients.errors import NEXT_STEPS, SeleneError, Violation, from_rpc
+from clients.errors import NEXT_STEPS, SeleneError, Violation, from_rpc, naming_errors
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys() if name != "ERROR_REASON_UNSPECIFIED"]  # noqa: SIM118 - an enum wrapper, not a dict
 
@@ -107,3 +109,19 @@ def test_a_message_of_many_lines_stays_on_one():
 )
 def test_a_server_that_spoke_was_reached(code, reason, unreachable):
     assert SeleneError(code, "m", reason=reason).unreachable is unreachable
+
+
+async def test_a_refused_connection_names_the_address_that_nothing_listens_at():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port, and it refuses
+        target = f"127.0.0.1:{unused.getsockname()[1]}"
+        async with grpc.aio.insecure_channel(target) as channel:
+            with pytest.raises(SeleneError) as caught, naming_errors():
+                await channel.unary_unary("/a/b")(b"", timeout=10)
+    assert caught.value.next_step.startswith(f"nothing listens at {target}:")
+
+
+def test_a_certificate_that_is_not_trusted_is_told_from_a_server_that_is_away():
+    words = "Ssl handshake failed: OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: self signed certificate in chain"
+    assert "--ca" in SeleneError(grpc.StatusCode.UNAVAILABLE, words).next_step
+    assert "--ca" not in SeleneError(grpc.StatusCode.UNAVAILABLE, "Socket closed").next_step

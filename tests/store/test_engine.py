@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -49,6 +50,16 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path_factory: pytes
         with pytest.raises(StoreUnavailable) as refusal:
             await impatient(url)
         assert refusal.value.reason is Unavailability.UNAVAILABLE
+
+
+async def test_where_nothing_answers_the_store_is_named_without_its_secrets() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, not listening: it refuses
+        at = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(StoreUnavailable, match="Check that the database runs") as refusal:
+            await impatient(f"postgresql://selene:canary@{at}/ledger")
+    assert f"postgresql://selene@{at}/ledger: " in str(refusal.value)
+    assert "canary" not in str(refusal.value)
 
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path_factory: pytest.TempPathFactory) -> None:
