@@ -104,7 +104,7 @@ _DESCRIPTIONS: Final[Mapping[ProblemCode, str]] = MappingProxyType(
         ProblemCode.WRONG_SELECTION_OWNER: "each domain is listed once, with the engine that selects for it",
         ProblemCode.WRONG_ARTIFACT_ID: f"it is {ARTIFACT_TYPE}@ and the profile_version",
         ProblemCode.ROLLBACK_TO_ITSELF: "a version returns to an earlier one",
-        ProblemCode.ROLLBACK_POINTER_INVALID: f"an earlier version, {ARTIFACT_TYPE}@ and a number; {NO_ROLLBACK} at first",
+        ProblemCode.ROLLBACK_POINTER_INVALID: f"it is {ARTIFACT_TYPE}@ and an earlier version; first {NO_ROLLBACK}",
         ProblemCode.RETURN_OVERLAPS_OPEN: "a value that returns traffic also opens the circuit",
         ProblemCode.RETURN_UNREACHABLE: "min_samples is more than the probes of a window",
     }
