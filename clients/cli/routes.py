@@ -20,6 +20,7 @@ from selene_messages.selene.routing import v1
 
 from clients.channel import Connection
 from clients.cli import routed
+from clients.cli.reasons import reason_code
 from clients.cli.registry import Commands
 from clients.cli.session import EXIT_CODES, OK, REFUSED, UNREACHABLE, USAGE, Session, remote
 from clients.cli.standings import Standing, clock, view
@@ -45,7 +46,10 @@ _Version = Annotated[int, typer.Argument(help="Version of the profile", min=1, s
 _AnyVersion = Annotated[int, typer.Option("--version", help="Another version than the active one", min=0)]
 _Next = Annotated[bool, typer.Option("--next", help="Numbered as the next version, which returns to this one")]
 _File = Annotated[Path, typer.Argument(help="The profile as JSON, as `routes show` prints it", show_default=False)]
-_Reason = Annotated[str, typer.Option("--reason", help="Why, in UPPER_SNAKE_CASE, for the trail", show_default=False)]
+_Reason = Annotated[
+    str,
+    typer.Option("--reason", help="Why, in UPPER_SNAKE_CASE, for the trail", show_default=False, callback=reason_code),
+]
 _Force = Annotated[ForceName, typer.Argument(help="What to do to the circuit", show_default=False)]
 _Provider = Annotated[str, typer.Argument(help="The provider, such as openai/stt", show_default=False)]
 _OfProvider = Annotated[str, typer.Argument(help="Only this provider", show_default=False)]
