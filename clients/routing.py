@@ -270,6 +270,13 @@ class Limits:
         request = wire.ListBudgetsRequest(tenant_id=self.tenant_id)
         return (await self._ask(self._stub.ListBudgets, request, v1.ListBudgetsResponse)).budgets
 
+    async def delete_budget(self, domain: v1.Domain, period: v1.BudgetPeriod, *, idempotency_key: str = "") -> None:
+        """Delete a budget; UNSPECIFIED names that of all domains together."""
+        message = v1.DeleteBudgetRequest(
+            tenant_id=self.tenant_id, domain=domain, period=period, idempotency_key=idempotency_key or new_key()
+        )
+        await self._ask(self._stub.DeleteBudget, to_wire(message, wire.DeleteBudgetRequest), v1.DeleteBudgetResponse)
+
     async def set_quota(self, quota: v1.Quota, *, idempotency_key: str = "") -> v1.QuotaStanding:
         """Set the quota of a domain: a bucket that fills again."""
         message = v1.SetQuotaRequest(
@@ -277,6 +284,13 @@ class Limits:
         )
         reply = await self._ask(self._stub.SetQuota, to_wire(message, wire.SetQuotaRequest), v1.SetQuotaResponse)
         return reply.quota or v1.QuotaStanding()
+
+    async def delete_quota(self, domain: v1.Domain, *, idempotency_key: str = "") -> None:
+        """Delete the quota of a domain."""
+        message = v1.DeleteQuotaRequest(
+            tenant_id=self.tenant_id, domain=domain, idempotency_key=idempotency_key or new_key()
+        )
+        await self._ask(self._stub.DeleteQuota, to_wire(message, wire.DeleteQuotaRequest), v1.DeleteQuotaResponse)
 
     async def quotas(self) -> list[v1.QuotaStanding]:
         """Quotas, with the tokens that are left."""

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 from selene_messages.selene.routing import v1
 
+from clients.cli.reasons import reason_code
 from clients.cli.registry import Commands
-from clients.cli.session import EXIT_CODES, USAGE, Session, remote
+from clients.cli.session import EXIT_CODES, OK, USAGE, Session, remote
 from clients.routing import Limits
 from clients.wire import to_document
 
@@ -31,7 +32,9 @@ class DomainName(StrEnum):
 
 
 _RuleId = Annotated[str, typer.Argument(help="The rule's id; one of the same id is replaced", show_default=False)]
-_Reason = Annotated[str, typer.Option("--reason", help="Why, in UPPER_SNAKE_CASE: the cause of a refusal")]
+_Reason = Annotated[
+    str, typer.Option("--reason", help="Why, in UPPER_SNAKE_CASE: the cause of a refusal", callback=reason_code)
+]
 _Domains = Annotated[list[DomainName] | None, typer.Option("--domain", "-d", help="Only this; repeatable")]
 _Channels = Annotated[list[str] | None, typer.Option("--channel", help="Only this channel; repeatable")]
 _Users = Annotated[list[str] | None, typer.Option("--user", help="Only this user; repeatable")]
@@ -42,6 +45,7 @@ _Domain = Annotated[DomainName | None, typer.Option("--domain", "-d", help="Of t
 _Period = Annotated[PeriodName, typer.Option("--period", help="Periods begin at 00:00 UTC")]
 _Capacity = Annotated[float | None, typer.Argument(help="The most calls at once; unset: list", min=0)]
 _Refill = Annotated[float, typer.Option("--per-second", help="Calls that come back a second", min=0)]
+_Remove = Annotated[bool, typer.Option("--remove", help="Delete it: nothing is limited by it any more")]
 _QuotaDomain = Annotated[DomainName | None, typer.Option("--domain", "-d", help="Of this domain")]
 
 
@@ -56,7 +60,9 @@ def register(commands: Commands) -> None:
         ("budget", limits_budget),
         ("quota", limits_quota),
     ):
-        limits.command(name, epilog=EXIT_CODES)(remote(command, owner="llm"))
+        # A negative number is an argument out of range, not an option that nobody knows.
+        settings = {"ignore_unknown_options": name in ("budget", "quota")}
+        limits.command(name, epilog=EXIT_CODES, context_settings=settings)(remote(command, owner="llm"))
 
 
 async def limits_rules(session: Session) -> None:
@@ -123,18 +129,30 @@ async def limits_budget(
     currency: _Currency = "EUR",
     domain: _Domain = None,
     period: _Period = "month",
-) -> None:
-    """List budgets, or set one; what was spent in the period stays spent.
+    remove: _Remove = False,
+) -> int:
+    """List budgets, set one, or remove one; what was spent in the period stays spent.
+
+    Calls cost what the server's prices say. A provider without a price costs nothing: a budget does not limit it.
 
     \b
       selene limits budget
       selene limits budget 250 --currency EUR --period month --domain llm
+      selene limits budget --remove --period month --domain llm
     """
     limits = _limits(session)
+    if remove:
+        if amount is not None:
+            session.output.misuse("--remove takes no amount")
+            return USAGE
+        await limits.delete_budget(_domain(domain), v1.BudgetPeriod[period.upper()])
+        removed = {"domain": _domain_name(_domain(domain)), "period": period}
+        session.output.show({"removed": removed}, Text(f"the budget is removed: {removed['domain']}, {period}"))
+        return OK
     if amount is None:
         found = await limits.budgets()
         session.output.show({"budgets": [to_document(each) for each in found]}, _budgets(found))
-        return
+        return OK
     budget = v1.Budget(
         domain=_domain(domain),
         period=v1.BudgetPeriod[period.upper()],
@@ -143,28 +161,41 @@ async def limits_budget(
     )
     made = await limits.set_budget(budget)
     session.output.show(to_document(made), _budgets([made]))
+    return OK
 
 
 async def limits_quota(
-    session: Session, capacity: _Capacity = None, per_second: _Refill = 1.0, domain: _QuotaDomain = None
-) -> int | None:
-    """List quotas, or set that of a domain: so many calls at once, so many more a second.
+    session: Session,
+    capacity: _Capacity = None,
+    per_second: _Refill = 1.0,
+    domain: _QuotaDomain = None,
+    remove: _Remove = False,
+) -> int:
+    """List quotas, set that of a domain, or remove it: so many calls at once, so many more a second.
 
     \b
       selene limits quota
       selene limits quota 20 --per-second 2 --domain stt
+      selene limits quota --remove --domain stt
     """
     limits = _limits(session)
-    if capacity is None:
+    if remove and capacity is not None:
+        session.output.misuse("--remove takes no number")
+        return USAGE
+    if capacity is None and not remove:
         found = await limits.quotas()
         session.output.show({"quotas": [to_document(each) for each in found]}, _quotas(found))
-        return None
+        return OK
     if domain is None:
         session.output.misuse("a quota is of one domain: --domain")
         return USAGE
+    if capacity is None:
+        await limits.delete_quota(_domain(domain))
+        session.output.show({"removed": {"domain": domain.value}}, Text(f"the quota is removed: {domain.value}"))
+        return OK
     made = await limits.set_quota(v1.Quota(domain=_domain(domain), capacity=capacity, refill_per_s=per_second))
     session.output.show(to_document(made), _quotas([made]))
-    return None
+    return OK
 
 
 async def _put(

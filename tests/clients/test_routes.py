@@ -127,6 +127,15 @@ async def test_a_circuit_is_forced_shown_in_history_and_released(run: Run) -> No
     assert (await run("routes", "force", "release", LOCAL, "--reason", "INCIDENT_OVER")).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "example"), [("too slow", "TOO_SLOW"), ("Drill", "DRILL"), ("", "VENDOR_INCIDENT"), ("1A", "VENDOR_")]
+)
+async def test_a_reason_is_checked_before_anything_is_asked(run: Run, given: str, example: str) -> None:
+    result = await run("routes", "force", "open", LOCAL, "--reason", given)
+    told = " ".join(result.stderr.replace("│", " ").split())
+    assert (result.exit_code, "UPPER_SNAKE_CASE" in told, example in told) == (2, True, True), told
+
+
 async def test_history_of_circuits_lists_the_latest_first(
     hearing: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +172,34 @@ async def test_limits_are_set_and_listed(run: Run) -> None:
     assert (await run("limits", "quota", "20", "--per-second", "2", "-d", "stt")).exit_code == 0
     assert (await run("limits", "quota")).stdout.splitlines()[1].split() == ["stt", "20", "2", "20.0"]
     assert (await run("limits", "quota", "20")).exit_code == 2
+
+
+async def test_limits_that_are_removed_are_no_longer_listed(run: Run) -> None:
+    assert (await run("limits", "budget", "2", "-d", "tts", "--period", "day")).exit_code == 0
+    removed = await run("limits", "budget", "--remove", "-d", "tts", "--period", "day")
+    assert (removed.exit_code, removed.stdout.strip()) == (0, "the budget is removed: tts, day")
+    assert json.loads((await run("limits", "budget", "--json")).stdout)["budgets"] == []
+    assert (await run("limits", "quota", "3", "-d", "tts")).exit_code == 0
+    assert (await run("limits", "quota", "--remove", "-d", "tts")).exit_code == 0
+    assert json.loads((await run("limits", "quota", "--json")).stdout)["quotas"] == []
+    gone = await run("limits", "quota", "--remove", "-d", "tts")
+    assert (gone.exit_code, "RESOURCE_NOT_FOUND" in gone.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("quota", "-5", "-d", "tts"), "should be greater than or equal to 0"),
+        (("budget", "-5"), "should be greater than or equal to 0"),
+        (("quota", "5", "--remove", "-d", "tts"), "--remove takes no number"),
+        (("budget", "5", "--remove"), "--remove takes no amount"),
+        (("quota", "--remove"), "a quota is of one domain"),
+        (("deny", "x", "--reason", "too slow"), "such as TOO_SLOW"),
+    ],
+)
+async def test_limits_that_make_no_sense_are_wrong_usage(run: Run, args: tuple[str, ...], told: str) -> None:
+    result = await run("limits", *args)
+    assert (result.exit_code, told in " ".join(result.stderr.replace("│", " ").split())) == (2, True), result.stderr
 
 
 async def test_rules_allow_deny_and_are_removed(run: Run) -> None:
