@@ -55,7 +55,7 @@ clean: ## Remove what was set up and generated outside git
 
 .venv/server: .venv/bin/python pyproject.toml constraints.txt
 	@echo "setting up .venv"
-	@$(PIP) install -q -c constraints.txt -e '.[server,local,vendors]'
+	@$(PIP) install -q -c constraints.txt -e '.[server,local,vendors,delivery]'
 	@touch $@
 
 .venv/dev: .venv/server
