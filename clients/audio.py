@@ -71,6 +71,8 @@ def read(path: Path, *, channel: int = 0) -> Recording:
         raise AudioUnusable(f"{path}: {'a folder, wanted a file' if path.is_dir() else 'no such file'}")
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:
+        raise AudioUnusable(f"{path}: not WAV or FLAC, or damaged") from None
     except (OSError, RuntimeError) as error:
         raise AudioUnusable(f"{path}: {error}") from None
     if rate not in RATES:

@@ -97,7 +97,11 @@ async def secrets_revoke(session: Session, handle: _Handle, reason: _Reason, yes
     \b
       selene secrets revoke kms://providers/openai/stt --reason 'found in a log' --yes
     """
-    agreed = yes or (not session.output.as_json and typer.confirm(f"Revoke {handle} and its leases?", err=True))
+    try:
+        agreed = yes or (not session.output.as_json and typer.confirm(f"Revoke {handle} and its leases?", err=True))
+    except typer.Abort:
+        session.output.misuse("nothing was revoked: nobody answered; without a terminal, pass --yes")
+        return USAGE
     if not agreed:
         session.output.misuse("nothing was revoked; --yes revokes without asking")
         return USAGE

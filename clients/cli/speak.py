@@ -62,10 +62,10 @@ async def enroll(
         enrolled = await session.voice().enroll(
             user, clips, consent_ref=consent, locale=locale, on_clip=lambda *_: progress.advance(task)
         )
-    table = Table("clip", "accepted", "voiced", "hint", box=None, pad_edge=False)
+    table = Table("clip", "result", "voiced", "hint", box=None, pad_edge=False)
     for clip, reply in zip(clips, enrolled.graded, strict=False):
-        voiced = f"{reply.voiced.total_seconds():.1f} s" if reply.voiced else "-"
-        table.add_row(clip.name, "yes" if reply.accepted else reply.rejection.name, voiced, reply.hint)
+        voiced = f"{reply.voiced.total_seconds():.2f} s" if reply.voiced else "-"
+        table.add_row(clip.name, "accepted" if reply.accepted else reply.rejection.name, voiced, reply.hint)
     document = {
         "enrollment": to_document(enrolled.enrollment),
         "clips": [
@@ -83,7 +83,11 @@ async def enroll(
 
 def _missing(enrollment: v1.Enrollment) -> str:
     voiced = enrollment.voiced_missing.total_seconds() if enrollment.voiced_missing else 0.0
-    return f"{enrollment.clips_missing} more clips and {voiced:.1f} s more speech are needed"
+    clips = f"{enrollment.clips_missing} more clip{'' if enrollment.clips_missing == 1 else 's'}"
+    wanted = [clips] if enrollment.clips_missing else []
+    if voiced > 0:
+        wanted.append(f"{max(voiced, 0.1):.1f} s more speech")
+    return f"wanted: {' and '.join(wanted)}"
 
 
 async def identify(

@@ -70,6 +70,9 @@ async def say(
       selene say "It is noon." --out noon.wav --locale en-GB --rate 90
       selene say '<speak>It is <mark name="now"/> noon.</speak>' --ssml
     """
+    if out is not None and not out.parent.is_dir():
+        session.output.misuse(f"{out}: there is no folder {out.parent}")
+        return USAGE
     speaker = Tts(
         session.connection, scope=routed.scope(session, user, channel), timeout=max(session.settings.timeout, 60.0)
     )

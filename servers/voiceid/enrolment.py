@@ -100,7 +100,14 @@ def grade(clip: ClipEvidence, policy: EnrolmentPolicy) -> Grade:
         CLIP_REJECTION_UNSPECIFIED: False,
     }
     rejection = next(reason for reason in HINTS if not passes[reason])
-    return Grade(rejection, HINTS[rejection])
+    return Grade(rejection, _hint(rejection, clip.voiced_seconds, policy))
+
+
+def _hint(rejection: ClipRejection, voiced_seconds: float, policy: EnrolmentPolicy) -> str:
+    if rejection != CLIP_REJECTION_TOO_LITTLE_SPEECH or not math.isfinite(voiced_seconds):
+        return HINTS[rejection]
+    has = math.floor(voiced_seconds * 100) / 100  # rounded up it could read as enough
+    return f"{policy.min_clip_voiced_seconds:.1f} s of speech are needed, this one has {has:.2f}. Please speak longer."
 
 
 def missing(accepted_clips: int, accepted_voiced_seconds: float, policy: EnrolmentPolicy) -> Missing:

@@ -192,3 +192,10 @@ async def test_a_loudspeaker_plays_in_order_and_is_closed_whatever_happens(monke
         raise RuntimeError("unplugged")
     assert opened[0].given == {"samplerate": 24_000, "channels": 1, "dtype": "int16"}
     assert opened[0].calls == ["start", b"one", b"two", "stop", "abort", "close"]
+
+
+def test_a_text_is_said_to_be_no_recording(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# Selene\n")
+    with pytest.raises(AudioUnusable, match=r"README\.md: not WAV or FLAC"):
+        audio.read(readme)

@@ -117,6 +117,7 @@ def test_an_enrolment_that_lacks_speech_exits_with_1_and_says_what_is_missing(ru
     result = run("enroll", "mira", wav, "--consent", "form-1")
     assert result.exit_code == 1
     assert "2 more clips" in result.stderr
+    assert "0.0 s" not in result.stderr
 
 
 def test_a_refusal_exits_with_1_and_says_what_to_do(run, wav, threaded_double, refusal):

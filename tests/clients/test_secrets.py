@@ -206,3 +206,9 @@ async def test_revoke_asks_first_and_is_done_with_yes(served: Served, run: Run) 
 async def test_a_list_shows_whole_handles_on_a_narrow_terminal(served: Served, run: Run) -> None:
     await put(served)
     assert HANDLE in (await run("list")).stdout
+
+
+async def test_revoke_without_anyone_to_ask_says_to_pass_yes(served: Served, run: Run) -> None:
+    refused = await run("revoke", HANDLE, "--reason", "leaked", stdin=b"")
+    assert refused.exit_code == 2
+    assert "pass --yes" in refused.stderr

@@ -250,3 +250,10 @@ def test_the_speaker_s_zone_is_this_machine_s(monkeypatch: pytest.MonkeyPatch, n
 def test_a_zone_that_is_none_is_left_to_the_server(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv("TZ", named)
     assert local_zone() == ""
+
+
+async def test_say_looks_for_the_folder_before_anything_is_spoken(run: Run, tmp_path: Path) -> None:
+    result = await run("say", WORDS, "--out", tmp_path / "absent" / "noon.wav")
+    assert result.exit_code == 2
+    assert "there is no folder" in result.stderr
+    assert result.stdout == ""

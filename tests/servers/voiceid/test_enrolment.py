@@ -51,7 +51,13 @@ def test_a_clip_is_graded_by_the_gates(change, rejection):
     graded = grade(replace(GOOD, **change), POLICY)
     assert graded.rejection == rejection
     assert graded.accepted == (rejection == v1.CLIP_REJECTION_UNSPECIFIED)
-    assert graded.hint == HINTS[rejection]
+    assert graded.hint == HINTS[rejection] or rejection == v1.CLIP_REJECTION_TOO_LITTLE_SPEECH
+
+
+@pytest.mark.parametrize(("voiced", "has"), [(1.98, "1.98"), (1.999, "1.99"), (0.0, "0.00")])
+def test_a_clip_that_is_too_short_is_told_how_much_speech_it_has_and_needs(voiced, has):
+    graded = grade(replace(GOOD, voiced_seconds=voiced), POLICY)
+    assert f"2.0 s of speech are needed, this one has {has}." in graded.hint
 
 
 def test_every_rejection_has_words_for_the_person():
