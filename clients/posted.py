@@ -28,7 +28,7 @@ from clients.wire import to_document
 
 PRIMARY: Final = "smtp/primary"
 SECONDARY: Final = "resend/email"
-_HANDLE: Final = f"kms://delivery/{SECONDARY}"
+_HANDLE: Final = f"kms://delivery/email/{SECONDARY.partition('/')[0]}"
 _OWNER: Final = "PH1.DELIVERY"
 _WITHIN_S: Final = 15.0
 _READY_WITHIN_S: Final = 10.0

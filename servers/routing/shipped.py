@@ -51,11 +51,15 @@ def shipped_profile() -> ProviderRoutingProfileV1:
                 ),
                 _local("selene-local/llm", 2.0),
             ),
-            DOMAIN_SMS: (_sender("twilio/sms"), _sender("vonage/sms")),
-            DOMAIN_EMAIL: (_sender("smtp/primary"), _sender("resend/email"), _sender("sendgrid/email")),
-            DOMAIN_WHATSAPP: (_sender("meta/whatsapp"), _sender("twilio/whatsapp")),
-            DOMAIN_WECHAT: (_sender("wechat/official"),),
-            DOMAIN_PUSH: (_sender("fcm/push"), _sender("apns/push")),
+            DOMAIN_SMS: (_sender("sms", "twilio/sms"), _sender("sms", "vonage/sms")),
+            DOMAIN_EMAIL: (
+                _sender("email", "smtp/primary"),
+                _sender("email", "resend/email"),
+                _sender("email", "sendgrid/email"),
+            ),
+            DOMAIN_WHATSAPP: (_sender("whatsapp", "meta/whatsapp"), _sender("whatsapp", "twilio/whatsapp")),
+            DOMAIN_WECHAT: (_sender("wechat", "wechat/official"),),
+            DOMAIN_PUSH: (_sender("push", "fcm/push"), _sender("push", "apns/push")),
         },
         effective_from=EFFECTIVE_FROM,
         judge_threshold_set_id=THRESHOLDS,
@@ -72,13 +76,14 @@ def _vendor(provider_ref: str, timeout_s: float) -> ProviderSeed:
     )
 
 
-def _sender(provider_ref: str) -> ProviderSeed:
+def _sender(channel: str, provider_ref: str) -> ProviderSeed:
     """An account that sends: nobody retries but the dispatcher, whose rules are of deliveries and not of providers."""
     return ProviderSeed(
         provider_ref=provider_ref,
         region=VENDOR_REGION,
         timeout_s=SENDING_TIMEOUT_S,
-        kms_handle_ref=f"kms://delivery/{provider_ref}",
+        # The handle classes of §26 go by channel.
+        kms_handle_ref=f"kms://delivery/{channel}/{provider_ref.partition('/')[0]}",
     )
 
 

@@ -81,6 +81,8 @@ def test_every_channel_fails_over_in_its_order_to_accounts_under_handles(domain:
     assert isinstance(resolved, Resolved)
     tried: list[str] = []
     while isinstance(chosen := select(resolved, {}, domain, tried=tried), Chosen):
-        assert chosen.provider.kms_handle_ref == f"kms://delivery/{chosen.provider.provider_ref}"
+        channel = Domain.Name(domain).removeprefix("DOMAIN_").lower()
+        vendor = chosen.provider.provider_ref.partition("/")[0]
+        assert chosen.provider.kms_handle_ref == f"kms://delivery/{channel}/{vendor}"
         tried.append(chosen.provider.provider_ref)
     assert tuple(tried) == SENDERS[domain]
