@@ -117,8 +117,8 @@ class RoutingServiceServicer(object):
     def RollbackProfile(self, request, context):
         """Return to what was active before, as a new, higher version of the same content.
 
-        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-        INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to, PROFILE_VERSION_CONFLICT where that has the active content);
+        PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,8 +56,8 @@ class RoutingServiceStub:
     RollbackProfile: _grpc.UnaryUnaryMultiCallable[_service_pb2.RollbackProfileRequest, _service_pb2.RollbackProfileResponse]
     """Return to what was active before, as a new, higher version of the same content.
 
-    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-    INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to, PROFILE_VERSION_CONFLICT where that has the active content);
+    PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     GetProfile: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetProfileRequest, _service_pb2.GetProfileResponse]
     """A version of the profile.
@@ -108,8 +108,8 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     RollbackProfile: _aio.UnaryUnaryMultiCallable[_service_pb2.RollbackProfileRequest, _service_pb2.RollbackProfileResponse]  # type: ignore[assignment]
     """Return to what was active before, as a new, higher version of the same content.
 
-    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-    INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to, PROFILE_VERSION_CONFLICT where that has the active content);
+    PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_service_pb2.GetProfileRequest, _service_pb2.GetProfileResponse]  # type: ignore[assignment]
     """A version of the profile.
@@ -181,8 +181,8 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.RollbackProfileResponse, _abc.Awaitable[_service_pb2.RollbackProfileResponse]]:
         """Return to what was active before, as a new, higher version of the same content.
 
-        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
-        INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: FAILED_PRECONDITION (PROFILE_NOT_ACTIVE where there is nothing to return to, PROFILE_VERSION_CONFLICT where that has the active content);
+        PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
