@@ -1,6 +1,7 @@
 """Fixtures for every test folder."""
 
 pytest_plugins = [
+    "tests.support.logs",
     "tests.support.stores",
     "tests.support.speech",
     "tests.support.servers",

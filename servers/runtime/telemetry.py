@@ -1,5 +1,6 @@
 """What a server tells about itself: Prometheus metrics and OpenTelemetry traces. Label values are bounded."""
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def make_telemetry(traces: str, otlp_endpoint: str) -> Telemetry:
     if traces == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-        return tracing(ConsoleSpanExporter())
+        return tracing(ConsoleSpanExporter(out=sys.stdout))  # its own default is the stdout of the first import
     if traces == "otlp":
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter  # type: ignore[import-not-found]  # an extra
 

@@ -20,9 +20,7 @@ from clients.cli.intents import IntentUnusable, Said, content, duration, person
 from clients.cli.standings import Standing
 from clients.delivery import Deliveries
 from tests.support.owners import Owners, serving
-from tests.support.talking import Run, command, quiet_log
-
-__all__ = ["quiet_log"]
+from tests.support.talking import Run, command
 
 ANN = ("--to", "ann@example.org", "--subject", "Hello")
 MAIL = (*ANN, "--text", "It is noon.")

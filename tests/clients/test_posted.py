@@ -18,9 +18,7 @@ from clients.cli.session import OK, REFUSED, USAGE, Session, remote
 from clients.posted import PRIMARY, SECONDARY, two_messages
 from servers.mailbox import mailbox
 from tests.support.owners import Owners, serving
-from tests.support.talking import command, quiet_log
-
-__all__ = ["quiet_log"]
+from tests.support.talking import command
 
 Post = Callable[[Owners, str], Awaitable[Any]]
 

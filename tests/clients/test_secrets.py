@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 import typer
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from selene_messages.selene.kms import v1
@@ -50,16 +48,7 @@ class Served:
 
 
 @pytest.fixture
-def quiet() -> Iterator[None]:
-    """The server's log goes elsewhere: commands run in this process and share its stdout."""
-    before = structlog.get_config()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(io.StringIO()), cache_logger_on_first_use=False)
-    yield
-    structlog.configure(**before)
-
-
-@pytest.fixture
-async def served(quiet: None, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Served]:
+async def served(quiet_log: None, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Served]:
     clock = SystemClock()
     ids = UuidV7Ids(clock)
     store = await Store.open(sqlite_url, clock=clock, ids=ids, signing_key=SIGNING_KEY, master_key=MASTER_KEY)

@@ -16,9 +16,7 @@ from typer.testing import CliRunner
 from clients import cli
 from tests.support.deliveries import Post, posting, text
 from tests.support.simulators.plain_delivery import BLIND, Act, PlainAdapter, Provider, provider
-from tests.support.talking import command, quiet_log
-
-__all__ = ["quiet_log"]
+from tests.support.talking import command
 
 HOW = ("--reason", "VENDOR_CONSOLE")
 

@@ -69,7 +69,7 @@ async def test_what_cannot_be_broken_is_skipped_and_said(quiet_log: None, tmp_pa
     async with serving(["stt", "tts", "llm"], tmp_path) as owners:
         result = await take(owners, "http://127.0.0.1:1")
     assert result.exit_code == OK, result.output
-    assert f"Breaking {LLAMA} is skipped: NOT_CONFIGURED" in result.stderr
+    assert f"Breaking {LLAMA} is skipped: NO_ADAPTER" in result.stderr
     assert [each["result"]["provider_ref"] for each in events(result.stdout)["answered"]] == [LOCAL]
 
 

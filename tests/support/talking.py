@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from clients import cli
 from tests.support.owners import Owners, serving
 
 Run = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-def quiet_log() -> Iterator[None]:
-    """The server's log goes elsewhere: commands run in this process and share its stdout."""
-    before = structlog.get_config()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(io.StringIO()), cache_logger_on_first_use=False)
-    yield
-    structlog.configure(**before)
 
 
 @pytest.fixture
