@@ -27,6 +27,7 @@ class GoldDomain(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GOLD_DOMAIN_PERSONA_TONE: _ClassVar[GoldDomain]
     GOLD_DOMAIN_SEARCH_EVIDENCE: _ClassVar[GoldDomain]
     GOLD_DOMAIN_MULTIMODAL_FUSION: _ClassVar[GoldDomain]
+    GOLD_DOMAIN_VOICE_IDENTITY: _ClassVar[GoldDomain]
 
 class GoldTier(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -74,6 +75,7 @@ GOLD_DOMAIN_PAE_ROUTE: GoldDomain
 GOLD_DOMAIN_PERSONA_TONE: GoldDomain
 GOLD_DOMAIN_SEARCH_EVIDENCE: GoldDomain
 GOLD_DOMAIN_MULTIMODAL_FUSION: GoldDomain
+GOLD_DOMAIN_VOICE_IDENTITY: GoldDomain
 GOLD_TIER_UNSPECIFIED: GoldTier
 GOLD_TIER_1_HARD_TRUTH: GoldTier
 GOLD_TIER_2_HUMAN_VERIFIED: GoldTier

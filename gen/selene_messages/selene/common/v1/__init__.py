@@ -428,6 +428,42 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "DELIVERY_STATE_REFUSED", "domain": "selene", "metadata": {"state": "SENT_ACKED"}}
     """
 
+    SIGNAL_TIME_REFUSED = 140
+    """
+    INVALID_ARGUMENT. The signal is from the future, or too old to learn from. `cause`: FUTURE, ANCIENT, TOO_LATE (it took longer to arrive than the intake allows).
+
+        {"reason": "SIGNAL_TIME_REFUSED", "domain": "selene", "metadata": {"cause": "FUTURE", "limit_s": "60"}}
+    """
+
+    EVIDENCE_INVALID = 141
+    """
+    INVALID_ARGUMENT. An item or a label is not what its domain asks for. `cause`: CONTENT_OF_OTHER_DOMAIN, SIGNAL_NOT_IN_SET, SPAN_OUT_OF_RANGE, SPANS_OVERLAP,
+    BOUNDARY_REVERSED, FROZEN_EVALUATION, …
+
+        {"reason": "EVIDENCE_INVALID", "domain": "selene", "metadata": {"item_id": "item-7", "cause": "SPANS_OVERLAP"}}
+    """
+
+    EVIDENCE_CONTRADICTED = 142
+    """
+    ALREADY_EXISTS. The item, or this person's label of it, is there already and says something else.
+
+        {"reason": "EVIDENCE_CONTRADICTED", "domain": "selene", "metadata": {"item_id": "item-7"}}
+    """
+
+    GOLD_STATE_REFUSED = 143
+    """
+    FAILED_PRECONDITION. Where the gold set stands does not allow it. `state`: its state; `frozen`: whether a revocation froze it.
+
+        {"reason": "GOLD_STATE_REFUSED", "domain": "selene", "metadata": {"state": "PACKAGED", "frozen": "false"}}
+    """
+
+    OWN_WORK_REFUSED = 144
+    """
+    PERMISSION_DENIED. Nobody vouches for their own work: a reviewer for what they proposed, an approver for what they approved before.
+
+        {"reason": "OWN_WORK_REFUSED", "domain": "selene", "metadata": {"cause": "PROPOSER"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -481,6 +517,11 @@ class ErrorReason(betterproto2.Enum):
             130: "ERROR_REASON_RECIPIENT_ADDRESS_INVALID",
             131: "ERROR_REASON_INTENT_CONTENT_CHANGED",
             132: "ERROR_REASON_DELIVERY_STATE_REFUSED",
+            140: "ERROR_REASON_SIGNAL_TIME_REFUSED",
+            141: "ERROR_REASON_EVIDENCE_INVALID",
+            142: "ERROR_REASON_EVIDENCE_CONTRADICTED",
+            143: "ERROR_REASON_GOLD_STATE_REFUSED",
+            144: "ERROR_REASON_OWN_WORK_REFUSED",
         }
 
     @classmethod
@@ -536,6 +577,11 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_RECIPIENT_ADDRESS_INVALID": 130,
             "ERROR_REASON_INTENT_CONTENT_CHANGED": 131,
             "ERROR_REASON_DELIVERY_STATE_REFUSED": 132,
+            "ERROR_REASON_SIGNAL_TIME_REFUSED": 140,
+            "ERROR_REASON_EVIDENCE_INVALID": 141,
+            "ERROR_REASON_EVIDENCE_CONTRADICTED": 142,
+            "ERROR_REASON_GOLD_STATE_REFUSED": 143,
+            "ERROR_REASON_OWN_WORK_REFUSED": 144,
         }
 
 
