@@ -168,6 +168,28 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
             "nothing to do: the delivery is {state}",
             "nothing to do: the delivery has gone on",
         ),
+        "SIGNAL_TIME_REFUSED": (
+            "send signals while they are fresh, by a clock that is right: {cause}, the limit is {limit_s} s",
+            "send signals while they are fresh, by a clock that is right",
+        ),
+        "EVIDENCE_INVALID": (
+            "correct item {item_id}: {cause}",
+            "correct the item or the label: {cause}",
+            "correct the item or the label",
+        ),
+        "EVIDENCE_CONTRADICTED": (
+            "item {item_id} is there already and says something else: use another id for other content",
+            "it is there already and says something else: use another id for other content",
+        ),
+        "GOLD_STATE_REFUSED": (
+            "look where the gold set stands: it is {state} (frozen: {frozen})",
+            "look where the gold set stands: it is {state}",
+            "look where the gold set stands",
+        ),
+        "OWN_WORK_REFUSED": (
+            "ask somebody else: you are the {cause}",
+            "ask somebody else: nobody vouches for their own work",
+        ),
     }
 )
 

@@ -75,6 +75,11 @@ CODES = MappingProxyType(
         reasons.ERROR_REASON_RECIPIENT_ADDRESS_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
         reasons.ERROR_REASON_INTENT_CONTENT_CHANGED: grpc.StatusCode.ALREADY_EXISTS,
         reasons.ERROR_REASON_DELIVERY_STATE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_SIGNAL_TIME_REFUSED: grpc.StatusCode.INVALID_ARGUMENT,
+        reasons.ERROR_REASON_EVIDENCE_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+        reasons.ERROR_REASON_EVIDENCE_CONTRADICTED: grpc.StatusCode.ALREADY_EXISTS,
+        reasons.ERROR_REASON_GOLD_STATE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_OWN_WORK_REFUSED: grpc.StatusCode.PERMISSION_DENIED,
     }
 )
 """The gRPC code that each reason travels with: the word that begins its comment in ``error_reason.proto``."""
