@@ -75,6 +75,11 @@ class Connection:
             pairs.append(("authorization", f"Bearer {token}"))
         return tuple(pairs)
 
+    @property
+    def carries_token(self) -> bool:
+        """Whether its calls carry a token. Raises TokenUnreadable."""
+        return bool(self._tokens.read())
+
     def claims(self) -> Claims:
         """What the token says, unverified; empty claims without a token. Raises TokenUnreadable."""
         token = self._tokens.read()

@@ -217,7 +217,8 @@ class SeleneError(Exception):
     """A call that was refused or failed.
 
     ``reason`` is the name of an ErrorReason without its prefix, empty when gRPC itself failed; ``metadata`` holds the
-    keys that the contract lists for that reason. ``str()`` is one line with what to do next.
+    keys that the contract lists for that reason. ``str()`` is one line with what to do next:
+    ``next_step`` where that is given, else what is generally done about the reason.
     """
 
     def __init__(
@@ -228,12 +229,14 @@ class SeleneError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] = MappingProxyType({}),
         violations: tuple[Violation, ...] = (),
+        next_step: str = "",
     ) -> None:
         self.code = code
         self.message = message
         self.reason = reason
         self.metadata = dict(metadata)
         self.violations = violations
+        self._next_step = next_step
         super().__init__(self.one_line())
 
     @property
@@ -250,9 +253,22 @@ class SeleneError(Exception):
     @property
     def next_step(self) -> str:
         """What the reader can do about it; empty when nothing is known."""
+        if self._next_step:
+            return self._next_step
         if self.reason:
             return _filled(NEXT_STEPS.get(self.reason, ""), self.metadata)
         return _transport_step(self.code, self.message)
+
+    def with_next_step(self, next_step: str) -> "SeleneError":
+        """The same error, with what to do about it in this case."""
+        return SeleneError(
+            self.code,
+            self.message,
+            reason=self.reason,
+            metadata=self.metadata,
+            violations=self.violations,
+            next_step=next_step,
+        )
 
     def one_line(self) -> str:
         """`REASON: message (field: rule; …). Next: …`, on one line."""

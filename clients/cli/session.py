@@ -15,6 +15,7 @@ from clients.audit import Audit
 from clients.channel import Connection, InsecureToken
 from clients.cli.output import Output
 from clients.cli.settings import Settings, SettingsUnusable, config_path, resolve
+from clients.cli.whose import naming_tenant
 from clients.credentials import TokenUnreadable
 from clients.errors import SeleneError
 from clients.voiceid import Generation, VoiceId
@@ -106,7 +107,10 @@ def remote(function: Callable[..., Awaitable[int | None]], *, owner: str = "voic
 
     async def converse(settings: Settings, output: Output, values: dict[str, Any]) -> int:
         async with settings.connect(owner) as connection:
-            return await function(Session(settings, output, connection), **values) or OK
+            try:
+                return await function(Session(settings, output, connection), **values) or OK
+            except SeleneError as error:
+                raise naming_tenant(error, connection, settings.tenant) from error
 
     def run(settings: Settings, output: Output, values: dict[str, Any]) -> int:
         return asyncio.run(converse(settings, output, values))

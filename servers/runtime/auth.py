@@ -83,7 +83,7 @@ def require_tenant(tenant_id: str) -> Principal:
     """The caller, if ``tenant_id`` is its tenant."""
     principal = current_principal()
     if tenant_id != principal.tenant_id:
-        raise Refusal(reasons.ERROR_REASON_TENANT_MISMATCH, "the token belongs to another tenant")
+        raise Refusal(reasons.ERROR_REASON_TENANT_MISMATCH, "the caller speaks for another tenant")
     return principal
 
 
