@@ -1,30 +1,26 @@
 """The audit trail from the client's side: list it, follow it without gaps, check it, read its signed checkpoint."""
 
-import sys
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import grpc
 from google.protobuf.message import Message
 from selene.audit.v1 import service_pb2 as wire
 from selene.audit.v1 import service_pb2_grpc as rpc
 from selene_messages.selene.audit import v1
 from selene_messages.selene.common.v1 import PageRequest
 
-from clients import retry
 from clients.calls import D, UnaryMethod, ask
 from clients.channel import Connection
-from clients.errors import SeleneError, naming_errors
+from clients.errors import SeleneError
+from clients.following import follow
 from clients.retry import RetryPolicy
-from clients.stream import is_drop
+from clients.routed import Answer
 from clients.voiceid import CALL_TIMEOUT, DEVELOPMENT_TENANT
 from clients.wire import to_message, to_wire
 
 AUDIT_LEDGER: Final = "audit_events"
-_WATCH_SECONDS: Final = 590.0  # a server grants calls ten minutes; the watch goes on with the next call
-_GIVE_UP_SECONDS: Final = 60.0
 
 
 class Audit:
@@ -86,40 +82,18 @@ class Audit:
             raise
         return checkpoint.tree_size if checkpoint else 0
 
-    async def watch(self, from_sequence: int = 0) -> AsyncIterator[v1.ChainedEvent]:
+    async def watch(self, from_sequence: int = 0) -> AsyncGenerator[v1.ChainedEvent, None]:
         """Follows the trail from a sequence on, from now on for 0; no gap and no repeat across dropped connections."""
         cursor = from_sequence or await self.length() + 1
-        while True:
-            call, response = await self._watch_from(cursor)
-            try:
-                with naming_errors():
-                    while response is not grpc.aio.EOF:
-                        cursor = response.event.event.sequence + 1
-                        yield to_message(response.event, v1.ChainedEvent)
-                        response = await call.read()
-            except SeleneError as error:
-                if not _goes_on(error):
-                    raise
-            finally:
-                call.cancel()
 
-    async def _watch_from(self, cursor: int) -> tuple[Any, Any]:
-        """A watch whose first event has come, however long that takes, as long as the server can be reached."""
-        alive = time.monotonic()
-
-        async def attempt(_: float) -> tuple[Any, Any]:
+        def begin(seconds: float) -> Answer:
             request = wire.WatchEventsRequest(tenant_id=self.tenant_id, from_sequence=cursor)
-            call = self._stub.WatchEvents(request, timeout=_WATCH_SECONDS, metadata=self._connection.metadata())
-            return call, await call.read()
+            return Answer(self._stub.WatchEvents(request, timeout=seconds, metadata=self._connection.metadata()))
 
-        def may_retry(error: SeleneError) -> bool:
-            nonlocal alive
-            if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                alive = time.monotonic()
-            return _goes_on(error) and time.monotonic() - alive < _GIVE_UP_SECONDS
-
-        policy = RetryPolicy(sys.maxsize, self._policy.first_wait, self._policy.longest_wait, _WATCH_SECONDS)
-        return await retry.call(attempt, within=float("inf"), policy=policy, may_retry=may_retry)
+        async with aclosing(follow(begin, policy=self._policy)) as responses:
+            async for response in responses:
+                cursor = response.event.event.sequence + 1
+                yield to_message(response.event, v1.ChainedEvent)
 
     async def checkpoint(self, ledger: str = AUDIT_LEDGER) -> v1.GetCheckpointResponse:
         """The latest signed checkpoint of `audit_events` or `artifacts_ledger`, with the public key that signed it."""
@@ -133,7 +107,3 @@ class Audit:
 
     async def _ask(self, method: UnaryMethod, request: Message, reply: type[D]) -> D:
         return await ask(self._connection, method, request, reply, within=self._timeout, policy=self._policy)
-
-
-def _goes_on(error: SeleneError) -> bool:
-    return is_drop(error) or error.code is grpc.StatusCode.DEADLINE_EXCEEDED

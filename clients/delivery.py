@@ -1,8 +1,7 @@
 """Delivery from the client's side: hand over what is to be sent, follow what becomes of it, settle what is UNKNOWN."""
 
-import sys
-import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,13 +11,12 @@ from selene.delivery.v1 import service_pb2_grpc as rpc
 from selene_messages.selene.common.v1 import PageRequest
 from selene_messages.selene.delivery import v1
 
-from clients import retry
 from clients.calls import D, UnaryMethod, ask
 from clients.channel import Connection
 from clients.errors import SeleneError
+from clients.following import follow
 from clients.retry import RetryPolicy
 from clients.routed import Answer, new_key
-from clients.stream import is_drop
 from clients.voiceid import CALL_TIMEOUT, DEVELOPMENT_TENANT
 from clients.wire import to_message, to_wire
 
@@ -34,10 +32,6 @@ FINAL: Final = frozenset(
     }
 )
 """States that a delivery never leaves."""
-_WATCH_SECONDS: Final = 590.0  # a server grants calls ten minutes; the watch goes on with the next call
-_GIVE_UP_SECONDS: Final = 60.0
-_REACHED_SECONDS: Final = 5.0
-"""A watch that failed after more than that had reached a server."""
 
 
 class Deliveries:
@@ -111,18 +105,16 @@ class Deliveries:
         It goes on across dropped connections: nothing is missed and nothing told twice. A later watch goes on after the
         `cursor` of the last one that was seen.
         """
-        while True:
-            call, response = await self._watch(delivery_id, after)
-            try:
-                while response is not None:
-                    after = response.cursor
-                    yield to_message(response, v1.WatchResponse)
-                    response = await call.read()
-            except SeleneError as error:
-                if not _goes_on(error):
-                    raise
-            finally:
-                call.cancel()
+        cursor = after
+
+        def begin(seconds: float) -> Answer:
+            request = wire.WatchRequest(tenant_id=self.tenant_id, delivery_id=delivery_id, after=cursor)
+            return Answer(self._stub.Watch(request, timeout=seconds, metadata=self._connection.metadata()))
+
+        async with aclosing(follow(begin, policy=self._policy)) as responses:
+            async for response in responses:
+                cursor = response.cursor
+                yield to_message(response, v1.WatchResponse)
 
     async def until_final(self, delivery_id: str) -> v1.Delivery:
         """The delivery, once nothing more becomes of it. UNKNOWN is not final: it is waited for."""
@@ -172,35 +164,6 @@ class Deliveries:
         request = wire.ReconcileRequest(tenant_id=self.tenant_id, delivery_id=delivery_id)
         return (await self._ask(self._stub.Reconcile, request, v1.ReconcileResponse)).due
 
-    async def _watch(self, delivery_id: str, after: int) -> tuple[Answer, Any]:
-        """A watch whose first message has come, however long that takes, as long as the server can be reached."""
-        alive = time.monotonic()
-        began = alive
-
-        async def attempt(_: float) -> tuple[Answer, Any]:
-            nonlocal began
-            began = time.monotonic()
-            request = wire.WatchRequest(tenant_id=self.tenant_id, delivery_id=delivery_id, after=after)
-            call = Answer(self._stub.Watch(request, timeout=_WATCH_SECONDS, metadata=self._connection.metadata()))
-            try:
-                first = await call.read()
-            except BaseException:
-                call.cancel()
-                raise
-            if first is None:  # it is stopping: not at once again
-                raise SeleneError(grpc.StatusCode.UNAVAILABLE, "the server ended the watch")
-            return call, first
-
-        def may_retry(error: SeleneError) -> bool:
-            nonlocal alive
-            failed = time.monotonic()
-            if failed - began > _REACHED_SECONDS:
-                alive = failed
-            return _goes_on(error) and failed - alive < _GIVE_UP_SECONDS
-
-        policy = RetryPolicy(sys.maxsize, self._policy.first_wait, self._policy.longest_wait, _WATCH_SECONDS)
-        return await retry.call(attempt, within=float("inf"), policy=policy, may_retry=may_retry)
-
     def _own(self, intent: v1.Intent) -> v1.Intent:
         return intent if intent.tenant_id else replace(intent, tenant_id=self.tenant_id)
 
@@ -221,8 +184,3 @@ def _calls(intents: list[v1.Intent]) -> Iterator[list[v1.Intent]]:
         held += size
     if some:
         yield some
-
-
-def _goes_on(error: SeleneError) -> bool:
-    ended = error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    return is_drop(error) or ended or error.reason in ("STORE_UNAVAILABLE", "OVERLOADED")

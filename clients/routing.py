@@ -1,29 +1,22 @@
 """Routing from the client's side: the profile and its layers, providers and their circuits, limits of tenants."""
 
-import sys
-import time
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from contextlib import aclosing
+from typing import Any
 
-import grpc
 from selene.routing.v1 import service_pb2 as wire
 from selene.routing.v1 import service_pb2_grpc as rpc
 from selene.routing.v1.routing_pb2 import ProviderRoutingProfileV1 as ProfileMessage
 from selene_messages.selene.common.v1 import PageRequest
 from selene_messages.selene.routing import v1
 
-from clients import retry
 from clients.calls import D, UnaryMethod, ask
 from clients.channel import Connection
-from clients.errors import SeleneError
+from clients.following import follow
 from clients.retry import RetryPolicy
 from clients.routed import Answer, new_key
-from clients.stream import is_drop
 from clients.voiceid import CALL_TIMEOUT, DEVELOPMENT_TENANT
 from clients.wire import to_message, to_wire
-
-_WATCH_SECONDS: Final = 590.0  # a server grants calls ten minutes; the watch goes on with the next call
-_GIVE_UP_SECONDS: Final = 60.0
 
 
 class Routing:
@@ -131,38 +124,14 @@ class Circuits:
 
         It goes on across dropped connections, by telling again how each stands.
         """
-        while True:
-            call, response = await self._watch(provider_ref)
-            try:
-                while response is not None:
-                    yield to_message(response.circuit, v1.Circuit)
-                    response = await call.read()
-            except SeleneError as error:
-                if not _goes_on(error):
-                    raise
-            finally:
-                call.cancel()
 
-    async def _watch(self, provider_ref: str) -> tuple[Answer, Any]:
-        alive = time.monotonic()
-
-        async def attempt(_: float) -> tuple[Answer, Any]:
+        def begin(seconds: float) -> Answer:
             request = wire.WatchCircuitsRequest(provider_ref=provider_ref)
-            metadata = self._connection.metadata()
-            call = Answer(self._stub.WatchCircuits(request, timeout=_WATCH_SECONDS, metadata=metadata))
-            first = await call.read()
-            if first is None:  # it is stopping: not at once again
-                raise SeleneError(grpc.StatusCode.UNAVAILABLE, "the server ended the watch")
-            return call, first
+            return Answer(self._stub.WatchCircuits(request, timeout=seconds, metadata=self._connection.metadata()))
 
-        def may_retry(error: SeleneError) -> bool:
-            nonlocal alive
-            if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                alive = time.monotonic()
-            return _goes_on(error) and time.monotonic() - alive < _GIVE_UP_SECONDS
-
-        policy = RetryPolicy(sys.maxsize, self._policy.first_wait, self._policy.longest_wait, _WATCH_SECONDS)
-        return await retry.call(attempt, within=float("inf"), policy=policy, may_retry=may_retry)
+        async with aclosing(follow(begin, policy=self._policy)) as responses:
+            async for response in responses:
+                yield to_message(response.circuit, v1.Circuit)
 
     async def transitions(
         self, provider_ref: str = "", *, page_size: int = 100
@@ -299,8 +268,3 @@ class Limits:
 
     async def _ask(self, method: UnaryMethod, request: Any, reply: type[D]) -> D:
         return await ask(self._connection, method, request, reply, within=self._timeout, policy=self._policy)
-
-
-def _goes_on(error: SeleneError) -> bool:
-    """A watch ends by itself: at its deadline, or with the server."""
-    return is_drop(error) or error.code is grpc.StatusCode.DEADLINE_EXCEEDED
