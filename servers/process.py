@@ -18,7 +18,17 @@ from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.logging import configure_logging
-from servers.runtime.server import Owner, Parts, RunningServer, Runtime, Service, run_loop, serve, stop_on_signals
+from servers.runtime.server import (
+    Owner,
+    Parts,
+    RunningServer,
+    Runtime,
+    Service,
+    run_loop,
+    serve,
+    settle_heap,
+    stop_on_signals,
+)
 from servers.runtime.storage import LedgerSink, open_store
 from servers.runtime.workers import WorkerSlot, run_workers
 from servers.shipped import register_shipped_pack
@@ -36,6 +46,7 @@ Started = Callable[[RunningServer], None]
 class _Known:
     engine_id: str
     port: int
+    receive_bytes: int = 0
 
 
 OWNERS: Final = {
@@ -45,7 +56,7 @@ OWNERS: Final = {
     "tts": _Known("PH1.TTS", 7404),
     "llm": _Known("PH1.D", 7405),
     "kms": _Known("PH1.KMS", 7406),
-    "delivery": _Known("PH1.DELIVERY", 7407),
+    "delivery": _Known("PH1.DELIVERY", 7407, receive_bytes=16 * 1024 * 1024),
 }
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""
 
@@ -58,7 +69,7 @@ def owner(name: str) -> Owner:
         services: Sequence[Service] = await importlib.import_module(f"servers.{name}").build(runtime)
         return services
 
-    return Owner(name, known.engine_id, build, known.port)
+    return Owner(name, known.engine_id, build, known.port, known.receive_bytes)
 
 
 async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlot, started: Started) -> None:
@@ -82,6 +93,7 @@ async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlo
         )
         async with await serve([owner(name) for name in names], settings, parts) as running:
             started(running)
+            settle_heap()
             await stop_on_signals(running)
     finally:
         await store.close()

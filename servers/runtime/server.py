@@ -1,6 +1,7 @@
 """Builds, starts and stops the gRPC servers of a process, one per owner."""
 
 import asyncio
+import gc
 import secrets
 import signal
 import socket
@@ -60,7 +61,7 @@ ACTOR_SALT: Final = "actor_salt"
 PEER_TOKEN_LIFETIME: Final = timedelta(minutes=5)
 
 _LOOKAHEAD_BYTES = 16 * 1024
-_READ_TO_REFUSE = 2  # times the limit of a message: gRPC itself refuses longer ones, without a reason
+_READ_TO_REFUSE = 1024 * 1024  # beyond the limit of a message, but no more than it again: gRPC itself refuses longer ones
 _CORE_HEADROOM = 64  # what gRPC admits above our limit: room for probes, and for refusals that carry a reason
 _CHANNELZ = "grpc.channelz.v1.Channelz"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -128,12 +129,16 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An owner as the runtime sees it. ``engine_id`` is its name in the source (``PH1.VOICE.ID``); port 0 is any."""
+    """An owner as the runtime sees it. ``engine_id`` is its name in the source (``PH1.VOICE.ID``); port 0 is any.
+
+    ``receive_bytes``: the largest message of its contract, where that is more than ``limits.receive_bytes``.
+    """
 
     name: str
     engine_id: str
     build: Callable[[Runtime], Awaitable[Sequence[Service]]]
     port: int = 0
+    receive_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +301,7 @@ class _Starter:
         shares_port = owner.name in self._parts.shared_ports
         server = grpc.aio.server(
             interceptors=(self._chain(owner, verifier, refusals, _watches(services)),),
-            options=channel_options(settings.limits, shares_port=shares_port),
+            options=channel_options(settings.limits, _receive_bytes(settings, owner), shares_port=shares_port),
             maximum_concurrent_rpcs=settings.limits.concurrent_calls + _CORE_HEADROOM,
         )
         _add_services(server, services, owner_health)
@@ -336,7 +341,7 @@ class _Starter:
                     mode="development" if self._is_development else "",
                 ),
                 AuthenticationLayer(verifier, refusals, DEVELOPMENT_PRINCIPAL if may_be_anonymous else None),
-                ValidationLayer(limits.receive_bytes),
+                ValidationLayer(_receive_bytes(self._settings, owner), limits.answering_bytes),
                 DeadlineLayer(
                     DeadlineLimits(limits.unary_s, limits.stream_s, limits.idle_s, limits.require_deadline), watches
                 ),
@@ -345,14 +350,14 @@ class _Starter:
         )
 
 
-def channel_options(limits: LimitSettings, *, shares_port: bool) -> list[tuple[str, Any]]:
+def channel_options(limits: LimitSettings, receive_bytes: int, *, shares_port: bool) -> list[tuple[str, Any]]:
     """gRPC's options. Without the BDP probe and with a small look-ahead, a paused reader holds 15 KiB, not 4 MiB."""
     keepalive_ms = int(limits.keepalive_s * 1000)
     options: list[tuple[str, Any]] = [
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
-        ("grpc.max_receive_message_length", limits.receive_bytes * _READ_TO_REFUSE),
+        ("grpc.max_receive_message_length", receive_bytes + min(receive_bytes, _READ_TO_REFUSE)),
         ("grpc.max_send_message_length", limits.send_bytes),
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", int(limits.keepalive_timeout_s * 1000)),
@@ -386,6 +391,14 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
         import uvloop
 
         uvloop.run(main)
+
+
+def settle_heap() -> None:
+    """What a server holds once it has started is left alone by the garbage collector: going over the modules of all its
+    libraries stops every call for 80 ms, going over what came since takes 5.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def banner(running: RunningServer) -> str:
@@ -469,6 +482,11 @@ def _why(host: str, port: int) -> str:
 
 def _host(settings: Settings, owner: Owner) -> str:
     return settings.listen.hosts.get(owner.name, settings.listen.host)
+
+
+def _receive_bytes(settings: Settings, owner: Owner) -> int:
+    limits = settings.limits
+    return limits.receive_bytes_of.get(owner.name) or max(owner.receive_bytes, limits.receive_bytes)
 
 
 def _address(host: str, port: int) -> str:
