@@ -116,7 +116,7 @@ async def load(way: Way, each_ms: Sequence[int], concurrent: int) -> Added:
 @asynccontextmanager
 async def ways(folder: Path) -> AsyncIterator[tuple[list[Way], str]]:
     """Every way there is, and why the gateway is not among them where it is not."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         backend = stack.enter_context(Server((sys.executable, "-m", "bench.routing.backend"), folder / "backend.log"))
         host = backend.targets["backend"]
