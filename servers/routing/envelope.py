@@ -5,8 +5,10 @@ Whatever is not exactly the result that was asked for fails closed, and nothing 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import quote, unquote
 
@@ -28,6 +30,8 @@ PAYLOAD_SCHEME: Final = "payload://"
 NO_SIMULATION: Final = "none"
 # A provider's attempt takes 120 s at most (`Provider.timeout`); beyond twice that an adapter's clock is wrong.
 MAX_LATENCY_S: Final = 240
+# What needs no percent-encoding.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
 
 
 class Refusal(StrEnum):
@@ -77,7 +81,12 @@ class Asked:
 
 def payload_ref(tenant_id: str, name: str) -> str:
     """The reference of a tenant's payload, `payload://<tenant>/<name>`, both percent-encoded."""
-    return f"{PAYLOAD_SCHEME}{quote(tenant_id, safe='')}/{quote(name, safe='')}"
+    return f"{_payloads_of(tenant_id)}{name if _PLAIN.fullmatch(name) else quote(name, safe='')}"
+
+
+@lru_cache(maxsize=4096)
+def _payloads_of(tenant_id: str) -> str:
+    return f"{PAYLOAD_SCHEME}{quote(tenant_id, safe='')}/"
 
 
 def check(result: object, asked: Asked) -> ProviderResultV1:
@@ -103,10 +112,10 @@ def refused(result: ProviderResultV1, asked: Asked) -> Refusal | None:
     )
     if mismatch := next((refusal for matches, refusal in same if not matches), None):
         return mismatch
-    references = (result.raw_ref, result.normalized_payload_ref)
-    if any(has_secret_shape(text) for text in (*references, result.reason_code)):
+    raw_ref, payload, reason_code = result.raw_ref, result.normalized_payload_ref, result.reason_code
+    if has_secret_shape(f"{raw_ref}\0{payload}\0{reason_code}"):
         return Refusal.SECRET_EXPOSED
-    if not all(_is_of(asked.tenant_id, reference) for reference in references if reference):
+    if (raw_ref and not _is_of(asked.tenant_id, raw_ref)) or (payload and not _is_of(asked.tenant_id, payload)):
         return Refusal.FOREIGN_PAYLOAD
     if result.normalized_payload_ref and result.status != PROVIDER_STATUS_OK:
         return Refusal.PAYLOAD_WITHOUT_SUCCESS
@@ -164,5 +173,5 @@ def status_of(*, done: bool, caller_fault: bool) -> ProviderStatus:
 
 def _is_of(tenant_id: str, reference: str) -> bool:
     """Whether it is what `payload_ref` makes for this tenant; `..` and further segments would lead elsewhere."""
-    name = unquote(reference.removeprefix(payload_ref(tenant_id, "")))
+    name = unquote(reference.removeprefix(_payloads_of(tenant_id)))
     return name not in ("", ".", "..") and reference == payload_ref(tenant_id, name)

@@ -267,9 +267,10 @@ def take(bucket: Bucket, now: float, tokens: float) -> tuple[Bucket, float | Non
     """
     there = min(bucket.capacity, bucket.tokens + max(0.0, now - bucket.at) * max(0.0, bucket.refill_per_s))
     set_back = now < bucket.at - CLOCK_SKEW_S
-    filled = replace(bucket, tokens=there, at=now if set_back else max(now, bucket.at))
+    at = now if set_back else max(now, bucket.at)
+    if 0 <= tokens <= min(there, bucket.capacity):
+        return replace(bucket, tokens=there - tokens, at=at), 0.0
+    filled = replace(bucket, tokens=there, at=at)
     if not 0 <= tokens <= bucket.capacity:
         return filled, None
-    if tokens <= there:
-        return replace(filled, tokens=there - tokens), 0.0
     return filled, (tokens - there) / bucket.refill_per_s if bucket.refill_per_s > 0 else None
