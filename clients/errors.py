@@ -190,6 +190,26 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
             "ask somebody else: you are the {cause}",
             "ask somebody else: nobody vouches for their own work",
         ),
+        "GATE_BLOCKED": (
+            "see what is missing with `selene gate show`: {missing}",
+            "see what is missing with `selene gate show`",
+        ),
+        "ROLLOUT_STATE_REFUSED": (
+            "`selene rollout show {rollout_id}`: it is {state}",
+            "`selene rollout list` shows where each rollout stands",
+        ),
+        "ARTIFACT_FROZEN": (
+            "wait until it is rebuilt without what revocation {revocation_id} revoked",
+            "wait until it is rebuilt without what was revoked",
+        ),
+        "ROLLBACK_TARGET_MISSING": (
+            "there is no version of {artifact_type} before this one: activate another one",
+            "there is no version before this one: activate another one",
+        ),
+        "KPI_WINDOW_OVERLAPS": (
+            "send windows that begin where the last one of {arm} ended",
+            "send windows that begin where the last one ended",
+        ),
     }
 )
 

@@ -80,6 +80,11 @@ CODES = MappingProxyType(
         reasons.ERROR_REASON_EVIDENCE_CONTRADICTED: grpc.StatusCode.ALREADY_EXISTS,
         reasons.ERROR_REASON_GOLD_STATE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
         reasons.ERROR_REASON_OWN_WORK_REFUSED: grpc.StatusCode.PERMISSION_DENIED,
+        reasons.ERROR_REASON_GATE_BLOCKED: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_ROLLOUT_STATE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_ARTIFACT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_ROLLBACK_TARGET_MISSING: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_KPI_WINDOW_OVERLAPS: grpc.StatusCode.ALREADY_EXISTS,
     }
 )
 """The gRPC code that each reason travels with: the word that begins its comment in ``error_reason.proto``."""

@@ -464,6 +464,41 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "OWN_WORK_REFUSED", "domain": "selene", "metadata": {"cause": "PROPOSER"}}
     """
 
+    GATE_BLOCKED = 150
+    """
+    FAILED_PRECONDITION. A gate between gold and live behaviour has not passed. `missing`: the gates, in their order.
+
+        {"reason": "GATE_BLOCKED", "domain": "selene", "metadata": {"missing": "LAUNCH_APPROVAL,CONSUMPTION_PROOF"}}
+    """
+
+    ROLLOUT_STATE_REFUSED = 151
+    """
+    FAILED_PRECONDITION. Where the rollout stands, or another one that runs for the same kind and scope, does not allow it.
+
+        {"reason": "ROLLOUT_STATE_REFUSED", "domain": "selene", "metadata": {"rollout_id": "0198c1…", "state": "RUNNING"}}
+    """
+
+    ARTIFACT_FROZEN = 152
+    """
+    FAILED_PRECONDITION. A revocation of consent froze the artifact: it, or what it was built from, rests on what was revoked (§21).
+
+        {"reason": "ARTIFACT_FROZEN", "domain": "selene", "metadata": {"artifact_id": "0198c1…", "revocation_id": "0198c2…"}}
+    """
+
+    ROLLBACK_TARGET_MISSING = 153
+    """
+    FAILED_PRECONDITION. There is no version to return to.
+
+        {"reason": "ROLLBACK_TARGET_MISSING", "domain": "selene", "metadata": {"artifact_type": "STT_VOCAB_PACK"}}
+    """
+
+    KPI_WINDOW_OVERLAPS = 154
+    """
+    ALREADY_EXISTS. A window of this side and cohort covers a part of that time already, and says something else.
+
+        {"reason": "KPI_WINDOW_OVERLAPS", "domain": "selene", "metadata": {"arm": "CANDIDATE", "cohort": "language:en"}}
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -522,6 +557,11 @@ class ErrorReason(betterproto2.Enum):
             142: "ERROR_REASON_EVIDENCE_CONTRADICTED",
             143: "ERROR_REASON_GOLD_STATE_REFUSED",
             144: "ERROR_REASON_OWN_WORK_REFUSED",
+            150: "ERROR_REASON_GATE_BLOCKED",
+            151: "ERROR_REASON_ROLLOUT_STATE_REFUSED",
+            152: "ERROR_REASON_ARTIFACT_FROZEN",
+            153: "ERROR_REASON_ROLLBACK_TARGET_MISSING",
+            154: "ERROR_REASON_KPI_WINDOW_OVERLAPS",
         }
 
     @classmethod
@@ -582,6 +622,11 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_EVIDENCE_CONTRADICTED": 142,
             "ERROR_REASON_GOLD_STATE_REFUSED": 143,
             "ERROR_REASON_OWN_WORK_REFUSED": 144,
+            "ERROR_REASON_GATE_BLOCKED": 150,
+            "ERROR_REASON_ROLLOUT_STATE_REFUSED": 151,
+            "ERROR_REASON_ARTIFACT_FROZEN": 152,
+            "ERROR_REASON_ROLLBACK_TARGET_MISSING": 153,
+            "ERROR_REASON_KPI_WINDOW_OVERLAPS": 154,
         }
 
 
