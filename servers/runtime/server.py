@@ -395,9 +395,9 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 
 def settle_heap() -> None:
-    """The garbage collector stops every call while it runs. Over the modules of all libraries it takes 80 ms: what a server
-    holds once it has started is left alone. Over what came since it takes 1 to 5 ms: that is done once in some hundred
-    calls, not once in twenty.
+    """The garbage collector stops every call while it runs. Over the modules of all libraries it takes 80 ms: what a
+    server holds once it has started is left alone. Over what came since it takes 1 to 5 ms: that is done once in some
+    hundred calls, not once in twenty.
     """
     gc.collect()
     gc.freeze()
