@@ -217,7 +217,7 @@ class DeliveryAttempt(_message.Message):
     def __init__(self, number: _Optional[int] = ..., provider_ref: _Optional[str] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason_code: _Optional[str] = ..., provider_idempotency_token_sent: _Optional[str] = ..., provider_request_id: _Optional[str] = ..., provider_message_id: _Optional[str] = ..., provider_ack_ref: _Optional[str] = ..., kind: _Optional[_Union[DeliveryAttemptKind, str]] = ...) -> None: ...
 
 class Delivery(_message.Message):
-    __slots__ = ("delivery_id", "tenant_id", "message_id", "recipient_id", "channel", "state", "reason_code", "receipt", "accepted_at", "since", "next_at", "expires_at", "attempts", "revision")
+    __slots__ = ("delivery_id", "tenant_id", "message_id", "recipient_id", "channel", "state", "reason_code", "receipt", "accepted_at", "since", "next_at", "expires_at", "attempts", "revision", "cancel_reason_code")
     DELIVERY_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -232,6 +232,7 @@ class Delivery(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_REASON_CODE_FIELD_NUMBER: _ClassVar[int]
     delivery_id: str
     tenant_id: str
     message_id: str
@@ -246,4 +247,5 @@ class Delivery(_message.Message):
     expires_at: _timestamp_pb2.Timestamp
     attempts: _containers.RepeatedCompositeFieldContainer[DeliveryAttempt]
     revision: int
-    def __init__(self, delivery_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., message_id: _Optional[str] = ..., recipient_id: _Optional[str] = ..., channel: _Optional[_Union[DeliveryChannel, str]] = ..., state: _Optional[_Union[DeliveryState, str]] = ..., reason_code: _Optional[str] = ..., receipt: _Optional[_Union[DeliveryReceipt, str]] = ..., accepted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[DeliveryAttempt, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
+    cancel_reason_code: str
+    def __init__(self, delivery_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., message_id: _Optional[str] = ..., recipient_id: _Optional[str] = ..., channel: _Optional[_Union[DeliveryChannel, str]] = ..., state: _Optional[_Union[DeliveryState, str]] = ..., reason_code: _Optional[str] = ..., receipt: _Optional[_Union[DeliveryReceipt, str]] = ..., accepted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[DeliveryAttempt, _Mapping]]] = ..., revision: _Optional[int] = ..., cancel_reason_code: _Optional[str] = ...) -> None: ...

@@ -23,11 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from selene.common.v1 import paging_pb2 as selene_dot_common_dot_v1_dot_paging__pb2
 from selene.delivery.v1 import delivery_pb2 as selene_dot_delivery_dot_v1_dot_delivery__pb2
+from selene.routing.v1 import routing_pb2 as selene_dot_routing_dot_v1_dot_routing__pb2
+from selene.routing.v1 import service_pb2 as selene_dot_routing_dot_v1_dot_service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n selene/delivery/v1/service.proto\x12\x12selene.delivery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dselene/common/v1/paging.proto\x1a!selene/delivery/v1/delivery.proto\"I\n\x0bSendRequest\x12:\n\x06intent\x18\x01 \x01(\x0b\x32\x1a.selene.delivery.v1.IntentB\x06\xbaH\x03\xc8\x01\x01R\x06intent\"d\n\x0cSendResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\x12\x1a\n\x08repeated\x18\x02 \x01(\x08R\x08repeated\"~\n\x10SendBatchRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x41\n\x07intents\x18\x02 \x03(\x0b\x32\x1a.selene.delivery.v1.IntentB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03R\x07intents\"\x89\x02\n\rSendBatchItem\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\x12\x1a\n\x08repeated\x18\x02 \x01(\x08R\x08repeated\x12\x18\n\x07refusal\x18\x03 \x01(\tR\x07refusal\x12K\n\x08metadata\x18\x04 \x03(\x0b\x32/.selene.delivery.v1.SendBatchItem.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"L\n\x11SendBatchResponse\x12\x37\n\x05items\x18\x01 \x03(\x0b\x32!.selene.delivery.v1.SendBatchItemR\x05items\"m\n\nGetRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x36\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\ndeliveryId\"G\n\x0bGetResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\"\xf5\x01\n\x0bListRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x41\n\x05state\x18\x02 \x01(\x0e\x32!.selene.delivery.v1.DeliveryStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12G\n\x07\x63hannel\x18\x03 \x01(\x0e\x32#.selene.delivery.v1.DeliveryChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x63hannel\x12\x31\n\x04page\x18\x04 \x01(\x0b\x32\x1d.selene.common.v1.PageRequestR\x04page\"|\n\x0cListResponse\x12<\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\ndeliveries\x12.\n\x04page\x18\x02 \x01(\x0b\x32\x1a.selene.common.v1.PageInfoR\x04page\"\x91\x01\n\x0cWatchRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x39\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\ndeliveryId\x12\x1d\n\x05\x61\x66ter\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x61\x66ter\"a\n\rWatchResponse\x12\x16\n\x06\x63ursor\x18\x01 \x01(\x03R\x06\x63ursor\x12\x38\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\"\xe5\x01\n\rCancelRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x36\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\ndeliveryId\x12>\n\x0breason_code\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{1,63}$R\nreasonCode\x12\x33\n\x0fidempotency_key\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x0eidempotencyKey\"J\n\x0e\x43\x61ncelResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\"\xe1\x02\n\x0eResolveRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x36\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\ndeliveryId\x12J\n\nresolution\x18\x03 \x01(\x0e\x32\x1e.selene.delivery.v1.ResolutionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\nresolution\x12>\n\x0breason_code\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{1,63}$R\nreasonCode\x12-\n\x0c\x65vidence_ref\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x0b\x65videnceRef\x12\x33\n\x0fidempotency_key\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x0eidempotencyKey\"K\n\x0fResolveResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\"v\n\x10ReconcileRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x39\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\ndeliveryId\"%\n\x11ReconcileResponse\x12\x10\n\x03\x64ue\x18\x01 \x01(\x05R\x03\x64ue*}\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x1d\n\x19RESOLUTION_NOT_SENT_RETRY\x10\x02\x12\x1f\n\x1bRESOLUTION_NOT_SENT_GIVE_UP\x10\x03\x32\x98\x05\n\x0f\x44\x65liveryService\x12I\n\x04Send\x12\x1f.selene.delivery.v1.SendRequest\x1a .selene.delivery.v1.SendResponse\x12X\n\tSendBatch\x12$.selene.delivery.v1.SendBatchRequest\x1a%.selene.delivery.v1.SendBatchResponse\x12\x46\n\x03Get\x12\x1e.selene.delivery.v1.GetRequest\x1a\x1f.selene.delivery.v1.GetResponse\x12I\n\x04List\x12\x1f.selene.delivery.v1.ListRequest\x1a .selene.delivery.v1.ListResponse\x12N\n\x05Watch\x12 .selene.delivery.v1.WatchRequest\x1a!.selene.delivery.v1.WatchResponse0\x01\x12O\n\x06\x43\x61ncel\x12!.selene.delivery.v1.CancelRequest\x1a\".selene.delivery.v1.CancelResponse\x12R\n\x07Resolve\x12\".selene.delivery.v1.ResolveRequest\x1a#.selene.delivery.v1.ResolveResponse\x12X\n\tReconcile\x12$.selene.delivery.v1.ReconcileRequest\x1a%.selene.delivery.v1.ReconcileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n selene/delivery/v1/service.proto\x12\x12selene.delivery.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dselene/common/v1/paging.proto\x1a!selene/delivery/v1/delivery.proto\x1a\x1fselene/routing/v1/routing.proto\x1a\x1fselene/routing/v1/service.proto\"I\n\x0bSendRequest\x12:\n\x06intent\x18\x01 \x01(\x0b\x32\x1a.selene.delivery.v1.IntentB\x06\xbaH\x03\xc8\x01\x01R\x06intent\"d\n\x0cSendResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\x12\x1a\n\x08repeated\x18\x02 \x01(\x08R\x08repeated\"~\n\x10SendBatchRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x41\n\x07intents\x18\x02 \x03(\x0b\x32\x1a.selene.delivery.v1.IntentB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03R\x07intents\"\x89\x02\n\rSendBatchItem\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\x12\x1a\n\x08repeated\x18\x02 \x01(\x08R\x08repeated\x12\x18\n\x07refusal\x18\x03 \x01(\tR\x07refusal\x12K\n\x08metadata\x18\x04 \x03(\x0b\x32/.selene.delivery.v1.SendBatchItem.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"L\n\x11SendBatchResponse\x12\x37\n\x05items\x18\x01 \x03(\x0b\x32!.selene.delivery.v1.SendBatchItemR\x05items\"m\n\nGetRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x36\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\ndeliveryId\"G\n\x0bGetResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\"\xf5\x01\n\x0bListRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x41\n\x05state\x18\x02 \x01(\x0e\x32!.selene.delivery.v1.DeliveryStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12G\n\x07\x63hannel\x18\x03 \x01(\x0e\x32#.selene.delivery.v1.DeliveryChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x63hannel\x12\x31\n\x04page\x18\x04 \x01(\x0b\x32\x1d.selene.common.v1.PageRequestR\x04page\"|\n\x0cListResponse\x12<\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\ndeliveries\x12.\n\x04page\x18\x02 \x01(\x0b\x32\x1a.selene.common.v1.PageInfoR\x04page\"\x87\x02\n\x0cWatchRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x39\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\ndeliveryId\x12\x1d\n\x05\x61\x66ter\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x61\x66ter\x12\x19\n\x08\x66rom_now\x18\x04 \x01(\x08R\x07\x66romNow:Y\xbaHV\x1aT\n\x14watch.from_one_place\x12\x19\x66rom_now is without after\x1a!!this.from_now || this.after == 0\"a\n\rWatchResponse\x12\x16\n\x06\x63ursor\x18\x01 \x01(\x03R\x06\x63ursor\x12\x38\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\"\xe5\x01\n\rCancelRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x36\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\ndeliveryId\x12>\n\x0breason_code\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{1,63}$R\nreasonCode\x12\x33\n\x0fidempotency_key\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x0eidempotencyKey\"\x87\x01\n\x0e\x43\x61ncelResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\x12;\n\x07outcome\x18\x02 \x01(\x0e\x32!.selene.delivery.v1.CancelOutcomeR\x07outcome\"\xe1\x02\n\x0eResolveRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x36\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\ndeliveryId\x12J\n\nresolution\x18\x03 \x01(\x0e\x32\x1e.selene.delivery.v1.ResolutionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\nresolution\x12>\n\x0breason_code\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{1,63}$R\nreasonCode\x12-\n\x0c\x65vidence_ref\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x0b\x65videnceRef\x12\x33\n\x0fidempotency_key\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x0eidempotencyKey\"K\n\x0fResolveResponse\x12\x38\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1c.selene.delivery.v1.DeliveryR\x08\x64\x65livery\"v\n\x10ReconcileRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x39\n\x0b\x64\x65livery_id\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\ndeliveryId\"%\n\x11ReconcileResponse\x12\x10\n\x03\x64ue\x18\x01 \x01(\x05R\x03\x64ue\"\xa3\x01\n\x13ListChannelsRequest\x12\x43\n\x07subject\x18\x01 \x01(\x0b\x32!.selene.routing.v1.RoutingSubjectB\x06\xbaH\x03\xc8\x01\x01R\x07subject\x12G\n\x07\x63hannel\x18\x02 \x01(\x0e\x32#.selene.delivery.v1.DeliveryChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x63hannel\"\x9f\x01\n\x0fProviderPromise\x12\x38\n\nkey_window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\tkeyWindow\x12\x19\n\x08looks_up\x18\x02 \x01(\x08R\x07looksUp\x12\x18\n\x07reports\x18\x03 \x01(\x08R\x07reports\x12\x1d\n\ntakes_back\x18\x04 \x01(\x08R\ttakesBack\"\x91\x01\n\x0f\x43hannelProvider\x12?\n\x08standing\x18\x01 \x01(\x0b\x32#.selene.routing.v1.ProviderStandingR\x08standing\x12=\n\x07promise\x18\x02 \x01(\x0b\x32#.selene.delivery.v1.ProviderPromiseR\x07promise\"\xad\x01\n\x0f\x43hannelStanding\x12=\n\x07\x63hannel\x18\x01 \x01(\x0e\x32#.selene.delivery.v1.DeliveryChannelR\x07\x63hannel\x12\x41\n\tproviders\x18\x02 \x03(\x0b\x32#.selene.delivery.v1.ChannelProviderR\tproviders\x12\x18\n\x07refusal\x18\x03 \x01(\tR\x07refusal\"W\n\x14ListChannelsResponse\x12?\n\x08\x63hannels\x18\x01 \x03(\x0b\x32#.selene.delivery.v1.ChannelStandingR\x08\x63hannels*\x97\x01\n\rCancelOutcome\x12\x1e\n\x1a\x43\x41NCEL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43\x41NCEL_OUTCOME_TAKEN_BACK\x10\x01\x12!\n\x1d\x43\x41NCEL_OUTCOME_PROVIDER_ASKED\x10\x02\x12$\n CANCEL_OUTCOME_NOTHING_MORE_SENT\x10\x03*}\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x1d\n\x19RESOLUTION_NOT_SENT_RETRY\x10\x02\x12\x1f\n\x1bRESOLUTION_NOT_SENT_GIVE_UP\x10\x03\x32\xfb\x05\n\x0f\x44\x65liveryService\x12I\n\x04Send\x12\x1f.selene.delivery.v1.SendRequest\x1a .selene.delivery.v1.SendResponse\x12X\n\tSendBatch\x12$.selene.delivery.v1.SendBatchRequest\x1a%.selene.delivery.v1.SendBatchResponse\x12\x46\n\x03Get\x12\x1e.selene.delivery.v1.GetRequest\x1a\x1f.selene.delivery.v1.GetResponse\x12I\n\x04List\x12\x1f.selene.delivery.v1.ListRequest\x1a .selene.delivery.v1.ListResponse\x12N\n\x05Watch\x12 .selene.delivery.v1.WatchRequest\x1a!.selene.delivery.v1.WatchResponse0\x01\x12O\n\x06\x43\x61ncel\x12!.selene.delivery.v1.CancelRequest\x1a\".selene.delivery.v1.CancelResponse\x12R\n\x07Resolve\x12\".selene.delivery.v1.ResolveRequest\x1a#.selene.delivery.v1.ResolveResponse\x12X\n\tReconcile\x12$.selene.delivery.v1.ReconcileRequest\x1a%.selene.delivery.v1.ReconcileResponse\x12\x61\n\x0cListChannels\x12\'.selene.delivery.v1.ListChannelsRequest\x1a(.selene.delivery.v1.ListChannelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +61,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHREQUEST'].fields_by_name['delivery_id']._serialized_options = b'\272H\025r\0232\021^([0-9a-f]{64})?$'
   _globals['_WATCHREQUEST'].fields_by_name['after']._loaded_options = None
   _globals['_WATCHREQUEST'].fields_by_name['after']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_WATCHREQUEST']._loaded_options = None
+  _globals['_WATCHREQUEST']._serialized_options = b'\272HV\032T\n\024watch.from_one_place\022\031from_now is without after\032!!this.from_now || this.after == 0'
   _globals['_CANCELREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_CANCELREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_CANCELREQUEST'].fields_by_name['delivery_id']._loaded_options = None
@@ -82,44 +87,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECONCILEREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_RECONCILEREQUEST'].fields_by_name['delivery_id']._loaded_options = None
   _globals['_RECONCILEREQUEST'].fields_by_name['delivery_id']._serialized_options = b'\272H\025r\0232\021^([0-9a-f]{64})?$'
-  _globals['_RESOLUTION']._serialized_start=2507
-  _globals['_RESOLUTION']._serialized_end=2632
-  _globals['_SENDREQUEST']._serialized_start=151
-  _globals['_SENDREQUEST']._serialized_end=224
-  _globals['_SENDRESPONSE']._serialized_start=226
-  _globals['_SENDRESPONSE']._serialized_end=326
-  _globals['_SENDBATCHREQUEST']._serialized_start=328
-  _globals['_SENDBATCHREQUEST']._serialized_end=454
-  _globals['_SENDBATCHITEM']._serialized_start=457
-  _globals['_SENDBATCHITEM']._serialized_end=722
-  _globals['_SENDBATCHITEM_METADATAENTRY']._serialized_start=663
-  _globals['_SENDBATCHITEM_METADATAENTRY']._serialized_end=722
-  _globals['_SENDBATCHRESPONSE']._serialized_start=724
-  _globals['_SENDBATCHRESPONSE']._serialized_end=800
-  _globals['_GETREQUEST']._serialized_start=802
-  _globals['_GETREQUEST']._serialized_end=911
-  _globals['_GETRESPONSE']._serialized_start=913
-  _globals['_GETRESPONSE']._serialized_end=984
-  _globals['_LISTREQUEST']._serialized_start=987
-  _globals['_LISTREQUEST']._serialized_end=1232
-  _globals['_LISTRESPONSE']._serialized_start=1234
-  _globals['_LISTRESPONSE']._serialized_end=1358
-  _globals['_WATCHREQUEST']._serialized_start=1361
-  _globals['_WATCHREQUEST']._serialized_end=1506
-  _globals['_WATCHRESPONSE']._serialized_start=1508
-  _globals['_WATCHRESPONSE']._serialized_end=1605
-  _globals['_CANCELREQUEST']._serialized_start=1608
-  _globals['_CANCELREQUEST']._serialized_end=1837
-  _globals['_CANCELRESPONSE']._serialized_start=1839
-  _globals['_CANCELRESPONSE']._serialized_end=1913
-  _globals['_RESOLVEREQUEST']._serialized_start=1916
-  _globals['_RESOLVEREQUEST']._serialized_end=2269
-  _globals['_RESOLVERESPONSE']._serialized_start=2271
-  _globals['_RESOLVERESPONSE']._serialized_end=2346
-  _globals['_RECONCILEREQUEST']._serialized_start=2348
-  _globals['_RECONCILEREQUEST']._serialized_end=2466
-  _globals['_RECONCILERESPONSE']._serialized_start=2468
-  _globals['_RECONCILERESPONSE']._serialized_end=2505
-  _globals['_DELIVERYSERVICE']._serialized_start=2635
-  _globals['_DELIVERYSERVICE']._serialized_end=3299
+  _globals['_LISTCHANNELSREQUEST'].fields_by_name['subject']._loaded_options = None
+  _globals['_LISTCHANNELSREQUEST'].fields_by_name['subject']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_LISTCHANNELSREQUEST'].fields_by_name['channel']._loaded_options = None
+  _globals['_LISTCHANNELSREQUEST'].fields_by_name['channel']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CANCELOUTCOME']._serialized_start=3527
+  _globals['_CANCELOUTCOME']._serialized_end=3678
+  _globals['_RESOLUTION']._serialized_start=3680
+  _globals['_RESOLUTION']._serialized_end=3805
+  _globals['_SENDREQUEST']._serialized_start=249
+  _globals['_SENDREQUEST']._serialized_end=322
+  _globals['_SENDRESPONSE']._serialized_start=324
+  _globals['_SENDRESPONSE']._serialized_end=424
+  _globals['_SENDBATCHREQUEST']._serialized_start=426
+  _globals['_SENDBATCHREQUEST']._serialized_end=552
+  _globals['_SENDBATCHITEM']._serialized_start=555
+  _globals['_SENDBATCHITEM']._serialized_end=820
+  _globals['_SENDBATCHITEM_METADATAENTRY']._serialized_start=761
+  _globals['_SENDBATCHITEM_METADATAENTRY']._serialized_end=820
+  _globals['_SENDBATCHRESPONSE']._serialized_start=822
+  _globals['_SENDBATCHRESPONSE']._serialized_end=898
+  _globals['_GETREQUEST']._serialized_start=900
+  _globals['_GETREQUEST']._serialized_end=1009
+  _globals['_GETRESPONSE']._serialized_start=1011
+  _globals['_GETRESPONSE']._serialized_end=1082
+  _globals['_LISTREQUEST']._serialized_start=1085
+  _globals['_LISTREQUEST']._serialized_end=1330
+  _globals['_LISTRESPONSE']._serialized_start=1332
+  _globals['_LISTRESPONSE']._serialized_end=1456
+  _globals['_WATCHREQUEST']._serialized_start=1459
+  _globals['_WATCHREQUEST']._serialized_end=1722
+  _globals['_WATCHRESPONSE']._serialized_start=1724
+  _globals['_WATCHRESPONSE']._serialized_end=1821
+  _globals['_CANCELREQUEST']._serialized_start=1824
+  _globals['_CANCELREQUEST']._serialized_end=2053
+  _globals['_CANCELRESPONSE']._serialized_start=2056
+  _globals['_CANCELRESPONSE']._serialized_end=2191
+  _globals['_RESOLVEREQUEST']._serialized_start=2194
+  _globals['_RESOLVEREQUEST']._serialized_end=2547
+  _globals['_RESOLVERESPONSE']._serialized_start=2549
+  _globals['_RESOLVERESPONSE']._serialized_end=2624
+  _globals['_RECONCILEREQUEST']._serialized_start=2626
+  _globals['_RECONCILEREQUEST']._serialized_end=2744
+  _globals['_RECONCILERESPONSE']._serialized_start=2746
+  _globals['_RECONCILERESPONSE']._serialized_end=2783
+  _globals['_LISTCHANNELSREQUEST']._serialized_start=2786
+  _globals['_LISTCHANNELSREQUEST']._serialized_end=2949
+  _globals['_PROVIDERPROMISE']._serialized_start=2952
+  _globals['_PROVIDERPROMISE']._serialized_end=3111
+  _globals['_CHANNELPROVIDER']._serialized_start=3114
+  _globals['_CHANNELPROVIDER']._serialized_end=3259
+  _globals['_CHANNELSTANDING']._serialized_start=3262
+  _globals['_CHANNELSTANDING']._serialized_end=3435
+  _globals['_LISTCHANNELSRESPONSE']._serialized_start=3437
+  _globals['_LISTCHANNELSRESPONSE']._serialized_end=3524
+  _globals['_DELIVERYSERVICE']._serialized_start=3808
+  _globals['_DELIVERYSERVICE']._serialized_end=4571
 # @@protoc_insertion_point(module_scope)

@@ -78,6 +78,11 @@ class DeliveryServiceStub(object):
                 request_serializer=selene_dot_delivery_dot_v1_dot_service__pb2.ReconcileRequest.SerializeToString,
                 response_deserializer=selene_dot_delivery_dot_v1_dot_service__pb2.ReconcileResponse.FromString,
                 _registered_method=True)
+        self.ListChannels = channel.unary_unary(
+                '/selene.delivery.v1.DeliveryService/ListChannels',
+                request_serializer=selene_dot_delivery_dot_v1_dot_service__pb2.ListChannelsRequest.SerializeToString,
+                response_deserializer=selene_dot_delivery_dot_v1_dot_service__pb2.ListChannelsResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer(object):
@@ -99,9 +104,11 @@ class DeliveryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SendBatch(self, request, context):
-        """Take on many, each by itself: the reply says of each whether it was taken.
+        """Take on many, each by itself: what is refused of one intent is told in its item, and the others are taken on. A call that fails may have taken on some of them
+        already; the same call again takes on the rest.
 
-        Errors: those of Send that are of the whole call: FIELD_INVALID, TENANT_MISMATCH, ROLE_REQUIRED, STORE_UNAVAILABLE, OVERLOADED.
+        Errors: of the whole call, whose intents must all keep the rules of their fields: INVALID_ARGUMENT (FIELD_INVALID); PERMISSION_DENIED (TENANT_MISMATCH,
+        ROLE_REQUIRED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +135,8 @@ class DeliveryServiceServicer(object):
     def Watch(self, request, context):
         """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
+        Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -135,7 +144,9 @@ class DeliveryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Take a delivery back, if nothing has left yet.
+        """Take a delivery back. Where nothing has left, it is CANCELLED. Where a request may have left, nothing more is sent, and a provider that can is asked to take it
+        back: the delivery stays SENDING or UNKNOWN until it is known whether that came too late, and is then CANCELLED or SENT_ACKED. What a provider is known to have is
+        not taken back.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
         ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -158,6 +169,16 @@ class DeliveryServiceServicer(object):
         """Ask the providers now what became of UNKNOWN deliveries, instead of at the next poll. Needs role `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChannels(self, request, context):
+        """Every channel with its providers as they stand for somebody, in the order in which they are tried: their circuits, what each lacks, and what each promises.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS);
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +226,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.Reconcile,
                     request_deserializer=selene_dot_delivery_dot_v1_dot_service__pb2.ReconcileRequest.FromString,
                     response_serializer=selene_dot_delivery_dot_v1_dot_service__pb2.ReconcileResponse.SerializeToString,
+            ),
+            'ListChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChannels,
+                    request_deserializer=selene_dot_delivery_dot_v1_dot_service__pb2.ListChannelsRequest.FromString,
+                    response_serializer=selene_dot_delivery_dot_v1_dot_service__pb2.ListChannelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -427,6 +453,33 @@ class DeliveryService(object):
             '/selene.delivery.v1.DeliveryService/Reconcile',
             selene_dot_delivery_dot_v1_dot_service__pb2.ReconcileRequest.SerializeToString,
             selene_dot_delivery_dot_v1_dot_service__pb2.ReconcileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.delivery.v1.DeliveryService/ListChannels',
+            selene_dot_delivery_dot_v1_dot_service__pb2.ListChannelsRequest.SerializeToString,
+            selene_dot_delivery_dot_v1_dot_service__pb2.ListChannelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,9 +45,11 @@ class DeliveryServiceStub:
     UNAVAILABLE (GATE_UNAVAILABLE, STORE_UNAVAILABLE).
     """
     SendBatch: _grpc.UnaryUnaryMultiCallable[_service_pb2.SendBatchRequest, _service_pb2.SendBatchResponse]
-    """Take on many, each by itself: the reply says of each whether it was taken.
+    """Take on many, each by itself: what is refused of one intent is told in its item, and the others are taken on. A call that fails may have taken on some of them
+    already; the same call again takes on the rest.
 
-    Errors: those of Send that are of the whole call: FIELD_INVALID, TENANT_MISMATCH, ROLE_REQUIRED, STORE_UNAVAILABLE, OVERLOADED.
+    Errors: of the whole call, whose intents must all keep the rules of their fields: INVALID_ARGUMENT (FIELD_INVALID); PERMISSION_DENIED (TENANT_MISMATCH,
+    ROLE_REQUIRED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     Get: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetRequest, _service_pb2.GetResponse]
     """A delivery as it stands.
@@ -62,10 +64,14 @@ class DeliveryServiceStub:
     Watch: _grpc.UnaryStreamMultiCallable[_service_pb2.WatchRequest, _service_pb2.WatchResponse]
     """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
+    Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
     """
     Cancel: _grpc.UnaryUnaryMultiCallable[_service_pb2.CancelRequest, _service_pb2.CancelResponse]
-    """Take a delivery back, if nothing has left yet.
+    """Take a delivery back. Where nothing has left, it is CANCELLED. Where a request may have left, nothing more is sent, and a provider that can is asked to take it
+    back: the delivery stays SENDING or UNKNOWN until it is known whether that came too late, and is then CANCELLED or SENT_ACKED. What a provider is known to have is
+    not taken back.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
     ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -80,6 +86,12 @@ class DeliveryServiceStub:
     """Ask the providers now what became of UNKNOWN deliveries, instead of at the next poll. Needs role `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ListChannels: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListChannelsRequest, _service_pb2.ListChannelsResponse]
+    """Every channel with its providers as they stand for somebody, in the order in which they are tried: their circuits, what each lacks, and what each promises.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS);
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 @_typing.type_check_only
@@ -99,9 +111,11 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     UNAVAILABLE (GATE_UNAVAILABLE, STORE_UNAVAILABLE).
     """
     SendBatch: _aio.UnaryUnaryMultiCallable[_service_pb2.SendBatchRequest, _service_pb2.SendBatchResponse]  # type: ignore[assignment]
-    """Take on many, each by itself: the reply says of each whether it was taken.
+    """Take on many, each by itself: what is refused of one intent is told in its item, and the others are taken on. A call that fails may have taken on some of them
+    already; the same call again takes on the rest.
 
-    Errors: those of Send that are of the whole call: FIELD_INVALID, TENANT_MISMATCH, ROLE_REQUIRED, STORE_UNAVAILABLE, OVERLOADED.
+    Errors: of the whole call, whose intents must all keep the rules of their fields: INVALID_ARGUMENT (FIELD_INVALID); PERMISSION_DENIED (TENANT_MISMATCH,
+    ROLE_REQUIRED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     Get: _aio.UnaryUnaryMultiCallable[_service_pb2.GetRequest, _service_pb2.GetResponse]  # type: ignore[assignment]
     """A delivery as it stands.
@@ -116,10 +130,14 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     Watch: _aio.UnaryStreamMultiCallable[_service_pb2.WatchRequest, _service_pb2.WatchResponse]  # type: ignore[assignment]
     """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
+    Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_service_pb2.CancelRequest, _service_pb2.CancelResponse]  # type: ignore[assignment]
-    """Take a delivery back, if nothing has left yet.
+    """Take a delivery back. Where nothing has left, it is CANCELLED. Where a request may have left, nothing more is sent, and a provider that can is asked to take it
+    back: the delivery stays SENDING or UNKNOWN until it is known whether that came too late, and is then CANCELLED or SENT_ACKED. What a provider is known to have is
+    not taken back.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
     ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -134,6 +152,12 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Ask the providers now what became of UNKNOWN deliveries, instead of at the next poll. Needs role `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ListChannels: _aio.UnaryUnaryMultiCallable[_service_pb2.ListChannelsRequest, _service_pb2.ListChannelsResponse]  # type: ignore[assignment]
+    """Every channel with its providers as they stand for somebody, in the order in which they are tried: their circuits, what each lacks, and what each promises.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS);
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -162,9 +186,11 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.SendBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.SendBatchResponse, _abc.Awaitable[_service_pb2.SendBatchResponse]]:
-        """Take on many, each by itself: the reply says of each whether it was taken.
+        """Take on many, each by itself: what is refused of one intent is told in its item, and the others are taken on. A call that fails may have taken on some of them
+        already; the same call again takes on the rest.
 
-        Errors: those of Send that are of the whole call: FIELD_INVALID, TENANT_MISMATCH, ROLE_REQUIRED, STORE_UNAVAILABLE, OVERLOADED.
+        Errors: of the whole call, whose intents must all keep the rules of their fields: INVALID_ARGUMENT (FIELD_INVALID); PERMISSION_DENIED (TENANT_MISMATCH,
+        ROLE_REQUIRED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -197,6 +223,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_service_pb2.WatchResponse], _abc.AsyncIterator[_service_pb2.WatchResponse]]:
         """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
+        Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
         """
 
@@ -206,7 +234,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.CancelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.CancelResponse, _abc.Awaitable[_service_pb2.CancelResponse]]:
-        """Take a delivery back, if nothing has left yet.
+        """Take a delivery back. Where nothing has left, it is CANCELLED. Where a request may have left, nothing more is sent, and a provider that can is asked to take it
+        back: the delivery stays SENDING or UNKNOWN until it is known whether that came too late, and is then CANCELLED or SENT_ACKED. What a provider is known to have is
+        not taken back.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DELIVERY_STATE_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
         ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -233,6 +263,18 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ask the providers now what became of UNKNOWN deliveries, instead of at the next poll. Needs role `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def ListChannels(
+        self,
+        request: _service_pb2.ListChannelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListChannelsResponse, _abc.Awaitable[_service_pb2.ListChannelsResponse]]:
+        """Every channel with its providers as they stand for somebody, in the order in which they are tried: their circuits, what each lacks, and what each promises.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); FAILED_PRECONDITION (PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS);
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -5,8 +5,11 @@
 
 __all__ = (
     "Attachment",
+    "CancelOutcome",
     "CancelRequest",
     "CancelResponse",
+    "ChannelProvider",
+    "ChannelStanding",
     "Content",
     "Delivery",
     "DeliveryAttempt",
@@ -19,8 +22,11 @@ __all__ = (
     "GetRequest",
     "GetResponse",
     "Intent",
+    "ListChannelsRequest",
+    "ListChannelsResponse",
     "ListRequest",
     "ListResponse",
+    "ProviderPromise",
     "PushContent",
     "Recipient",
     "ReconcileRequest",
@@ -48,6 +54,50 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class CancelOutcome(betterproto2.Enum):
+    """
+    What came of taking back.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not set; never sent.
+    """
+
+    TAKEN_BACK = 1
+    """
+    Nothing had left, and nothing will: it is CANCELLED.
+    """
+
+    PROVIDER_ASKED = 2
+    """
+    A request may have left, to a provider that takes messages back: it will be asked to. Nothing more is sent.
+    """
+
+    NOTHING_MORE_SENT = 3
+    """
+    A request may have left, to a provider that takes nothing back. Nothing more is sent; whether it has the message is found out.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "CANCEL_OUTCOME_UNSPECIFIED",
+            1: "CANCEL_OUTCOME_TAKEN_BACK",
+            2: "CANCEL_OUTCOME_PROVIDER_ASKED",
+            3: "CANCEL_OUTCOME_NOTHING_MORE_SENT",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "CANCEL_OUTCOME_UNSPECIFIED": 0,
+            "CANCEL_OUTCOME_TAKEN_BACK": 1,
+            "CANCEL_OUTCOME_PROVIDER_ASKED": 2,
+            "CANCEL_OUTCOME_NOTHING_MORE_SENT": 3,
+        }
 
 
 class DeliveryAttemptKind(betterproto2.Enum):
@@ -257,7 +307,7 @@ class DeliveryState(betterproto2.Enum):
 
     LEASED = 2
     """
-    A dispatcher holds it; no byte has left.
+    A dispatcher holds it; no byte has left. An event of its own, but no revision: the delivery has not changed.
     """
 
     SENDING = 3
@@ -428,7 +478,7 @@ default_message_pool.register_message("selene.delivery.v1", "CancelRequest", Can
 @dataclass(eq=False, repr=False)
 class CancelResponse(betterproto2.Message):
     """
-    A delivery was taken back.
+    A delivery was taken back, or will be if it is not too late.
     """
 
     delivery: "Delivery | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -436,8 +486,62 @@ class CancelResponse(betterproto2.Message):
     As it stands.
     """
 
+    outcome: "CancelOutcome" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: CancelOutcome(0))
+    """
+    What came of it.
+    """
+
 
 default_message_pool.register_message("selene.delivery.v1", "CancelResponse", CancelResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ChannelProvider(betterproto2.Message):
+    """
+    A provider of a channel.
+    """
+
+    standing: "__routing__v1__.ProviderStanding | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    As it stands.
+    """
+
+    promise: "ProviderPromise | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What it guarantees; unset where the server has no adapter for it.
+    """
+
+
+default_message_pool.register_message("selene.delivery.v1", "ChannelProvider", ChannelProvider)
+
+
+@dataclass(eq=False, repr=False)
+class ChannelStanding(betterproto2.Message):
+    """
+    A channel as it stands.
+    """
+
+    channel: "DeliveryChannel" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: DeliveryChannel(0)
+    )
+    """
+    The channel.
+    """
+
+    providers: "list[ChannelProvider]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    In the order in which they are tried.
+    """
+
+    refusal: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why nobody could be asked now; empty where somebody can.
+    """
+
+
+default_message_pool.register_message("selene.delivery.v1", "ChannelStanding", ChannelStanding)
 
 
 @dataclass(eq=False, repr=False)
@@ -563,6 +667,11 @@ class Delivery(betterproto2.Message):
     Counts its changes, from 1.
     """
 
+    cancel_reason_code: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
+    """
+    Why it was to be taken back when a request may have left already; empty where nobody asked then. Nothing more is sent, whatever is found out.
+    """
+
 
 default_message_pool.register_message("selene.delivery.v1", "Delivery", Delivery)
 
@@ -656,7 +765,7 @@ class EmailContent(betterproto2.Message):
 
     attachments: "list[Attachment]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Files.
+    Files: together at most 10 MiB.
     """
 
 
@@ -772,6 +881,43 @@ default_message_pool.register_message("selene.delivery.v1", "Intent", Intent)
 
 
 @dataclass(eq=False, repr=False)
+class ListChannelsRequest(betterproto2.Message):
+    """
+    Asks for channels.
+    """
+
+    subject: "__routing__v1__.RoutingSubject | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    For whom; its tenant must be the token's.
+    """
+
+    channel: "DeliveryChannel" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: DeliveryChannel(0)
+    )
+    """
+    Only this channel; UNSPECIFIED means all.
+    """
+
+
+default_message_pool.register_message("selene.delivery.v1", "ListChannelsRequest", ListChannelsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListChannelsResponse(betterproto2.Message):
+    """
+    Channels as they stand.
+    """
+
+    channels: "list[ChannelStanding]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    In the order of their numbers.
+    """
+
+
+default_message_pool.register_message("selene.delivery.v1", "ListChannelsResponse", ListChannelsResponse)
+
+
+@dataclass(eq=False, repr=False)
 class ListRequest(betterproto2.Message):
     """
     Asks for deliveries.
@@ -821,6 +967,38 @@ class ListResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("selene.delivery.v1", "ListResponse", ListResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ProviderPromise(betterproto2.Message):
+    """
+    What a provider's interface guarantees: the promise of a delivery is kept with nothing else.
+    """
+
+    key_window: "datetime.timedelta | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    For how long it takes a second request under the same key for the first; unset where it knows no keys.
+    """
+
+    looks_up: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Whether it can be asked what became of a message.
+    """
+
+    reports: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Whether it reports by itself what becomes of a message.
+    """
+
+    takes_back: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Whether it takes a message back.
+    """
+
+
+default_message_pool.register_message("selene.delivery.v1", "ProviderPromise", ProviderPromise)
 
 
 @dataclass(eq=False, repr=False)
@@ -983,7 +1161,8 @@ class SendBatchItem(betterproto2.Message):
 
     refusal: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Why it was not, an ErrorReason without its prefix; empty where it was.
+    Why it was not, an ErrorReason without its prefix: any that Send is refused with for what lies in one intent. FIELD_INVALID is of what no rule of a field sees: a
+    sender, a time zone, files that are too large together, an expiry that is over. Empty where it was.
     """
 
     metadata: "dict[str, str]" = betterproto2.field(
@@ -1130,6 +1309,11 @@ class WatchRequest(betterproto2.Message):
     What comes after this cursor; 0 means from the beginning.
     """
 
+    from_now: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Only what happens from now on: the first response has no delivery, and the cursor at which to go on. Not with `after`.
+    """
+
 
 default_message_pool.register_message("selene.delivery.v1", "WatchRequest", WatchRequest)
 
@@ -1147,7 +1331,7 @@ class WatchResponse(betterproto2.Message):
 
     delivery: "Delivery | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The delivery after it happened.
+    The delivery after it happened; unset in the first response to `from_now`.
     """
 
 
@@ -1156,3 +1340,4 @@ default_message_pool.register_message("selene.delivery.v1", "WatchResponse", Wat
 
 from ....google import protobuf as ___google__protobuf__
 from ...common import v1 as __common__v1__
+from ...routing import v1 as __routing__v1__
