@@ -30,8 +30,8 @@ from clients import audio as client_audio
 from clients import turns
 from servers.runtime.audio.resample import MODEL_RATE_HZ
 from servers.shipped import SHIPPED
+from servers.statistics import Interval
 from servers.voiceid.calibration import metrics
-from servers.voiceid.calibration.bounds import Interval
 from servers.voiceid.calibration.fit import llrs
 from servers.voiceid.calibration.folder import (
     Clip,

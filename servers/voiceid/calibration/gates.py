@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from servers.voiceid.calibration.bounds import Interval, clopper_pearson
+from servers.statistics import Interval, clopper_pearson
 from servers.voiceid.calibration.limits import Derivation, points, speech_of
 from servers.voiceid.calibration.metrics import (
     Flags,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from servers.voiceid.calibration.bounds import clopper_pearson
+from servers.statistics import clopper_pearson
 from servers.voiceid.calibration.metrics import Flags, Floats
 from servers.voiceid.calibration.pack import Basis
 from servers.voiceid.calibration.trials import Codes, Trials, condition_order

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from servers.voiceid.calibration.bounds import Interval
+from servers.statistics import Interval
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

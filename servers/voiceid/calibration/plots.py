@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.special import logit
 from scipy.stats import norm
 
-from servers.voiceid.calibration.bounds import clopper_pearson
+from servers.statistics import clopper_pearson
 from servers.voiceid.calibration.gates import Resampling, eer_with_bounds
 from servers.voiceid.calibration.metrics import Curve, Floats, curve
 from servers.voiceid.calibration.pack import ThresholdPack

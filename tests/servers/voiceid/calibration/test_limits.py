@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from servers.voiceid.calibration.bounds import clopper_pearson
+from servers.statistics import clopper_pearson
 from servers.voiceid.calibration.fit import fit_calibration, llrs
 from servers.voiceid.calibration.limits import (
     Basis,

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.voiceid.calibration.bounds import clopper_pearson
 from servers.voiceid.calibration.metrics import (
     Costs,
     Scored,
@@ -148,30 +147,6 @@ def test_one_class_has_no_rates(genuine):
         cllr(np.array([0.0, 1.0]), np.array(genuine))
     with pytest.raises(TooFewTrials):
         min_cllr(np.array([0.0, 1.0]), np.array(genuine))
-
-
-def test_clopper_pearson_against_published_values():
-    # No errors in 10: 1 - 0.025 ** (1/10). One of ten: Clopper and Pearson's table, 0.0025 to 0.4450.
-    assert clopper_pearson(0, 10).lower == 0.0
-    assert clopper_pearson(0, 10).upper == pytest.approx(1 - 0.025**0.1)
-    assert clopper_pearson(1, 10).lower == pytest.approx(0.0025, abs=5e-5)
-    assert clopper_pearson(1, 10).upper == pytest.approx(0.4450, abs=5e-5)
-    assert clopper_pearson(10, 10).upper == 1.0
-    assert clopper_pearson(0, 0) == clopper_pearson(0, 0, confidence=0.5)
-
-
-def test_clopper_pearson_bounds_are_where_the_binomial_tails_are_half_of_the_rest():
-    from scipy.stats import binom
-
-    bounds = clopper_pearson(3, 40, confidence=0.9)
-    assert binom.sf(2, 40, bounds.lower) == pytest.approx(0.05)
-    assert binom.cdf(3, 40, bounds.upper) == pytest.approx(0.05)
-
-
-@pytest.mark.parametrize(("errors", "trials", "confidence"), [(-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0), (1, 5, 0.0)])
-def test_impossible_counts_are_refused(errors, trials, confidence):
-    with pytest.raises(ValueError, match=r"trials|confidence"):
-        clopper_pearson(errors, trials, confidence=confidence)
 
 
 def _twenty_speakers():
