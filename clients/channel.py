@@ -12,7 +12,9 @@ import grpc
 from clients.credentials import Claims, TokenSource, read_claims
 
 CORRELATION_KEY: Final = "x-correlation-id"
-MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+"""The largest of any contract, a mail with its files; an owner that needs less refuses sooner."""
 
 # Matches the server's side: keepalive, message caps, and windows small enough that a slow reader is felt by the sender
 # within tens of milliseconds of audio. gRPC's own retries are off, because `clients.retry` is the one retry loop.
@@ -21,8 +23,8 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
+    ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 16_384),
     ("grpc.enable_retries", 0),

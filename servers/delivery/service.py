@@ -43,6 +43,7 @@ from store import Store, Transaction, request_hash
 from store.delivery import ContentChanged
 from store.delivery import Delivery as Row
 
+ATTACHED_BYTES: Final = 10 * 1024 * 1024
 WATCH_PAGE: Final = 200
 WATCH_POLL_S: Final = 0.2
 RECONCILE_PAGE: Final = 200
@@ -384,6 +385,9 @@ def sound(intent: Intent) -> Intent:
         raise Refusal.of_fields(
             [FieldViolation("intent.recipient.time_zone", "intent.time_zone", "is no time zone of IANA's")]
         )
+    if sum(len(each.content) for each in intent.content.email.attachments) > ATTACHED_BYTES:
+        field, rule = "intent.content.email.attachments", "intent.attachments"
+        raise Refusal.of_fields([FieldViolation(field, rule, f"are at most {ATTACHED_BYTES} bytes together")])
     try:
         address = normalised(intent.channel, intent.recipient.address)
     except AddressInvalid:

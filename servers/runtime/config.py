@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -96,7 +96,15 @@ class MasterKeySettings(_Section):
 class LimitSettings(_Section):
     """What a server grants its callers. Times in seconds."""
 
-    receive_bytes: int = Field(default=64 * 1024, ge=1024, description="largest inbound message")
+    receive_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="largest inbound message, where an owner's contract needs no more"
+    )
+    receive_bytes_of: dict[str, Annotated[int, Field(ge=1024)]] = Field(
+        default_factory=dict, description="largest inbound message by owner, where it differs"
+    )
+    answering_bytes: int = Field(
+        default=128 * 1024 * 1024, ge=1024, description="of requests that are answered at once, per owner"
+    )
     send_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="largest outbound message")
     concurrent_calls: int = Field(default=512, ge=1, description="calls in flight per owner")
     unary_s: float = Field(default=30.0, gt=0)

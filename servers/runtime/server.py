@@ -61,7 +61,7 @@ ACTOR_SALT: Final = "actor_salt"
 PEER_TOKEN_LIFETIME: Final = timedelta(minutes=5)
 
 _LOOKAHEAD_BYTES = 16 * 1024
-_READ_TO_REFUSE = 1024 * 1024  # beyond the limit of a message, no more than it again: gRPC itself refuses longer ones
+_READ_TO_REFUSE = 1024 * 1024  # beyond a message's limit, and no more than that again: gRPC refuses without a reason
 _CORE_HEADROOM = 64  # what gRPC admits above our limit: room for probes, and for refusals that carry a reason
 _COLLECT_EVERY = 20_000  # objects that came and did not go; Python's own is 700
 _CHANNELZ = "grpc.channelz.v1.Channelz"

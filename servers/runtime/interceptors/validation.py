@@ -5,37 +5,50 @@ from typing import Any
 
 import protovalidate
 from google.protobuf.message import DecodeError
+from selene.common.v1 import error_reason_pb2 as reasons
 
 from servers.runtime.context import Behaviour, Call, Method
 from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.text import TextFields
 
 _NUL_BYTE = b"\0"
+_RETRY_AFTER_MS = "1000"
 
 
 class ValidationLayer:
     """Parses and checks each inbound message, unary or streamed, with protovalidate.
 
     Beyond what the contract states, no message may be longer than ``max_bytes``, and no text may hold the character
-    NUL: not every store can keep it.
+    NUL: not every store can keep it. Where unary requests of more than ``answering_bytes`` together would be answered
+    at once, the latest is refused with OVERLOADED.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, answering_bytes: int) -> None:
         self._max_bytes = max_bytes
+        self._answering_bytes = answering_bytes
+        self._held = 0
         self._validator = protovalidate.Validator()
         self._texts = TextFields()
 
     def wrap(self, method: Method, handler: Any, proceed: Behaviour) -> Behaviour:
         admit = self._admission(handler.request_deserializer)
 
-        async def validate(call: Call) -> bytes | None:
-            if method.client_streaming:
-                call.admit = admit
-            else:
-                call.message = admit(call.message)
+        async def validate_each(call: Call) -> bytes | None:
+            call.admit = admit
             return await proceed(call)
 
-        return validate
+        async def validate(call: Call) -> bytes | None:
+            size = len(call.message)
+            if self._held and self._held + size > self._answering_bytes:
+                raise _overloaded(self._answering_bytes)
+            self._held += size
+            try:
+                call.message = admit(call.message)
+                return await proceed(call)
+            finally:
+                self._held -= size
+
+        return validate_each if method.client_streaming else validate
 
     def _admission(self, parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
         collect, texts, max_bytes = self._validator.collect_violations, self._texts, self._max_bytes
@@ -62,6 +75,15 @@ class ValidationLayer:
             return message
 
         return admit
+
+
+def _overloaded(limit: int) -> Refusal:
+    return Refusal(
+        reasons.ERROR_REASON_OVERLOADED,
+        "requests of too many bytes at once; try again later",
+        limit=str(limit),
+        retry_after_ms=_RETRY_AFTER_MS,
+    )
 
 
 def _as_field_violation(violation: Any) -> FieldViolation:

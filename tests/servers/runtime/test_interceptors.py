@@ -386,6 +386,45 @@ class TestValidation:
                 assert [message async for message in stream]
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
+    async def test_one_owner_may_take_more_than_the_others(self, house: Any, reason_of: Reason) -> None:
+        flags = {"limits.receive_bytes": 1024, "limits.receive_bytes_of": {"voiceid": 4096}}
+        running = await house.start(flags=flags, **handlers(nothing))
+        call = house.channel(running).unary_unary("/selene.audit.v1.AuditService/ListEvents")
+        message = LIST.SerializeToString()
+        padded = (
+            message + b"\x9a\x7d" + bytes([(4096 - len(message) - 4) & 0x7F | 0x80, (4096 - len(message) - 4) >> 7])
+        )
+        padded += b"x" * (4096 - len(padded))
+        await call(padded, metadata=house.bearer())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(padded + b"x", metadata=house.bearer())
+        assert reason_of(caught.value).reason == "FIELD_INVALID"
+
+    async def test_requests_of_too_many_bytes_at_once_are_refused_until_there_is_room(
+        self, house: Any, reason_of: Reason
+    ) -> None:
+        begun, end = asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            begun.set()
+            await end.wait()
+
+        flags = {"limits.answering_bytes": 1024}
+        running = await house.start(flags=flags, **handlers(wait))
+        stub, metadata = audit_grpc.AuditServiceStub(house.channel(running)), house.bearer()
+        large = audit.ListEventsRequest(tenant_id="t-1", correlation_id="x" * 128, session_id="y" * 128)
+        large.page.page_token = "z" * 500
+        assert 512 < large.ByteSize() <= 1024
+        first = stub.ListEvents(large, metadata=metadata)
+        await begun.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ListEvents(large, metadata=metadata)
+        assert reason_of(caught.value).reason == "OVERLOADED"
+        assert dict(reason_of(caught.value).metadata) == {"limit": "1024", "retry_after_ms": "1000"}
+        end.set()
+        await first
+        await stub.ListEvents(large, metadata=metadata)
+
 
 class TestStreams:
     @pytest.mark.parametrize("how", ["cancel", "deadline", "connection lost", "message too large", "server stops"])
