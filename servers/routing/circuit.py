@@ -8,6 +8,10 @@ rates of §24: a rate needs `min_samples` and would keep a dead provider in rota
 that wait longer than twice p95 (half a second at least) while nobody was answered since the first of them began: a
 provider that has gone silent is left long before its time-outs tell.
 
+Some providers only seemed silent: what they are asked for takes longer from now on. No rule of §24 has opened such a
+circuit, so none keeps it open: it returns although its latency is more than what returns traffic, as long as it is not
+what opens a circuit.
+
 OPEN lasts its cooldown, whatever is measured: the profile's for the first trip, doubled by each further one, never
 longer than `max_cooldown_s`; nothing trips an open circuit, so nothing shortens what it has left. Decay: every whole
 `max_cooldown_s` that a circuit stays closed takes one trip back, thus one doubling.
@@ -39,11 +43,12 @@ from selene.routing.v1.routing_pb2 import (
     CIRCUIT_STATE_OPEN,
     COMPARISON_EQUAL,
     COMPARISON_LESS_THAN,
+    MEASURE_P95_LATENCY_5M,
     CircuitState,
     Measure,
 )
 
-from servers.routing.thresholds import CircuitPolicy, Threshold, held
+from servers.routing.thresholds import CircuitPolicy, Threshold, compared, held
 from servers.routing.windows import Measures
 
 CONSECUTIVE_FAILURES = 25
@@ -94,7 +99,7 @@ class Circuit:
 
     `streaks` counts, by open rule, the windows in a row in which it held. Since it became half-open `issued` leases
     have been given, the last at `leased_at`, and `told` probes answered, the last at `told_at`; `window_proven` says
-    that this window's probes were healthy.
+    that this window's probes were healthy. `silent` says that it was closed until its provider fell silent.
     """
 
     state: CircuitState = CIRCUIT_STATE_CLOSED
@@ -112,6 +117,7 @@ class Circuit:
     issued: int = 0
     healthy_windows: int = 0
     window_proven: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +233,7 @@ def _watched(circuit: Circuit, measures: Measures, now: float, policy: CircuitPo
     if measures.consecutive_failures >= CONSECUTIVE_FAILURES:
         return _tripped(circuit, Reason.CONSECUTIVE_FAILURES, now, policy)
     if measures.overdue >= OVERDUE_CALLS:
-        return _tripped(circuit, Reason.SILENT, now, policy)
+        return _tripped(replace(circuit, silent=True), Reason.SILENT, now, policy)
     circuit = _decayed(_counted(circuit, measures, now, policy), now, policy)
     for rule, streak in zip(policy.open_when, _streaks(circuit, policy), strict=True):
         at_once = rule.windows == 1 and held(rule, measures.readings.get(rule.measure))
@@ -271,7 +277,7 @@ def _proved(circuit: Circuit, measures: Measures, now: float, policy: CircuitPol
         if circuit.told < _share(circuit, policy):
             spent = circuit.issued >= ATTEMPTS_PER_PROBE * policy.probes and not circuit.leases
             return _opened(circuit, Reason.PROBES_UNTOLD, now, policy) if spent else (circuit, ())
-        verdicts = [held(rule, measures.readings.get(rule.measure)) for rule in policy.return_when]
+        verdicts = [_returns(rule, circuit, measures, policy) for rule in policy.return_when]
         if False in verdicts:
             return _tripped(circuit, Reason.RETURN_RULE_UNMET, now, policy)
         if None in verdicts:
@@ -284,6 +290,15 @@ def _proved(circuit: Circuit, measures: Measures, now: float, policy: CircuitPol
     if circuit.healthy_windows < policy.return_windows:
         return circuit, ()
     return _moved(replace(circuit, retry_at=None), CIRCUIT_STATE_CLOSED, Reason.RETURN_RULE_MET, now)
+
+
+def _returns(rule: Threshold, circuit: Circuit, measures: Measures, policy: CircuitPolicy) -> bool | None:
+    reading = measures.readings.get(rule.measure)
+    verdict = held(rule, reading)
+    if verdict is not False or reading is None or not circuit.silent or rule.measure != MEASURE_P95_LATENCY_5M:
+        return verdict
+    opening = (each for each in policy.open_when if each.measure == rule.measure)
+    return not any(compared(each.comparison, reading.value, each.limit) for each in opening)
 
 
 def _share(circuit: Circuit, policy: CircuitPolicy) -> int:
@@ -315,6 +330,7 @@ def _moved(circuit: Circuit, state: CircuitState, reason: str, now: float) -> St
         trips=circuit.trips,
         window_from=now,
         decayed_at=now,
+        silent=circuit.silent and state != CIRCUIT_STATE_CLOSED,
     )
     return moved, (Event(circuit.state, state, str(reason), now),)
 

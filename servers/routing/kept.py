@@ -32,6 +32,8 @@ def circuit_of(body: Mapping[str, Any]) -> Circuit:
         streaks=tuple(int(streak) for streak in body["streaks"]),
         leases=tuple(Lease(str(each["lease_id"]), float(each["expires_at"])) for each in body["leases"]),
         window_proven=bool(body["window_proven"]),
+        # Rows of before there was such a thing do not say.
+        silent=bool(body.get("silent", False)),
         **_read(body, _COUNTS, int),
         **_read(body, _TIMES, float),
     )

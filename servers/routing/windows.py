@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import ceil, log
+from math import ceil, inf, log
 from zlib import crc32
 
 from selene.routing.v1.routing_pb2 import (
@@ -35,10 +35,15 @@ from servers.routing.thresholds import Reading
 BASIS_POINTS = 10_000
 CALLER_SLOTS = 64
 MIN_WITNESS_CALLS = 10
-# Calls that wait are overdue beyond this many times p95, half a second at least, where p95 rests on enough calls.
+# Calls that wait are overdue beyond this many times what is usual, half a second at least: beyond that many times p95,
+# where p95 rests on enough calls.
 OVERDUE_P95S = 2.0
 OVERDUE_LEAST_S = 0.5
 OVERDUE_MIN_SAMPLES = 50
+# So many overdue calls to a silent provider, answered after all within a minute, are usual for an hour.
+LATE_ANSWERS = 12
+LATE_WITHIN_S = 60.0
+LATE_HOLDS_S = 3600.0
 # A time that lies further back than this is a clock that was set back; less is calls that end out of order.
 CLOCK_JUMP_S = 5.0
 
@@ -104,10 +109,13 @@ class Windows:
     """
 
     def __init__(self) -> None:
+        self._late = _Late()
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: a circuit that becomes half-open is judged by its probes alone."""
+        """Forget everything but how long answers may take: a circuit that becomes half-open is judged by its probes
+        alone.
+        """
         self._latest: float | None = None
         self._shift = 0.0
         self._calls = 0
@@ -121,6 +129,7 @@ class Windows:
         self._sends = _Ring(100)
         self._run = _Tally()
         self._succeeded_at: float | None = None
+        self._silent_at = -inf
         self._auth_fails = 0
         self._hard_blocks = 0
 
@@ -143,6 +152,8 @@ class Windows:
         else:
             self._syntheses.push(slot, flawed=False)
             self._succeeded_at = at
+            if at - call.latency_ms / 1000 < self._silent_at:
+                self._late.add(at, call.latency_ms / 1000)
             if self._run.flaws:
                 self._run = _Tally()
 
@@ -180,14 +191,18 @@ class Windows:
         """A provider that is silent to all is dark; one that answers others while somebody waits is not."""
         if not waiting or p95.samples < OVERDUE_MIN_SAMPLES or self._succeeded_at is None:
             return 0
-        limit_s = max(OVERDUE_LEAST_S, OVERDUE_P95S * p95.value / 1000)
+        usual_s = max(p95.value / 1000, self._late.usual_s(at))
+        limit_s = max(OVERDUE_LEAST_S, OVERDUE_P95S * usual_s)
         tally = _Tally()
         for each in waiting:
             if limit_s < each.age_s < at - self._succeeded_at:
                 tally.add(_slot(each.caller), 1, 1)
         slot = tally.worst()
         witnesses = self._errors.tally.calls - self._errors.tally.slot_calls[slot]
-        return _counted_flaws(tally.flaws, tally.slot_flaws[slot], witnesses)
+        overdue = _counted_flaws(tally.flaws, tally.slot_flaws[slot], witnesses)
+        if overdue >= LATE_ANSWERS:
+            self._silent_at = at
+        return overdue
 
     def _consecutive(self) -> int:
         slot = self._run.worst()
@@ -295,6 +310,32 @@ class _Latencies:
         self._bins[place] += count
         self._count += count
         self._by_slot.setdefault(slot, [0] * _BINS)[place] += count
+
+
+class _Late:
+    """Calls that were waited for when their provider had fallen silent, and were answered after all: the least that one
+    of them took, where they were enough. Who was taken for dark once, only for being slow, is not again.
+    """
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._count = 0
+        self._least_s = inf
+        self._usual: tuple[float, float] | None = None
+
+    def add(self, at: float, latency_s: float) -> None:
+        if self._began is None or not 0 <= at - self._began < LATE_WITHIN_S:
+            self._began, self._count, self._least_s = at, 0, inf
+        self._count += 1
+        self._least_s = min(self._least_s, latency_s)
+        if self._count >= LATE_ANSWERS:
+            self._usual = (at, self._least_s)
+
+    def usual_s(self, at: float) -> float:
+        """0 where nothing is known."""
+        if self._usual is None or not 0 <= at - self._usual[0] < LATE_HOLDS_S:
+            return 0.0
+        return self._usual[1]
 
 
 class _Ring:

@@ -440,3 +440,39 @@ def test_a_provider_that_is_silent_to_twelve_calls_is_left(overdue, state):
     circuit, events = evaluate(new_circuit(1000.0), Measures({}, overdue=overdue), 1000.0, STT)
     assert circuit.state == state
     assert [event.reason for event in events] == (["SILENT"] if state == OPEN else [])
+
+
+@pytest.mark.parametrize(
+    ("cause", "latency_ms", "state"),
+    [
+        (Measures({}, overdue=12), 1199, CLOSED),
+        (Measures({}, overdue=12), 1800, CLOSED),
+        (Measures({}, overdue=12), 1801, OPEN),
+        (DEAD, 1199, CLOSED),
+        (DEAD, 1200, OPEN),
+    ],
+)
+def test_what_was_silent_returns_as_slow_as_nothing_of_the_table_would_open_it_for(cause, latency_ms, state):
+    circuit, _ = evaluate(new_circuit(1000.0), cause, 1000.0, STT)
+    circuit, _ = evaluate(circuit, QUIET, 1120.0, STT)
+    answered = replace(
+        HEALTHY_STT, readings={**HEALTHY_STT.readings, v1.MEASURE_P95_LATENCY_5M: Reading(latency_ms, 3)}
+    )
+    for now, count in ((1121.0, 3), (1181.0, 2)):
+        if circuit.state == HALF_OPEN:
+            circuit = probed(circuit, count, now)
+            circuit, _ = evaluate(circuit, answered, now, STT)
+            circuit, _ = evaluate(circuit, answered, now + 60, STT)
+    assert circuit.state == state
+
+
+def test_what_was_silent_once_is_judged_by_the_table_when_it_opens_again():
+    silent = evaluate(new_circuit(0.0), Measures({}, overdue=12), 0.0, STT)[0]
+    assert silent.silent
+    assert evaluate(silent, QUIET, 120.0, STT)[0].silent
+    held_open = force_open(silent, "INCIDENT", 1.0)[0]
+    assert release(held_open, "OVER", 200.0)[0].silent
+    closed = release(force_close(silent, "INCIDENT", 1.0)[0], "OVER", 200.0)[0]
+    assert closed.state == CLOSED
+    assert not closed.silent
+    assert not evaluate(closed, DEAD, 201.0, STT)[0].silent

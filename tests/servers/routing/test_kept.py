@@ -45,6 +45,7 @@ circuits = st.builds(
     issued=counts,
     healthy_windows=counts,
     window_proven=st.booleans(),
+    silent=st.booleans(),
 )
 
 
@@ -53,7 +54,13 @@ def test_what_was_kept_comes_back_the_same(circuit: Circuit) -> None:
     assert circuit_of(json.loads(json.dumps(kept(circuit)))) == circuit
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Circuit)])
+def test_a_circuit_that_was_kept_before_silence_was_told_apart_was_not_silent() -> None:
+    body = kept(new_circuit(1.0))
+    del body["silent"]
+    assert circuit_of(body) == new_circuit(1.0)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Circuit) if field.name != "silent"])
 def test_a_circuit_without_one_of_its_fields_is_none(name: str) -> None:
     body = kept(new_circuit(1.0))
     del body[name]

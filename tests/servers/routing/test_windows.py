@@ -247,3 +247,41 @@ def test_one_callers_waits_do_not_speak_for_everybody():
     alone = [Waiting("t0", 5.0)] * 40
     assert _answered(100).measures(1_010.0, alone).overdue == 0
     assert _answered(100).measures(1_010.0, [*alone, *[Waiting("t1", 5.0)] * 7]).overdue == 14
+
+
+def _taken_for_silent(late_answers: int, *, latency_s: float = 2.0, spread_s: float = 0.0) -> Windows:
+    """Quick answers, then calls that wait so long that the provider seems silent, then so many answers to them."""
+    windows = _answered(60, latency_ms=20.0, at=1_000.0)
+    assert windows.measures(1_001.0, _waiting(40, 0.9)).overdue == 40
+    for number in range(late_answers):
+        windows.record(Call(f"t{number % 4}", Outcome.OK, 1000 * (latency_s + spread_s * number)), 1_002.1)
+    windows.reset()
+    for number in range(60):
+        windows.record(Call(f"t{number % 4}", Outcome.OK, 20.0), 1_100.0)
+    return windows
+
+
+@pytest.mark.parametrize(("late_answers", "after_s"), [(11, 0.5), (12, 4.0)])
+def test_who_was_slow_and_not_silent_is_given_that_time_from_then_on(late_answers, after_s):
+    windows = _taken_for_silent(late_answers)
+    assert windows.measures(1_110.0, _waiting(40, after_s)).overdue == 0
+    assert windows.measures(1_110.0, _waiting(40, after_s + 0.01)).overdue == 40
+
+
+def test_of_those_who_waited_for_a_silent_provider_the_first_answered_tells_what_is_usual():
+    windows = _taken_for_silent(40, latency_s=1.2, spread_s=0.2)
+    assert windows.measures(1_110.0, _waiting(40, 2.41)).overdue == 40
+
+
+def test_what_is_usual_is_forgotten_after_an_hour():
+    windows = _taken_for_silent(12)
+    for number in range(60):
+        windows.record(Call(f"t{number % 4}", Outcome.OK, 20.0), 4_700.0)
+    assert windows.measures(4_701.5, _waiting(40, 1.0)).overdue == 40
+
+
+def test_slow_answers_beside_quick_ones_do_not_make_silence_usual():
+    windows = _answered(600, latency_ms=20.0, at=1_000.0)
+    for _ in range(30):
+        windows.record(Call("t1", Outcome.OK, 3_000.0), 1_000.0)
+    assert windows.measures(1_001.0, _waiting(40, 0.9)).overdue == 40
