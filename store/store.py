@@ -21,6 +21,7 @@ from store.errors import StoreUnavailable, Unavailability
 from store.idempotency import answered
 from store.keys import MasterKeys, SigningKey
 from store.kms import KmsReader
+from store.learning import LearningReader
 from store.ledger import AuditTrail
 from store.migrations import upgrade
 from store.proof import Proofs
@@ -39,8 +40,8 @@ CONNECTIONS = 8
 
 
 class Rooms:
-    """What can be read, over one way of reading: `audit`, `artifacts`, `delivery`, `kms`, `proofs`, `routing`,
-    `settings`, `vault`, `voiceid`."""
+    """What can be read, over one way of reading: `audit`, `artifacts`, `delivery`, `kms`, `learning`, `proofs`,
+    `routing`, `settings`, `vault`, `voiceid`."""
 
     def __init__(self, reads: Reads, master_keys: MasterKeys) -> None:
         self._reads = reads
@@ -75,6 +76,11 @@ class Rooms:
     def kms(self) -> KmsReader:
         """Secrets and leases."""
         return KmsReader(self._reads, self.vault, self._master_keys)
+
+    @cached_property
+    def learning(self) -> LearningReader:
+        """What learning keeps of signals."""
+        return LearningReader(self._reads)
 
     @cached_property
     def delivery(self) -> DeliveryReader:

@@ -22,6 +22,7 @@ from store.errors import Conflict, StoreError, UnansweredClaim, UnauditedChange
 from store.idempotency import Claims
 from store.keys import MasterKeys, SigningKey
 from store.kms import Kms
+from store.learning import Learning
 from store.ledger import append_audit, audit_event
 from store.retention import Retention
 from store.routing import Routing
@@ -35,9 +36,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Transaction:
     """State changes and their audit rows. Made by `Store.transaction`; usable inside that block only.
 
-    Rooms: `artifacts`, `delivery`, `kms`, `retention`, `routing`, `settings`, `vault`, `voiceid`. Keep the block short
-    and free of other I/O: on SQLite it holds the only writer. After any database error the transaction is over,
-    whatever the block does with the exception.
+    Rooms: `artifacts`, `delivery`, `kms`, `learning`, `retention`, `routing`, `settings`, `vault`, `voiceid`.
+    Keep the block short and free of other I/O: on SQLite it holds the only writer. After any database error the
+    transaction is over, whatever the block does with the exception.
     """
 
     def __init__(
@@ -86,6 +87,11 @@ class Transaction:
     def kms(self) -> Kms:
         """Secrets and leases."""
         return Kms(self, self.vault, self._master_keys)
+
+    @cached_property
+    def learning(self) -> Learning:
+        """What learning keeps of signals."""
+        return Learning(self)
 
     @cached_property
     def delivery(self) -> Deliveries:

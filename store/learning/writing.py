@@ -1,0 +1,244 @@
+"""Writing signals inside a transaction; the caller audits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from selene.learning.v1.signal_pb2 import CapturedSignal, LearningSignal
+from sqlalchemy import bindparam, delete, select, tuple_, update
+
+from store.access import Writes, for_dialects
+from store.learning.reading import (
+    BY_IDS,
+    BY_KEYS,
+    SignalOutboxReader,
+    SignalsReader,
+    SignalStreamsReader,
+    captured,
+    same,
+)
+from store.learning.row import Absent, Captured, IdTaken, KeyReused, NewSignal, Outcome, Outgoing, canonical
+from store.learning.tables import counters, frequencies, outbox, signals, streams
+
+AT_MOST = 1000
+"""Signals of one `capture`: what one statement binds of them stays below every database's limit."""
+
+Weigh = Callable[[LearningSignal, int], int]
+"""The priority of a signal that was seen so often before, in basis points."""
+
+Kind = tuple[int, int, str, str]
+
+_LOCK = for_dialects(
+    lambda insert: (
+        insert(counters)
+        .values(tenant_id=bindparam("tenant"), sequence=0)
+        .on_conflict_do_update(index_elements=[counters.c.tenant_id], set_={"sequence": counters.c.sequence})
+        .returning(counters.c.sequence)
+    )
+)
+_COUNT = update(counters).where(counters.c.tenant_id == bindparam("tenant")).values(sequence=bindparam("new_sequence"))
+_KEEP = for_dialects(lambda insert: insert(signals))
+
+
+def _seeing(insert: Any) -> Any:
+    made = insert(frequencies)
+    return made.on_conflict_do_update(
+        index_elements=list(frequencies.primary_key),
+        set_={"seen": frequencies.c.seen + made.excluded.seen},
+    ).returning(*frequencies.c)
+
+
+_SEE = for_dialects(_seeing)
+
+
+def _advancing(insert: Any) -> Any:
+    made = insert(streams)
+    return made.on_conflict_do_update(
+        index_elements=[streams.c.tenant_id, streams.c.stream_id],
+        set_={"acknowledged_through": made.excluded.acknowledged_through, "updated_at": made.excluded.updated_at},
+        where=streams.c.acknowledged_through < made.excluded.acknowledged_through,
+    )
+
+
+_ADVANCE = for_dialects(_advancing)
+_PUT = for_dialects(lambda insert: insert(outbox).on_conflict_do_nothing())
+_OLDEST = (
+    select(outbox)
+    .order_by(outbox.c.written_at)
+    .limit(bindparam("at_most"))
+    # SQLite, with its single writer, has no such clause.
+    .with_for_update(skip_locked=True)
+)
+_TAKE = delete(outbox).where(
+    tuple_(outbox.c.tenant_id, outbox.c.idempotency_key).in_(bindparam("keys", expanding=True))
+)
+
+
+class Signals(SignalsReader):
+    """The writing side, within one transaction."""
+
+    def __init__(self, writes: Writes) -> None:
+        super().__init__(writes)
+        self._writes = writes
+
+    async def capture(self, tenant_id: str, new: Sequence[NewSignal], weigh: Weigh) -> list[Outcome]:
+        """Keep a tenant's signals; what became of each, in their order. At most `AT_MOST`.
+
+        New ones get sequences without gaps and the priority that `weigh` gives them. A repetition writes nothing. Of
+        several transactions for one tenant each waits for the one before it, so that sequences become visible in their
+        order. The caller audits what is new with `signals_root`.
+        """
+        if len(new) > AT_MOST:
+            raise ValueError(f"a capture of {len(new)} signals is not one of at most {AT_MOST}")
+        if not new:
+            return []
+        # Asked as a read: a counter that did not move is no change that anybody audits.
+        sequence = (await self._writes.rows(_LOCK[self._writes.dialect], {"tenant": tenant_id}))[0].sequence
+        known = await self._known(tenant_id, [one.signal for one in new])
+        outcomes: list[Outcome] = []
+        fresh: list[NewSignal] = []
+        for one in new:
+            outcome = known.outcome_of(one.signal)
+            if outcome is None and not one.admissible:
+                outcome = Absent()
+            if outcome is None:
+                # Its numbers are filled in below, once it is known how many there are.
+                row = CapturedSignal(signal=one.signal, intake_path=one.intake_path)
+                outcome = Captured(row, repeated=False)
+                known.add(row)
+                fresh.append(one)
+            outcomes.append(outcome)
+        rows = [one.row for one in outcomes if isinstance(one, Captured) and not one.repeated]
+        if rows:
+            await self._number(tenant_id, rows, sequence, weigh)
+            await self._keep(tenant_id, rows, fresh)
+        return outcomes
+
+    async def _known(self, tenant_id: str, wanted: Sequence[LearningSignal]) -> _Known:
+        keys, ids = {one.idempotency_key for one in wanted}, {one.signal_id for one in wanted}
+        known = _Known()
+        by_key = await self._writes.rows(BY_KEYS, {"tenant": tenant_id, "keys": sorted(keys)})
+        for row in (*by_key, *await self._writes.rows(BY_IDS, {"tenant": tenant_id, "ids": sorted(ids)})):
+            known.add(captured(row))
+        return known
+
+    async def _number(self, tenant_id: str, rows: Sequence[CapturedSignal], sequence: int, weigh: Weigh) -> None:
+        seen = await self._seen(tenant_id, Counter(_kind(row.signal) for row in rows))
+        now = Timestamp()
+        now.FromDatetime(self._writes.clock.now())
+        for number, row in enumerate(rows, start=sequence + 1):
+            kind = _kind(row.signal)
+            row.sequence, row.frequency = number, seen[kind]
+            row.priority_bp = weigh(row.signal, seen[kind])
+            row.captured_at.CopyFrom(now)
+            seen[kind] += 1
+
+    async def _seen(self, tenant_id: str, more: Counter[Kind]) -> dict[Kind, int]:
+        """How often each was seen before; from now on, so many more times."""
+        names = ("domain", "signal_class", "source_engine_id", "reason_code")
+        values = [{"tenant_id": tenant_id, **dict(zip(names, kind, strict=True)), "seen": more[kind]} for kind in more]
+        written = await self._writes.write(_SEE[self._writes.dialect], values)
+        after = {
+            (row.domain, row.signal_class, row.source_engine_id, row.reason_code): row.seen for row in written.rows
+        }
+        return {kind: after[kind] - more[kind] for kind in more}
+
+    async def _keep(self, tenant_id: str, rows: Sequence[CapturedSignal], fresh: Sequence[NewSignal]) -> None:
+        now = self._writes.clock.now()
+        values = [
+            {
+                "tenant_id": tenant_id,
+                "sequence": row.sequence,
+                "signal_id": row.signal.signal_id,
+                "idempotency_key": row.signal.idempotency_key,
+                "domain": row.signal.domain,
+                "intake_path": row.intake_path,
+                "safety_critical": int(one.safety_critical),
+                "user_id": row.signal.user_id,
+                "priority_bp": row.priority_bp,
+                "captured_at": now,
+                "canonical": canonical(row),
+            }
+            for row, one in zip(rows, fresh, strict=True)
+        ]
+        await self._writes.write(_KEEP[self._writes.dialect], values)
+        await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": rows[-1].sequence})
+
+
+class _Known:
+    """Signals by their keys and by their ids."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, CapturedSignal] = {}
+        self._ids: set[str] = set()
+
+    def add(self, row: CapturedSignal) -> None:
+        self._by_key[row.signal.idempotency_key] = row
+        self._ids.add(row.signal.signal_id)
+
+    def outcome_of(self, signal: LearningSignal) -> Outcome | None:
+        """What becomes of a signal for which one is known; None where none is."""
+        row = self._by_key.get(signal.idempotency_key)
+        if row is None:
+            return IdTaken(signal.signal_id) if signal.signal_id in self._ids else None
+        if not same(row, signal.SerializeToString(deterministic=True)):
+            return KeyReused(signal.idempotency_key)
+        return Captured(row, repeated=True)
+
+
+class SignalStreams(SignalStreamsReader):
+    """The writing side, within one transaction."""
+
+    def __init__(self, writes: Writes) -> None:
+        super().__init__(writes)
+        self._writes = writes
+
+    async def advance(self, tenant_id: str, stream_id: str, through: int) -> None:
+        """Everything up to this sequence is durable, or refused by name; never less than before."""
+        values = {
+            "tenant_id": tenant_id,
+            "stream_id": stream_id,
+            "acknowledged_through": through,
+            "updated_at": self._writes.clock.now(),
+        }
+        await self._writes.write(_ADVANCE[self._writes.dialect], [values])
+
+
+class SignalOutbox(SignalOutboxReader):
+    """What engines leave for learning, in the transaction of what they saw."""
+
+    def __init__(self, writes: Writes) -> None:
+        super().__init__(writes)
+        self._writes = writes
+
+    async def put(self, found: Sequence[LearningSignal]) -> None:
+        """Leave signals; of one idempotency key the first stays."""
+        now = self._writes.clock.now()
+        values = [
+            {
+                "tenant_id": one.tenant_id,
+                "idempotency_key": one.idempotency_key,
+                "written_at": now,
+                "canonical": one.SerializeToString(deterministic=True),
+            }
+            for one in found
+        ]
+        if values:
+            await self._writes.write(_PUT[self._writes.dialect], values)
+
+    async def take(self, limit: int) -> list[Outgoing]:
+        """Take up to `limit` signals out, the oldest first; they are gone once this transaction is kept.
+
+        Of several transactions at once each takes others.
+        """
+        rows = await self._writes.rows(_OLDEST, {"at_most": limit})
+        if rows:
+            await self._writes.write(_TAKE, {"keys": [(row.tenant_id, row.idempotency_key) for row in rows]})
+        return [Outgoing(LearningSignal.FromString(bytes(row.canonical)), row.written_at) for row in rows]
+
+
+def _kind(signal: LearningSignal) -> Kind:
+    return signal.domain, signal.signal_class, signal.source_engine_id, signal.reason_code
