@@ -74,12 +74,14 @@ class ValidateProfileRequest(_message.Message):
     def __init__(self, profile: _Optional[_Union[_routing_pb2.ProviderRoutingProfileV1, _Mapping]] = ...) -> None: ...
 
 class ValidateProfileResponse(_message.Message):
-    __slots__ = ("problems", "content_hash")
+    __slots__ = ("problems", "content_hash", "warnings")
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     problems: _containers.RepeatedCompositeFieldContainer[ProfileProblem]
     content_hash: bytes
-    def __init__(self, problems: _Optional[_Iterable[_Union[ProfileProblem, _Mapping]]] = ..., content_hash: _Optional[bytes] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[ProfileProblem]
+    def __init__(self, problems: _Optional[_Iterable[_Union[ProfileProblem, _Mapping]]] = ..., content_hash: _Optional[bytes] = ..., warnings: _Optional[_Iterable[_Union[ProfileProblem, _Mapping]]] = ...) -> None: ...
 
 class ProfileVersion(_message.Message):
     __slots__ = ("profile_version", "content_hash", "registered_at", "active", "rollback_target")
@@ -246,7 +248,7 @@ class MeasureReading(_message.Message):
     def __init__(self, measure: _Optional[_Union[_routing_pb2.Measure, str]] = ..., value: _Optional[float] = ..., samples: _Optional[int] = ...) -> None: ...
 
 class ProviderStanding(_message.Message):
-    __slots__ = ("provider_ref", "priority", "priority_layer", "availability", "reason_code", "circuit", "readings", "next")
+    __slots__ = ("provider_ref", "priority", "priority_layer", "availability", "reason_code", "circuit", "readings", "next", "last_succeeded_at", "last_failed_at", "last_failure")
     PROVIDER_REF_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +257,9 @@ class ProviderStanding(_message.Message):
     CIRCUIT_FIELD_NUMBER: _ClassVar[int]
     READINGS_FIELD_NUMBER: _ClassVar[int]
     NEXT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SUCCEEDED_AT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FAILED_AT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FAILURE_FIELD_NUMBER: _ClassVar[int]
     provider_ref: str
     priority: int
     priority_layer: _routing_pb2.ProfileLayer
@@ -263,7 +268,10 @@ class ProviderStanding(_message.Message):
     circuit: _routing_pb2.Circuit
     readings: _containers.RepeatedCompositeFieldContainer[MeasureReading]
     next: bool
-    def __init__(self, provider_ref: _Optional[str] = ..., priority: _Optional[int] = ..., priority_layer: _Optional[_Union[_routing_pb2.ProfileLayer, str]] = ..., availability: _Optional[_Union[Availability, str]] = ..., reason_code: _Optional[str] = ..., circuit: _Optional[_Union[_routing_pb2.Circuit, _Mapping]] = ..., readings: _Optional[_Iterable[_Union[MeasureReading, _Mapping]]] = ..., next: bool = ...) -> None: ...
+    last_succeeded_at: _timestamp_pb2.Timestamp
+    last_failed_at: _timestamp_pb2.Timestamp
+    last_failure: str
+    def __init__(self, provider_ref: _Optional[str] = ..., priority: _Optional[int] = ..., priority_layer: _Optional[_Union[_routing_pb2.ProfileLayer, str]] = ..., availability: _Optional[_Union[Availability, str]] = ..., reason_code: _Optional[str] = ..., circuit: _Optional[_Union[_routing_pb2.Circuit, _Mapping]] = ..., readings: _Optional[_Iterable[_Union[MeasureReading, _Mapping]]] = ..., next: bool = ..., last_succeeded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[str] = ...) -> None: ...
 
 class ListProvidersResponse(_message.Message):
     __slots__ = ("domain", "providers", "profile_hash", "refusal")

@@ -1878,6 +1878,25 @@ class ProviderStanding(betterproto2.Message):
     Whether the next call goes to it.
     """
 
+    last_succeeded_at: "datetime.datetime | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it last did what it was asked, for whomever; unset where it never did since the answering process started.
+    """
+
+    last_failed_at: "datetime.datetime | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it last failed, for whomever; unset where it never did since the answering process started.
+    """
+
+    last_failure: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    How it last failed: `TIMEOUT`, `ERROR`, `SCHEMA_INVALID`, `POLICY_CONFLICT`, `AUTH_FAIL` or `HARD_BLOCK`.
+    """
+
 
 default_message_pool.register_message("selene.routing.v1", "ProviderStanding", ProviderStanding)
 
@@ -2552,6 +2571,12 @@ class ValidateProfileResponse(betterproto2.Message):
     content_hash: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
     """
     SHA-256 of the profile's deterministic bytes.
+    """
+
+    warnings: "list[ProfileProblem]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What keeps no profile from serving and is hardly meant, told alike: `UNKNOWN_ADAPTER` for a provider of speech or language that no server has an
+    adapter for, `DUPLICATE_PRIORITY` for enabled providers of a list between whom the name decides.
     """
 
 
