@@ -168,8 +168,8 @@ class OpenAiLlm:
             self._endpoint.asked("/chat/completions", utterance, until, body) as response,
             aclosing(events(response)) as chunks,
         ):
-            async for chunk in chunks:
-                if said := reply.feed(answer.take(chunk)):
+            async for together in chunks:
+                if said := "".join(reply.feed(answer.take(chunk)) for chunk in together):
                     yield Delta(said)
 
     def _result(

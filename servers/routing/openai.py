@@ -226,8 +226,10 @@ class _Events:
         return b""
 
 
-async def events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
+async def events(response: httpx2.Response) -> AsyncGenerator[list[Any], None]:
     """What the server-sent events of an answer say, of JSON, up to ``[DONE]`` or the end of the body.
+
+    What came together is said together, so that it can be passed on at once.
 
     Raises CallEnded for an answer that is no such stream and for an event that says an error, ValueError for what is
     no JSON.
@@ -237,14 +239,18 @@ async def events(response: httpx2.Response) -> AsyncGenerator[Any, None]:
     sent = _Events()
     async with aclosing(response.aiter_bytes()) as pieces:
         async for piece in pieces:
+            together: list[Any] = []
             for data in sent.feed(piece):
                 if data.startswith(b"[DONE]"):
+                    yield together
                     await _drain(pieces)
                     return
                 said = json.loads(data.decode())
                 if isinstance(said, dict) and said.get("error"):
+                    yield together
                     raise CallEnded(_of_event(said["error"]))
-                yield said
+                together.append(said)
+            yield together
 
 
 async def _drain(pieces: AsyncGenerator[bytes, None]) -> None:

@@ -163,7 +163,7 @@ class OpenAiStt:
             self._endpoint.asked(TRANSCRIPTIONS, request, until, body, file=_wav(utterance.pcm)) as response,
             aclosing(events(response)) as sent,
         ):
-            async for event in sent:
+            async for event in (event async for together in sent for event in together):
                 match event:
                     case {"type": "transcript.text.delta", "delta": str(delta)}:
                         said += delta

@@ -72,6 +72,7 @@ def packets(events: list[LlmEvent]) -> list[LlmEvent]:
 async def test_the_reply_comes_in_deltas_then_the_packet_then_the_result(
     llm: OpenAiLlm, vendor: OpenAiSimulator
 ) -> None:
+    vendor.faults.plan(Fault(FaultKind.TRICKLE, seconds=0.01))
     events, result = await ask(llm)
     *deltas, packet = events
     assert isinstance(packet, DecisionPacket)

@@ -139,6 +139,8 @@ async def desk(folder: Path, *refs: str, timeout_s: float = 5.0, retries: int = 
 @pytest.mark.parametrize("ref", [OPENAI, LLAMA, LOCAL])
 async def test_the_deltas_joined_are_the_packets_reply(tmp_path: Path, ref: str) -> None:
     async with desk(tmp_path, ref) as llm:
+        for vendor in (llm.openai, llm.llama):
+            vendor.faults.plan(Fault(FaultKind.TRICKLE, seconds=0.01))
         events = await llm.ask()
         said = final(events)
         assert kinds(events).count("delta") > 1

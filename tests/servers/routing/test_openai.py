@@ -105,7 +105,13 @@ def streamed(*pieces: bytes, content_type: str = "text/event-stream; charset=utf
 
 async def said(response: httpx2.Response) -> list[object]:
     with answering():
-        return [each async for each in events(response)]
+        return [each async for together in events(response) for each in together]
+
+
+async def test_what_came_together_is_said_together() -> None:
+    pieces = [b"data: 1\n\ndata: 2\n\n", b"data: 3\n\ndata: 4", b"\n\ndata: [DONE]\n\n"]
+    with answering():
+        assert [each async for each in events(streamed(*pieces))] == [[1, 2], [3], [4]]
 
 
 @given(
