@@ -24,9 +24,9 @@ from servers.runtime.server import (
     RunningServer,
     Runtime,
     Service,
+    prefer_latency,
     run_loop,
     serve,
-    settle_heap,
     stop_on_signals,
 )
 from servers.runtime.storage import LedgerSink, open_store
@@ -93,7 +93,7 @@ async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlo
         )
         async with await serve([owner(name) for name in names], settings, parts) as running:
             started(running)
-            settle_heap()
+            prefer_latency()
             await stop_on_signals(running)
     finally:
         await store.close()

@@ -32,7 +32,7 @@ from servers.routing.router import Domestic, Finished, RoutedCall
 from servers.runtime.clock import SystemClock
 from servers.runtime.config import load_settings
 from servers.runtime.ids import UuidV7Ids
-from servers.runtime.server import Owner, Parts, Runtime, Service, serve, settle_heap
+from servers.runtime.server import Owner, Parts, Runtime, Service, prefer_latency, serve
 from servers.runtime.storage import LedgerSink, open_store, turn
 from store import Transaction
 from store.routing import Budget, Key, Quota
@@ -213,7 +213,7 @@ async def routing(data_dir: Path, store_url: str = "") -> AsyncIterator[Bench]:
 
     parts = Parts(clock=clock, ids=ids, store=store, audit=LedgerSink(store), on_stop=(store.close,))
     async with await serve([Owner(NAME, ENGINE_ID, build)], settings, parts):
-        settle_heap()
+        prefer_latency()
         yield Bench(opened[0], adapter)
 
 
