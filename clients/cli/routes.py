@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 from google.protobuf import json_format
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -173,7 +174,7 @@ async def routes_versions(session: Session) -> None:
 
 
 async def routes_validate(session: Session, file: _File) -> int:
-    """Say everything that is wrong with a profile; nothing is kept. Exits with 1 where there is anything.
+    """Say what is wrong with a profile, and what is hardly meant; nothing is kept. Exits with 1 where any is wrong.
 
     \b
       selene routes validate profile.json
@@ -183,11 +184,12 @@ async def routes_validate(session: Session, file: _File) -> int:
     except ProfileUnreadable as error:
         session.output.misuse(str(error))
         return USAGE
-    problems = Table("problem", "where", "what", box=None, pad_edge=False)
-    for problem in reply.problems:
-        problems.add_row(problem.code, Text(problem.where, overflow="fold"), Text(problem.description))
-    told = problems if reply.problems else Text("the profile may serve", style="green")
-    session.output.show(to_document(reply), told)
+    told: list[RenderableType] = [
+        _problems("problem", reply.problems) if reply.problems else Text("the profile may serve", style="green")
+    ]
+    if reply.warnings:
+        told.append(_problems("warning", reply.warnings))
+    session.output.show(to_document(reply), Group(*told))
     return REFUSED if reply.problems else OK
 
 
@@ -349,6 +351,13 @@ def _exit_code(standings: list[Standing]) -> int:
 
 def _routing(session: Session) -> Routing:
     return Routing(session.connection, timeout=session.settings.timeout)
+
+
+def _problems(kind: str, found: list[v1.ProfileProblem]) -> Table:
+    rows = Table(kind, "where", "what", box=None, pad_edge=False)
+    for each in found:
+        rows.add_row(each.code, Text(each.where, overflow="fold"), Text(each.description))
+    return rows
 
 
 def _versions(found: list[v1.ProfileVersion]) -> Table:

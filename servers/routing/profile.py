@@ -394,7 +394,7 @@ def _provider_problems(profile: ProviderRoutingProfileV1) -> Iterator[ProfilePro
     for domain in DOMAINS:
         for index, provider in enumerate(section_of(profile, domain).providers):
             if provider.provider_ref in seen:
-                yield ProfileProblem(ProblemCode.DUPLICATE_PROVIDER, f"{_path(domain)}.providers[{index}]")
+                yield ProfileProblem(ProblemCode.DUPLICATE_PROVIDER, f"{path_of(domain)}.providers[{index}]")
             seen.add(provider.provider_ref)
 
 
@@ -402,16 +402,19 @@ def _override_problems(profile: ProviderRoutingProfileV1) -> Iterator[ProfilePro
     known = {(domain, each.provider_ref) for domain in DOMAINS for each in section_of(profile, domain).providers}
     yield from _section_problems(profile.global_default, known, "global_default")
     seen: set[tuple[str, str, str]] = set()
-    for name, index, scope, section in _override_rows(profile):
+    for name, index, scope, section in override_rows(profile):
         if (name, *scope) in seen:
             yield ProfileProblem(ProblemCode.DUPLICATE_OVERRIDE, f"{name}[{index}]")
         seen.add((name, *scope))
         yield from _section_problems(section, known, f"{name}[{index}].section")
 
 
-def _override_rows(
+def override_rows(
     profile: ProviderRoutingProfileV1,
 ) -> Iterator[tuple[str, int, tuple[str, str], LayerSection]]:
+    """The rows over the global default: their list, place, tenant and scope, and what they say. A tenant's scope is
+    empty; tenants come first.
+    """
     for index, row in enumerate(profile.tenant_overrides):
         yield "tenant_overrides", index, (row.tenant_id, ""), row.section
     for name, layer, rows in (
@@ -459,9 +462,9 @@ def _governance_problems(profile: ProviderRoutingProfileV1) -> Iterator[ProfileP
 def _circuit_problems(profile: ProviderRoutingProfileV1) -> Iterator[ProfileProblem]:
     for domain in DOMAINS:
         for index, provider in enumerate(section_of(profile, domain).providers):
-            yield from _policy_problems(provider.circuit, f"{_path(domain)}.providers[{index}].circuit")
+            yield from _policy_problems(provider.circuit, f"{path_of(domain)}.providers[{index}].circuit")
     sections = [("global_default", profile.global_default)]
-    sections += [(f"{name}[{index}].section", section) for name, index, _, section in _override_rows(profile)]
+    sections += [(f"{name}[{index}].section", section) for name, index, _, section in override_rows(profile)]
     for where, section in sections:
         for index, override in enumerate(section.providers):
             if override.HasField("circuit"):
@@ -488,6 +491,7 @@ def _overlaps(opening: Threshold, returning: Threshold) -> bool:
     )
 
 
-def _path(domain: Domain) -> str:
+def path_of(domain: Domain) -> str:
+    """Where a profile has the section of a domain."""
     name = Domain.Name(domain).removeprefix("DOMAIN_").lower()
     return name if name in SELECTION_OWNERS else f"delivery.{name}"

@@ -12,11 +12,14 @@ from selene.common.v1 import paging_pb2
 from selene.routing.v1 import routing_pb2 as routing
 from selene.routing.v1 import service_pb2 as messages
 from selene.routing.v1 import service_pb2_grpc as routing_grpc
+from selene.routing.v1.routing_pb2 import Domain
 
 from servers.routing.directory import DEPLOYMENT, canonical, parse, register
 from servers.routing.edge import duration
+from servers.routing.lint import lint
 from servers.routing.profile import ARTIFACT_TYPE, ProfileProblem, Resolved, explain, validate
 from servers.routing.router import Router
+from servers.routing.shipped import shipped_adapters
 from servers.runtime.auth import (
     ROLE_DEPLOYMENT_OPERATOR,
     ROLE_OPERATOR,
@@ -52,8 +55,12 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
             messages.ProfileProblem(code=each.code.value, where=each.where, description=each.description)
             for each in validate(request.profile)
         ]
+        warnings = [
+            messages.ProfileProblem(code=each.code.value, where=each.where, description=each.description)
+            for each in lint(request.profile, self._adapters())
+        ]
         content_hash = hashlib.sha256(canonical(request.profile)).digest()
-        return messages.ValidateProfileResponse(problems=problems, content_hash=content_hash)
+        return messages.ValidateProfileResponse(problems=problems, content_hash=content_hash, warnings=warnings)
 
     async def PutProfile(self, request: messages.PutProfileRequest, context: Any) -> messages.PutProfileResponse:
         caller = require_role(ROLE_DEPLOYMENT_OPERATOR)
@@ -198,6 +205,13 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
         return messages.ExplainProfileResponse(
             fields=explain(resolved, request.prefix), profile_hash=resolved.profile_hash
         )
+
+    def _adapters(self) -> dict[Domain, frozenset[str]]:
+        """Those that ship, and what this owner asks besides."""
+        known, own = shipped_adapters(), self._router.domestic
+        if own.domain in known:
+            known[own.domain] |= own.adapters.keys()
+        return known
 
     def _resolved(self, subject: routing.RoutingSubject) -> Resolved:
         permitted(subject)

@@ -18,11 +18,13 @@ from selene.routing.v1.routing_pb2 import (
     DOMAIN_TTS,
     DOMAIN_WECHAT,
     DOMAIN_WHATSAPP,
+    Domain,
     ProviderRoutingProfileV1,
 )
 from selene.routing.v1.service_pb2 import POLICY_EFFECT_ALLOW
 
 from servers.routing.defaults import ProviderSeed, default_profile
+from servers.routing.profile import section_of
 from servers.routing.selection import LOCAL_REGION
 
 VENDOR_REGION: Final = "us"
@@ -64,6 +66,15 @@ def shipped_profile() -> ProviderRoutingProfileV1:
         effective_from=EFFECTIVE_FROM,
         judge_threshold_set_id=THRESHOLDS,
     )
+
+
+def shipped_adapters() -> dict[Domain, frozenset[str]]:
+    """The providers of speech and language that there are adapters for. Who sends messages is named by operators."""
+    profile = shipped_profile()
+    return {
+        domain: frozenset(each.provider_ref for each in section_of(profile, domain).providers)
+        for domain in (DOMAIN_STT, DOMAIN_TTS, DOMAIN_LLM)
+    }
 
 
 def _vendor(provider_ref: str, timeout_s: float) -> ProviderSeed:

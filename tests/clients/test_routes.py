@@ -89,6 +89,17 @@ async def test_what_is_wrong_with_a_profile_is_listed_and_exits_with_1(run: Run,
     assert (refused.exit_code, "PROFILE_INVALID" in refused.stderr) == (1, True)
 
 
+async def test_what_is_hardly_meant_is_listed_and_exits_with_0(run: Run, tmp_path: Path) -> None:
+    document = json.loads((await run("routes", "show", "--next")).stdout)
+    document["llm"]["providers"][0]["provider_ref"] = "opnai/llm"
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps(document))
+    result = await run("routes", "validate", file)
+    assert result.exit_code == 0
+    assert "the profile may serve" in result.stdout
+    assert "UNKNOWN_ADAPTER" in result.stdout and "llm.providers[0]" in result.stdout
+
+
 @pytest.mark.parametrize("text", ["{", '{"profile_versoin": 2}', '{"profile_version": "two"}', "[]"])
 async def test_a_file_that_is_no_profile_is_wrong_usage(run: Run, tmp_path: Path, text: str) -> None:
     file = tmp_path / "profile.json"

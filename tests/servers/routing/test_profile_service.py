@@ -91,6 +91,20 @@ async def test_a_version_is_put_activated_and_rolled_back(desk: Desk) -> None:
     assert {row.owner for row in rows} == {"PH1.GOV"} and all(len(row.actor) == 64 for row in rows[1:])
 
 
+async def test_warnings_do_not_keep_a_profile_from_being_put(desk: Desk) -> None:
+    profile = version()
+    profile.llm.providers[0].provider_ref = "opnai/llm"
+    profile.tts.providers[1].priority = 1
+    reply = await desk.call("ValidateProfile", profile=profile)
+    assert not reply.problems
+    assert [(each.code, each.where) for each in reply.warnings] == [
+        ("UNKNOWN_ADAPTER", "llm.providers[0]"),
+        ("DUPLICATE_PRIORITY", "tts.providers[1]"),
+    ]
+    assert all(each.description for each in reply.warnings)
+    assert (await put(desk, profile)).profile_version == 2
+
+
 async def versions(desk: Desk) -> list[v1.ProfileVersion]:
     return list((await desk.call("ListProfiles")).versions)
 
