@@ -93,7 +93,7 @@ DOMAINS: Final[tuple[Domain, ...]] = (
         primary_kpi="False wake and clip rate",
         storage="GOLD_SET_WAKE_ENDPOINT_V1",
         pack_types=("WAKE_THRESHOLD_PACK",),
-        rollback_rule="False wake or clip rate up against the concurrent baseline, or a global trigger",
+        rollback_rule="Any global trigger of §20, which has no row of its own for it",
     ),
     Domain(
         domain=GOLD_DOMAIN_STT_TRANSCRIPT,
