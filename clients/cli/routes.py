@@ -104,8 +104,9 @@ async def routes_live(
 ) -> int:
     """Every provider of speech and language as it stands: live, until Ctrl-C.
 
-    ▶ marks who gets the next call; `why` is what a provider lacks, or why its circuit stands where it does; `decided
-    by` is the layer of the profile that gave a provider its place. Rates are those of the process that answers.
+    ▶ marks who gets the next call; `last` is what came of the last one, as far as the process that answers knows; `why`
+    is what a provider lacks, or why its circuit stands where it does; `decided by` is the layer of the profile that
+    gave a provider its place. Rates are those of the process that answers.
 
     \b
       selene routes

@@ -31,10 +31,10 @@ _QUALITY: Final = {
     ),
 }
 _WIDE: Final = (
-    "owner", "", "provider", "available", "circuit", "why", "since", "retry at", "timeouts", "errors", "p95", "quality",
-    "samples", "decided by",
+    "owner", "", "provider", "available", "last", "circuit", "why", "since", "retry at", "timeouts", "errors", "p95",
+    "quality", "samples", "decided by",
 )  # fmt: skip
-_MEDIUM: Final = ("owner", "", "provider", "available", "circuit", "why", "errors", "p95", "samples")
+_MEDIUM: Final = ("owner", "", "provider", "available", "last", "circuit", "why", "errors", "p95", "samples")
 _NARROW: Final = ("owner", "", "provider", "available", "circuit", "why")
 _ADVICE: Final = {
     "NO_ADAPTER": "on the server, install what calls it, or configure its endpoint",
@@ -102,6 +102,7 @@ def _row(provider: v1.ProviderStanding, domain: v1.Domain) -> dict[str, Renderab
         "": Text("▶", style="bold cyan") if provider.next else Text(f"{provider.priority}", style="dim"),
         "provider": Text(provider.provider_ref, style="bold" if provider.next else ""),
         "available": _available(provider),
+        "last": _last(provider),
         "circuit": Text(_name(circuit.state), style=_STATE_STYLES.get(circuit.state, "")),
         "why": _why(provider, "" if never else circuit.reason_code),
         "since": Text("" if never else clock(circuit.since)),
@@ -123,6 +124,14 @@ def _available(provider: v1.ProviderStanding) -> Text:
     if provider.availability is v1.Availability.NOT_CONFIGURED:
         return Text(name, style="magenta")
     return Text(name if provider.reason_code in ("", name) else f"{name}: {provider.reason_code}", style="magenta")
+
+
+def _last(provider: v1.ProviderStanding) -> Text:
+    """What came of it last, as far as the answering process knows: evidence, where READY is none."""
+    succeeded, failed = provider.last_succeeded_at, provider.last_failed_at
+    if failed is not None and (succeeded is None or failed >= succeeded):
+        return Text(f"{provider.last_failure} {clock(failed)}", style="red")
+    return Text(f"OK {clock(succeeded)}", style="green") if succeeded is not None else Text("-", style="dim")
 
 
 def _why(provider: v1.ProviderStanding, of_circuit: str) -> Text:

@@ -38,7 +38,7 @@ from servers.routing.circuit import (
 )
 from servers.routing.kept import circuit_of, kept
 from servers.routing.thresholds import CircuitPolicy
-from servers.routing.windows import Call, Measures, Waiting, Windows
+from servers.routing.windows import Call, Measures, Outcome, Waiting, Windows
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from servers.runtime.storage import SYSTEM_TENANT, turn
@@ -68,6 +68,15 @@ class _UnderWay:
 
 
 @dataclass(slots=True)
+class Evidence:
+    """That a provider works, or does not: when it last did in this process, whomever for, seconds since the epoch."""
+
+    succeeded_at: float | None = None
+    failed_at: float | None = None
+    failure: Outcome | None = None
+
+
+@dataclass(slots=True)
 class _Held:
     """A circuit with what this process measured. `revision` is of the state in the store, 0 where it holds none;
     `anew_at` is when the measures last began anew, monotonic; `unkept` are transitions that the store still lacks,
@@ -77,6 +86,7 @@ class _Held:
     circuit: Circuit
     policy: CircuitPolicy
     breaker: pybreaker.CircuitBreaker
+    evidence: Evidence
     windows: Windows = field(default_factory=Windows)
     revision: int = 0
     anew_at: float = 0.0
@@ -145,6 +155,7 @@ class Board:
         self._metrics = metrics
         self._held: dict[Key, _Held] = {}
         self._unused: dict[Key, KeptCircuit] = {}
+        self._evidence: dict[str, Evidence] = {}
         self._views: dict[bytes, dict[str, Circuit]] = {}
         self._watchers: set[Callable[[Key, Circuit], None]] = set()
         self._beside = Beside()
@@ -168,13 +179,21 @@ class Board:
         held = self._held.get(key)
         return held.measures(self._now()) if held is not None else Measures({})
 
+    def evidence(self, provider_ref: str) -> Evidence:
+        """When a provider last worked or failed; empty for one that nobody asked."""
+        return self._evidence.get(provider_ref, Evidence())
+
     def record(self, key: Key, call: Call, *, began_at: float, probe: bool) -> None:
         """A call has ended that began at this monotonic time. While probes are judged, only they are measured; what
         began before the measures did says nothing any more.
         """
-        held = self._held[key]
+        held, now = self._held[key], self._now()
+        if call.outcome is Outcome.OK:
+            held.evidence.succeeded_at = now
+        else:
+            held.evidence.failed_at, held.evidence.failure = now, call.outcome
         if began_at >= held.anew_at and (probe or held.circuit.state != CIRCUIT_STATE_HALF_OPEN):
-            held.windows.record(call, self._now())
+            held.windows.record(call, now)
 
     def under_way(self, key: Key, caller: str, wait: Wait) -> Callable[[], None]:
         """A call has begun; it is over when what is returned is called. A provider that is silent to many is left."""
@@ -369,7 +388,8 @@ class Board:
             circuit = new_circuit(self._now())
             told = _Told(self.owner, key[1])
             breaker = pybreaker.CircuitBreaker(name=f"{self.owner}:{key[1]}", listeners=[told])
-            held = self._held[key] = _Held(circuit, policy, breaker)
+            evidence = self._evidence.setdefault(key[1], Evidence())
+            held = self._held[key] = _Held(circuit, policy, breaker, evidence)
             self._views.setdefault(key[0], {})[key[1]] = circuit
             self._count_open(key[1])
             if (row := self._unused.pop(key, None)) is not None:

@@ -196,6 +196,12 @@ class CircuitsV1(routing_grpc.CircuitServiceServicer):
                 ],
                 next=ref == following,
             )
+            evidence = self._board.evidence(ref)
+            if evidence.succeeded_at is not None:
+                standing.last_succeeded_at.CopyFrom(timestamp(evidence.succeeded_at))
+            if evidence.failed_at is not None and evidence.failure is not None:
+                standing.last_failed_at.CopyFrom(timestamp(evidence.failed_at))
+                standing.last_failure = evidence.failure.value
             if ref in view:
                 standing.circuit.CopyFrom(self._message((resolved.profile_hash, ref), view[ref]))
             standings.append(standing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.support.owners import Owners
 from tests.support.talking import Run, command
 
 LOCAL = "selene-local/llm"
+AT, HOUR = datetime(2020, 5, 5, 12, tzinfo=UTC), timedelta(hours=1)
 
 
 @pytest.fixture
@@ -259,6 +261,24 @@ def test_the_table_shows_rates_in_percent_and_what_matters_in_the_domain() -> No
 def test_a_measure_without_samples_claims_nothing() -> None:
     told = drawn(300, standing(readings=[v1.MeasureReading(v1.Measure.TRANSCRIPT_ACCEPT_RATE_200, 10_000.0, 0)]))
     assert "%" not in told
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "failed", "told", "not_told"),
+    [
+        (None, None, " - ", "OK"),
+        (AT, None, "OK 2020-05-0", "TIMEOUT"),
+        (AT, AT + HOUR, "TIMEOUT 2020-05-0", "OK"),
+        (AT + HOUR, AT, "OK 2020-05-0", "TIMEOUT"),
+        (AT, AT, "TIMEOUT 2020-05-0", "OK"),
+    ],
+)
+def test_the_table_shows_what_came_of_a_provider_last(
+    succeeded: datetime | None, failed: datetime | None, told: str, not_told: str
+) -> None:
+    failure = "TIMEOUT" if failed else ""
+    shown = drawn(300, standing(last_succeeded_at=succeeded, last_failed_at=failed, last_failure=failure, readings=[]))
+    assert told in shown and not_told not in shown
 
 
 @pytest.mark.parametrize("width", [80, 120, 300])

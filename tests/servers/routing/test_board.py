@@ -21,7 +21,9 @@ from selene.routing.v1.routing_pb2 import (
 )
 
 from servers.routing import circuit as rules
+from servers.routing.board import Evidence
 from servers.routing.circuit import CONSECUTIVE_FAILURES, Circuit, Probe, Step
+from servers.routing.defaults import DEFAULTS
 from servers.routing.windows import Call, Outcome
 from store import Store, StoreUnavailable, Transaction, Unavailability
 from store.routing import KeptCircuit
@@ -265,6 +267,29 @@ async def test_what_began_before_the_probes_says_nothing_of_them(sqlite_store: S
     assert made.board.measures(made.key()).readings[MEASURE_ERROR_RATE_60S].samples == 0
     made.board.record(made.key(), ended, began_at=clock.monotonic(), probe=True)
     assert made.board.measures(made.key()).readings[MEASURE_ERROR_RATE_60S].samples == 1
+
+
+async def test_when_a_provider_last_worked_and_failed_outlives_what_is_measured(
+    sqlite_store: Store, clock: FakeClock
+) -> None:
+    made = await bench(sqlite_store, clock)
+    profile_hash, provider = made.key()
+    another = (b"\x01" * 32, provider)
+    made.board.know(another[0], {provider: DEFAULTS[DOMAIN_LLM].policy})
+    assert made.board.evidence(provider) == Evidence()
+    worked_at = clock.now().timestamp()
+    made.board.record(another, Call("t1", Outcome.OK, 20.0), began_at=clock.monotonic(), probe=False)
+    clock.advance(timedelta(seconds=5))
+    failed_at = clock.now().timestamp()
+    made.board.record(another, Call("t1", Outcome.AUTH_FAIL, 20.0), began_at=clock.monotonic(), probe=False)
+    await half_open(made)
+    assert made.board.measures((profile_hash, provider)).readings[MEASURE_ERROR_RATE_60S].samples == 0
+    told = made.board.evidence(provider)
+    assert (told.succeeded_at, told.failed_at, told.failure) == (worked_at, failed_at, Outcome.ERROR)
+    late = clock.now().timestamp()
+    made.board.record(made.key(), Call("t1", Outcome.OK, 20.0), began_at=clock.monotonic() - 300.0, probe=False)
+    assert made.board.evidence(provider).succeeded_at == late
+    assert made.board.evidence(SECOND) == Evidence()
 
 
 FORCES: list[tuple[Callable[[Circuit, str, float], Step], CircuitState]] = [

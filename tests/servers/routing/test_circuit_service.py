@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from selene.routing.v1.routing_pb2 import (
 )
 
 from clients.errors import from_rpc
+from clients.language import Language
 from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_OPERATOR, ROLE_SERVICE, ROLE_USER
 from tests.support.governed import SUBJECT, Desk, governed
 from tests.support.routed import facts
@@ -56,6 +58,18 @@ async def test_the_table_tells_who_is_next_and_why_others_are_not(desk: Desk) ->
     assert (local.priority, local.priority_layer) == (3, PROFILE_LAYER_GLOBAL_DEFAULT)
     assert (local.circuit.state, local.circuit.owner) == (CIRCUIT_STATE_CLOSED, "PH1.D")
     assert {reading.samples for reading in local.readings} == {0} and len(local.readings) == 10
+
+
+async def test_the_table_tells_when_a_provider_last_worked_and_nothing_of_who_was_not_asked(desk: Desk) -> None:
+    before = await desk.call("ListProviders", subject=SUBJECT)
+    assert not any(each.HasField("last_succeeded_at") for each in before.providers)
+    asked_at = desk.owners.clock.now()
+    async with Language(desk.owners.connection("llm")).respond("what time is it") as reply:
+        _ = [event async for event in reply.events()]
+    (openai, _, local) = (await desk.call("ListProviders", subject=SUBJECT)).providers
+    assert asked_at <= local.last_succeeded_at.ToDatetime(UTC) <= desk.owners.clock.now()
+    assert (local.HasField("last_failed_at"), local.last_failure) == (False, "")
+    assert not openai.HasField("last_succeeded_at") and not openai.HasField("last_failed_at")
 
 
 async def test_a_circuit_that_is_forced_open_leaves_nobody_to_ask(desk: Desk) -> None:
