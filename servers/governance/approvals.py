@@ -1,0 +1,42 @@
+"""Who may give a permission (§12): two people, neither of whom proposed what they permit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from enum import StrEnum
+from typing import Final
+
+from selene.governance.v1.decision_pb2 import APPROVAL_KIND_CODE, APPROVAL_KIND_LAUNCH, ApprovalKind
+
+KINDS: Final = (APPROVAL_KIND_CODE, APPROVAL_KIND_LAUNCH)
+
+
+class OwnWork(StrEnum):
+    """Why a person may not give a permission."""
+
+    PROPOSER = "PROPOSER"
+    APPROVER = "APPROVER"
+
+
+def own_work(
+    approver: str, kind: ApprovalKind, *, proposers: Set[str], given: Mapping[ApprovalKind, str]
+) -> OwnWork | None:
+    """Why this person may not give this permission; None where they may.
+
+    People are named alike everywhere: `given` holds who gave which permission already.
+    """
+    if approver in proposers:
+        return OwnWork.PROPOSER
+    if any(other == approver for earlier, other in given.items() if earlier != kind):
+        return OwnWork.APPROVER
+    return None
+
+
+def distinct(given: Mapping[ApprovalKind, str], proposers: Set[str]) -> frozenset[ApprovalKind]:
+    """The permissions that count: none by a proposer, and of two by one person only the first of `KINDS`."""
+    counted: dict[ApprovalKind, str] = {}
+    for kind in KINDS:
+        who = given.get(kind)
+        if who is not None and own_work(who, kind, proposers=proposers, given=counted) is None:
+            counted[kind] = who
+    return frozenset(counted)

@@ -1,0 +1,63 @@
+"""Who consumes which artifact (§11), and by which row of §20 it is judged.
+
+What stands in no row has no consumer: it is never activated (LRN-7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from selene.governance.v1.rollout_pb2 import (
+    JUDGE_DOMAIN_CONTEXT,
+    JUDGE_DOMAIN_LLM_BOUNDARY,
+    JUDGE_DOMAIN_NLP,
+    JUDGE_DOMAIN_PAE_ROUTING,
+    JUDGE_DOMAIN_STT,
+    JUDGE_DOMAIN_TTS,
+    JUDGE_DOMAIN_UNSPECIFIED,
+    JUDGE_DOMAIN_VOICE_IDENTITY,
+    JudgeDomain,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """The engines that load an artifact, and what it is judged by; UNSPECIFIED is never promoted."""
+
+    engines: tuple[str, ...]
+    domain: JudgeDomain
+
+
+CONSUMERS: Final[Mapping[str, Consumer]] = MappingProxyType(
+    {
+        "STT_ADAPTATION_PROFILE": Consumer(("PH1.C",), JUDGE_DOMAIN_STT),
+        "STT_ROUTING_POLICY_PACK": Consumer(("PH1.C", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING),
+        "STT_VOCAB_PACK": Consumer(("PH1.C", "PH1.SRL", "PH1.NLP"), JUDGE_DOMAIN_STT),
+        "TTS_PRONUNCIATION_PACK": Consumer(("PH1.TTS",), JUDGE_DOMAIN_TTS),
+        "TTS_ROUTING_POLICY_PACK": Consumer(("PH1.TTS", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING),
+        # §20 has no row for persona and tone: they stay in the first canary.
+        "PERSONA_TONE_PROFILE_DELTA": Consumer(("PH1.X", "PH1.TTS"), JUDGE_DOMAIN_UNSPECIFIED),
+        "CONTEXT_RANKING_PACK": Consumer(("PH1.CACHE", "PH1.CONTEXT"), JUDGE_DOMAIN_CONTEXT),
+        "NLP_GOLD_LABEL_PACK": Consumer(("PH1.NLP",), JUDGE_DOMAIN_NLP),
+        "LLM_GOLD_LABEL_PACK": Consumer(("PH1.D",), JUDGE_DOMAIN_LLM_BOUNDARY),
+        "VOICEID_THRESHOLD_PACK_V1": Consumer(("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY),
+        "VOICEID_CONFUSION_PAIR_PACK_V1": Consumer(("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY),
+        "VOICEID_SPOOF_POLICY_PACK_V1": Consumer(("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY),
+        "VOICEID_PROFILE_ADAPTATION_PACK_V1": Consumer(("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY),
+    }
+)
+
+
+def domain_of(artifact_type: str) -> JudgeDomain:
+    """What artifacts of this kind are judged by; UNSPECIFIED where no row of §20 is about them."""
+    consumer = CONSUMERS.get(artifact_type)
+    return consumer.domain if consumer else JUDGE_DOMAIN_UNSPECIFIED
+
+
+def consumes(engine_id: str, artifact_type: str) -> bool:
+    """Whether this engine loads artifacts of this kind."""
+    consumer = CONSUMERS.get(artifact_type)
+    return consumer is not None and engine_id in consumer.engines

@@ -1,0 +1,122 @@
+"""The seven steps of §21: their order, their limits of time, and everything that a revocation is about."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from selene.artifacts.v1 import artifacts_pb2 as artifacts
+from selene.gold.v1 import gold_pb2 as gold
+from selene.governance.v1 import consent_pb2 as v1
+
+from servers.governance.revocation import (
+    FROZEN_GOLD,
+    INVALIDATED,
+    ORDER_OF_WORK,
+    REASONS,
+    STEPS,
+    closure,
+    due_at,
+    late,
+    next_step,
+    reason_code,
+    rebuild_set,
+)
+
+CAPTURED = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE, MICROSECOND = timedelta(minutes=1), timedelta(microseconds=1)
+
+
+def test_the_steps_are_those_of_the_source_in_its_order() -> None:
+    assert [v1.RevocationStep.Name(row.step) for row in STEPS] == [
+        "REVOCATION_STEP_CAPTURE",
+        "REVOCATION_STEP_FREEZE",
+        "REVOCATION_STEP_IMPACT_GRAPH",
+        "REVOCATION_STEP_INVALIDATE",
+        "REVOCATION_STEP_REBUILD",
+        "REVOCATION_STEP_GOV_ROLLBACK",
+        "REVOCATION_STEP_REACTIVATE",
+    ]
+    assert sorted(ORDER_OF_WORK) == sorted(row.step for row in STEPS)
+
+
+def test_what_is_live_is_taken_back_before_anything_is_rebuilt_and_released_last() -> None:
+    order = list(ORDER_OF_WORK)
+    assert order.index(v1.REVOCATION_STEP_GOV_ROLLBACK) < order.index(v1.REVOCATION_STEP_REBUILD)
+    assert order[-1] == v1.REVOCATION_STEP_REACTIVATE
+
+
+@pytest.mark.parametrize(("step", "limit"), [(v1.REVOCATION_STEP_FREEZE, 15), (v1.REVOCATION_STEP_GOV_ROLLBACK, 60)])
+def test_a_step_is_late_a_moment_after_its_limit_and_not_at_it(step: v1.RevocationStep, limit: int) -> None:
+    due = CAPTURED + limit * MINUTE
+    assert due_at(step, CAPTURED) == due
+    assert not late(step, CAPTURED, due - MICROSECOND)
+    assert not late(step, CAPTURED, due)
+    assert late(step, CAPTURED, due + MICROSECOND)
+
+
+def test_the_other_steps_have_no_limit() -> None:
+    limited = {v1.REVOCATION_STEP_FREEZE, v1.REVOCATION_STEP_GOV_ROLLBACK}
+    for row in STEPS:
+        assert (due_at(row.step, CAPTURED) is not None) is (row.step in limited)
+        assert row.step in limited or not late(row.step, CAPTURED, CAPTURED + timedelta(days=365))
+
+
+def test_every_reason_code_of_the_source_is_used() -> None:
+    used = {reason_code(row.step, trigger) for row in STEPS for trigger in REASONS}
+    assert used == {
+        "CONSENT_REVOKED_USER_REQUEST",
+        "CONSENT_REVOKED_TENANT_POLICY",
+        "CONSENT_EXPIRED_TTL",
+        "CONSENT_REVOKE_REBUILD_REQUIRED",
+        "CONSENT_REVOKE_ROLLBACK_APPLIED",
+    }
+
+
+def test_steps_follow_each_other_until_none_is_left() -> None:
+    done: list[v1.RevocationStep] = []
+    while (step := next_step(done)) != v1.REVOCATION_STEP_UNSPECIFIED:
+        done.append(step)
+    assert done == list(ORDER_OF_WORK)
+
+
+def test_a_freeze_is_of_what_could_still_go_live() -> None:
+    assert (
+        frozenset({gold.GOLD_STATE_CANDIDATE, gold.GOLD_STATE_GOLD_APPROVED, gold.GOLD_STATE_PACKAGED}) == FROZEN_GOLD
+    )
+    assert artifacts.ARTIFACT_STATUS_ACTIVE in INVALIDATED
+    assert artifacts.ARTIFACT_STATUS_REVERTED not in INVALIDATED
+
+
+def test_everything_that_a_signal_led_to_is_found_and_nothing_else() -> None:
+    edges = [("s1", "g1"), ("s2", "g1"), ("s2", "g2"), ("g1", "p1"), ("g2", "p2"), ("p1", "g3"), ("g3", "p3")]
+    assert closure(["s1"], edges) == {"g1", "p1", "g3", "p3"}
+    assert closure(["s2"], edges) == {"g1", "g2", "p1", "p2", "g3", "p3"}
+    assert closure(["s9"], edges) == closure([], edges) == frozenset()
+
+
+def test_cycles_in_provenance_end() -> None:
+    assert closure(["a"], [("a", "b"), ("b", "c"), ("c", "a"), ("c", "c")]) == {"b", "c"}
+
+
+def test_the_edges_may_come_from_anywhere_once() -> None:
+    assert closure(["a"], iter([("b", "c"), ("a", "b")])) == {"b", "c"}
+
+
+names = st.integers(0, 12).map(str)
+
+
+@given(st.sets(names), st.sets(st.tuples(names, names)))
+def test_the_closure_is_closed_and_reached(roots: set[str], edges: set[tuple[str, str]]) -> None:
+    found = closure(roots, edges)
+    reached = found | roots
+    assert all(descendant in reached for ancestor, descendant in edges if ancestor in reached)
+    assert all(any(a in reached and d == each for a, d in edges) for each in found)
+
+
+def test_gold_is_rebuilt_of_what_is_left() -> None:
+    built = {"g1": ["s3", "s1"], "g2": ["s1"], "g3": ["s2"]}
+    assert rebuild_set(built, {"s1"}) == {"g1": ("s3",), "g2": ()}
+    assert rebuild_set(built, set()) == {}
