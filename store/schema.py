@@ -29,6 +29,11 @@ from sqlalchemy import (
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def micros(moment: datetime) -> int:
+    """An aware instant as `Instant` keeps it."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware datetime, kept as microseconds since the epoch."""
 
@@ -41,7 +46,7 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a naive datetime names no instant")
-        return (value - EPOCH) // timedelta(microseconds=1)
+        return micros(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """The same instant in UTC."""

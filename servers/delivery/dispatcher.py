@@ -60,7 +60,7 @@ from servers.routing.envelope import Asked, answered, refused
 from servers.routing.reasons import ProviderReason
 from servers.runtime.clock import Clock
 from servers.runtime.storage import SYSTEM_TENANT
-from store import KeyDestroyed, Rooms, Store, StoreError, StoreUnavailable, Transaction
+from store import KeyDestroyed, Rooms, Store, StoreError, Transaction
 from store.delivery import Delivery as Row
 
 HOLD_S: Final = 2.0
@@ -126,6 +126,7 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._busy: Counter[int] = Counter()
         self._looked_for_unknown_at = float("-inf")
+        self._looked_everywhere_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -158,19 +159,12 @@ class Dispatcher:
 
     async def round(self) -> int:
         """Lease what is due and begin it; how many that were. StoreError."""
-        channels = [
-            channel
-            for channel in DeliveryChannel.values()
-            if channel and self._busy[channel] < self._settings.concurrency
-        ]
-        room = sum(self._settings.concurrency - self._busy[channel] for channel in channels)
+        monotonic = self._clock.monotonic()
+        channels, limit = self._rooms(monotonic)
         if not channels:
             return 0
-        monotonic = self._clock.monotonic()
         unknown = monotonic - self._looked_for_unknown_at >= LOOK_FOR_UNKNOWN_EVERY_S
-        rows = await self._store.perform(
-            partial(self._lease, channels, min(self._settings.batch, room), unknown=unknown)
-        )
+        rows = await self._store.perform(partial(self._lease, channels, limit, unknown=unknown))
         if unknown:
             self._looked_for_unknown_at = monotonic
         if not rows:
@@ -178,6 +172,21 @@ class Dispatcher:
         for row, opened in zip(rows, await self._store.together(partial(_open_all, rows)), strict=True):
             self._begin(row, opened)
         return len(rows)
+
+    def _rooms(self, monotonic: float) -> tuple[list[int], int]:
+        """For which channels to lease, and how many, so that none gets more than it may have under way.
+
+        What one call leaves free is not worth a transaction: a channel waits until half of it is free, though no
+        longer than a poll.
+        """
+        most = self._settings.concurrency
+        rooms = {channel: most - self._busy[channel] for channel in DeliveryChannel.values() if channel}
+        everywhere = monotonic - self._looked_everywhere_at >= self._settings.poll_s
+        if everywhere:
+            self._looked_everywhere_at = monotonic
+        least = 1 if everywhere else most - most // 2
+        rooms = {channel: room for channel, room in rooms.items() if room >= least}
+        return list(rooms), min([self._settings.batch, *rooms.values()])
 
     async def _repeat(self) -> None:
         while True:
@@ -451,19 +460,25 @@ class Dispatcher:
 
 
 async def _open_all(rows: Sequence[Row], rooms: Rooms) -> Sequence[_Opened]:
-    return [await _open(row, rooms) for row in rows]
+    opened: dict[tuple[str, str], _Opened] = {}
+    for tenant_id in {row.tenant_id for row in rows}:
+        ids = [row.delivery_id for row in rows if row.tenant_id == tenant_id]
+        found = await rooms.delivery.open_all(tenant_id, ids)
+        opened |= {(tenant_id, each): _opened(each, intent) for each, intent in zip(ids, found, strict=True)}
+    return [opened[row.tenant_id, row.delivery_id] for row in rows]
 
 
-async def _open(row: Row, rooms: Rooms) -> _Opened:
+def _opened(delivery_id: str, intent: bytes | StoreError) -> _Opened:
     try:
-        return _Opened(Intent.FromString(await rooms.delivery.open(row.tenant_id, row.delivery_id)))
-    except KeyDestroyed:
-        return _Opened(None)
-    except StoreUnavailable:
-        raise
-    except (StoreError, DecodeError) as error:
-        _log.error("an intent cannot be read", delivery=row.delivery_id, cause=type(error).__name__)
-        return _Opened(None, unreadable=True)
+        if not isinstance(intent, StoreError):
+            return _Opened(Intent.FromString(intent))
+        if isinstance(intent, KeyDestroyed):
+            return _Opened(None)
+        cause = type(intent).__name__
+    except DecodeError as error:
+        cause = type(error).__name__
+    _log.error("an intent cannot be read", delivery=delivery_id, cause=cause)
+    return _Opened(None, unreadable=True)
 
 
 def _asked(message: Message, provider_ref: str, capability: Capability) -> Asked:

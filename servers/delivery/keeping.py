@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +20,7 @@ from servers.delivery.machine import Attempt, Delivery, Event, Refused, Rules, a
 from servers.delivery.schedule import instant
 from servers.runtime.clock import Clock
 from store import Store, StoreUnavailable, Transaction, Unavailability
-from store.delivery import Change, ProviderId
+from store.delivery import Change, ProviderId, Swap
 from store.delivery import Delivery as Row
 
 AT_ONCE: Final = 200
@@ -71,20 +72,52 @@ def state_name(state: DeliveryState) -> str:
 
 async def write(step: Step, tx: Transaction) -> Known | None:
     """Within a transaction; None where somebody was faster, and then nothing was written."""
+    return (await write_all([step], tx))[0]
+
+
+async def write_all(steps: Sequence[Step], tx: Transaction) -> list[Known | None]:
+    """`write` for many steps, in as many statements as for one. Of several of one delivery the earlier go first."""
+    outcomes: list[Known | None] = [None] * len(steps)
+    for turn in _turns(steps):
+        swapped = await tx.delivery.swap_all([_swap(steps[place]) for place in turn])
+        done = [place for place, happened in zip(turn, swapped, strict=True) if happened]
+        noted = {_id(steps[place]): _ids(steps[place].after) - _ids(steps[place].before.delivery) for place in done}
+        await tx.delivery.note_ids(noted)
+        for place in done:
+            outcomes[place] = _audited(steps[place], tx)
+    return outcomes
+
+
+def _turns(steps: Sequence[Step]) -> list[list[int]]:
+    """Places of steps, a delivery's n-th step in the n-th turn."""
+    seen: Counter[tuple[str, str]] = Counter()
+    turns: list[list[int]] = []
+    for place, step in enumerate(steps):
+        turn = seen[_id(step)]
+        seen[_id(step)] += 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(place)
+    return turns
+
+
+def _swap(step: Step) -> Swap:
     before, after = step.before, step.after
-    last = after.attempts[-1] if after.attempts else None
     change = Change(
         tenant_id=after.tenant_id,
         delivery_id=after.delivery_id,
         state=after.state,
         due_at=None if after.due_at is None else instant(after.due_at),
         body=kept(after),
-        provider_account=last.provider_ref if last is not None else None,
+        provider_account=after.attempts[-1].provider_ref if after.attempts else None,
         releases=after.lease is None,
     )
-    if not await tx.delivery.swap(change, revision=before.revision, fence=before.fence):
-        return None
-    await tx.delivery.note_ids(after.tenant_id, after.delivery_id, _ids(after) - _ids(before.delivery))
+    return Swap(change, before.revision, before.fence)
+
+
+def _audited(step: Step, tx: Transaction) -> Known:
+    before, after = step.before, step.after
+    last = after.attempts[-1] if after.attempts else None
     tx.audit(
         tenant_id=after.tenant_id,
         owner=ENGINE_ID,
@@ -207,14 +240,7 @@ class Keeper:
         return True, replace(there, fence=step.before.fence) if same else None
 
     async def _write(self, steps: Sequence[Step]) -> Sequence[Known | None]:
-        return await self._store.perform(partial(_write_all, steps))
-
-
-async def _write_all(steps: Sequence[Step], tx: Transaction) -> Sequence[Known | None]:
-    # In the order of their ids: two transactions with the same deliveries cannot wait for each other.
-    order = sorted(range(len(steps)), key=lambda place: _id(steps[place]))
-    written = {place: await write(steps[place], tx) for place in order}
-    return [written[place] for place in range(len(steps))]
+        return await self._store.perform(partial(write_all, steps))
 
 
 def _id(step: Step) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from store.delivery.row import (
     NewDelivery,
     ProviderId,
     Standing,
+    Swap,
     subject_of,
 )
 from store.delivery.writing import Deliveries
@@ -37,5 +38,6 @@ __all__ = [
     "NewDelivery",
     "ProviderId",
     "Standing",
+    "Swap",
     "subject_of",
 ]

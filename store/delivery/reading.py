@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
 from typing import Any
@@ -21,7 +22,7 @@ from store.delivery.row import (
     delivery,
     subject_of,
 )
-from store.errors import KeyDestroyed, NotFound
+from store.errors import KeyDestroyed, NotFound, StoreError
 from store.schema import (
     Instant,
     deliveries,
@@ -39,8 +40,8 @@ NOT_UNKNOWN = deliveries.c.state != literal_column(str(UNKNOWN))
 
 _THIS = (deliveries.c.tenant_id == bindparam("tenant"), deliveries.c.delivery_id == bindparam("delivery"))
 _GET = ROW.where(*_THIS)
-_INTENT = (
-    select(delivery_intents.c.sealed, deliveries.c.recipient_id, subject_keys)
+INTENTS = (
+    select(delivery_intents.c.delivery_id, delivery_intents.c.sealed, deliveries.c.recipient_id, subject_keys)
     .select_from(deliveries)
     .join(
         delivery_intents,
@@ -56,7 +57,10 @@ _INTENT = (
             subject_keys.c.subject_id == literal_column(f"'{subject_of('')}'") + deliveries.c.recipient_id,
         ),
     )
-    .where(*_THIS)
+    .where(
+        deliveries.c.tenant_id == bindparam("tenant"),
+        deliveries.c.delivery_id.in_(bindparam("chosen", expanding=True)),
+    )
 )
 _CURSOR = select(delivery_cursors.c.cursor).where(delivery_cursors.c.tenant_id == bindparam("tenant"))
 _AS_IT_WAS = {
@@ -224,14 +228,35 @@ class DeliveryReader:
 
         NotFound; KeyDestroyed where the recipient was erased; WrongMasterKey, SealBroken.
         """
-        rows = await self._reads.rows(_INTENT, {"tenant": tenant_id, "delivery": delivery_id})
-        if not rows:
-            raise NotFound("no such delivery")
-        row = rows[0]
-        if row.key_id is None:
-            raise KeyDestroyed("the recipient was erased")
-        key = self._opener.unwrapped(tenant_id, subject_of(row.recipient_id), row)
-        return key.open(INTENT_PURPOSE, bytes(row.sealed))
+        (intent,) = await self.open_all(tenant_id, [delivery_id])
+        if isinstance(intent, StoreError):
+            raise intent
+        return intent
+
+    async def open_all(self, tenant_id: str, delivery_ids: Sequence[str]) -> list[bytes | StoreError]:
+        """`open` for deliveries of one tenant in one statement: of each its intent, or what `open` would raise."""
+        if not delivery_ids:
+            return []
+        rows = await self._reads.rows(INTENTS, {"tenant": tenant_id, "chosen": _padded(sorted(set(delivery_ids)))})
+        found = {row.delivery_id: row for row in rows}
+        return [self._opened(tenant_id, found.get(each)) for each in delivery_ids]
+
+    def _opened(self, tenant_id: str, row: Row[Any] | None) -> bytes | StoreError:
+        try:
+            if row is None:
+                raise NotFound("no such delivery")
+            if row.key_id is None:
+                raise KeyDestroyed("the recipient was erased")
+            key = self._opener.unwrapped(tenant_id, subject_of(row.recipient_id), row)
+            return key.open(INTENT_PURPOSE, bytes(row.sealed))
+        except StoreError as error:
+            return error
+
+
+def _padded(names: Sequence[str]) -> list[str]:
+    """To a power of two, so that few statements have to be prepared for any number of them."""
+    missing = (1 << (len(names) - 1).bit_length()) - len(names)
+    return [*names, *([names[-1]] * missing)]
 
 
 def _event(row: Row[Any]) -> Event:

@@ -125,6 +125,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """A change that is made where the delivery still has this revision and this fence."""
+
+    change: Change
+    revision: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A change: `delivery` as it was right after it, without its lease (fence 0, no holder). Cursors count from 1."""
 

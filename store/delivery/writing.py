@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from selene.delivery.v1.delivery_pb2 import DeliveryChannel
-from sqlalchemy import JSON, Row, Select, Text, and_, bindparam, case, cast, column, delete, func, null, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Integer,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    column,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.types import TypeEngine
 
 from store.access import Writes, for_dialects
 from store.delivery.reading import IS_UNKNOWN, NOT_UNKNOWN, DeliveryReader
@@ -24,12 +47,12 @@ from store.delivery.row import (
     Delivery,
     NewDelivery,
     ProviderId,
+    Swap,
     delivery,
     subject_of,
 )
 from store.errors import Conflict
 from store.schema import (
-    Instant,
     deliveries,
     delivery_cursors,
     delivery_events,
@@ -37,6 +60,7 @@ from store.schema import (
     delivery_intents,
     delivery_locks,
     delivery_webhooks,
+    micros,
 )
 from store.vault import Vault
 
@@ -149,6 +173,60 @@ _UNLOCK = delete(delivery_locks).where(
     delivery_locks.c.delivery_id == bindparam("delivery"),
 )
 
+# What deliveries are to become, in one value for any number of them. A body goes as text: it stays as it was written.
+_SWAPS: Mapping[str, TypeEngine[Any]] = {
+    "tenant_id": Text(),
+    "delivery_id": Text(),
+    "fence": BigInteger(),
+    "revision": BigInteger(),
+    "state": Integer(),
+    "due_at": BigInteger(),
+    "account": Text(),
+    "body": Text(),
+    "releases": Boolean(),
+}
+
+
+def _becoming(wanted: Any, body: Any) -> ReturningUpdate[Any]:
+    ended = or_(wanted.c.releases, deliveries.c.lease_until.is_(None))
+    return (
+        update(deliveries)
+        .where(
+            *(deliveries.c[name] == wanted.c[name] for name in ("tenant_id", "delivery_id", "fence", "revision")),
+        )
+        .values(
+            revision=deliveries.c.revision + 1,
+            state=wanted.c.state,
+            due_at=wanted.c.due_at,
+            provider_account=func.coalesce(wanted.c.account, deliveries.c.provider_account),
+            body=body,
+            updated_at=bindparam("now"),
+            holder=case((wanted.c.releases, ""), else_=deliveries.c.holder),
+            lease_until=case((wanted.c.releases, null()), else_=deliveries.c.lease_until),
+            ready_at=case((ended, wanted.c.due_at), else_=deliveries.c.ready_at),
+        )
+        .returning(
+            deliveries.c.tenant_id, deliveries.c.delivery_id, deliveries.c.recipient_lock, deliveries.c.provider_account
+        )
+    )
+
+
+def _swap_on_sqlite() -> ReturningUpdate[Any]:
+    each = func.json_each(bindparam("swaps", type_=JSON)).table_valued("value")
+    parts = (type_coerce(func.json_extract(each.c.value, f"$.{name}"), of).label(name) for name, of in _SWAPS.items())
+    wanted = select(*parts).subquery("wanted")
+    return _becoming(wanted, wanted.c.body)
+
+
+def _swap_on_postgresql() -> ReturningUpdate[Any]:
+    columns = (column(name, of) for name, of in _SWAPS.items())
+    each = func.json_to_recordset(cast(bindparam("swaps", type_=JSON), JSON)).table_valued(*columns, name="wanted")
+    wanted = each.render_derived(with_types=True)
+    return _becoming(wanted, cast(wanted.c.body, JSON))
+
+
+SWAP = {"sqlite": _swap_on_sqlite(), "postgresql": _swap_on_postgresql()}
+
 _FENCED = update(deliveries).where(
     deliveries.c.tenant_id == bindparam("tenant"),
     deliveries.c.delivery_id == bindparam("delivery"),
@@ -157,22 +235,9 @@ _FENCED = update(deliveries).where(
 _HELD = _FENCED.where(deliveries.c.lease_until.is_not(None))
 _EXTEND = _HELD.values(lease_until=bindparam("until"), ready_at=bindparam("until"))
 _NO_LEASE = {"holder": "", "lease_until": null()}
-_RELEASE = _HELD.values(**_NO_LEASE, ready_at=deliveries.c.due_at).returning(deliveries.c.recipient_lock)
-_BECOMES = _FENCED.where(deliveries.c.revision == bindparam("of_revision")).values(
-    revision=deliveries.c.revision + 1,
-    state=bindparam("new_state"),
-    due_at=bindparam("new_due_at"),
-    provider_account=func.coalesce(bindparam("new_account", type_=Text), deliveries.c.provider_account),
-    body=bindparam("new_body"),
-    updated_at=bindparam("now"),
+_RELEASE = _HELD.values(**_NO_LEASE, ready_at=deliveries.c.due_at).returning(
+    deliveries.c.tenant_id, deliveries.c.delivery_id, deliveries.c.recipient_lock
 )
-_AFTER = (deliveries.c.recipient_lock, deliveries.c.provider_account)
-_SWAP = _BECOMES.values(
-    ready_at=case(
-        (deliveries.c.lease_until.is_(None), bindparam("new_due_at", type_=Instant)), else_=deliveries.c.ready_at
-    )
-).returning(*_AFTER)
-_SWAP_AND_RELEASE = _BECOMES.values(**_NO_LEASE, ready_at=bindparam("new_due_at")).returning(*_AFTER)
 
 
 class Deliveries(DeliveryReader):
@@ -310,43 +375,48 @@ class Deliveries(DeliveryReader):
         """Let a delivery become this, if nobody changed or leased it since: its revision is then one higher, and the
         change is an event. False where somebody did, or there is no such delivery: nothing is written.
         """
+        return (await self.swap_all([Swap(change, revision, fence)]))[0]
+
+    async def swap_all(self, swaps: Sequence[Swap]) -> list[bool]:
+        """`swap` for up to `AT_MOST` deliveries in two statements, each on its own; what became of each, in their
+        order. ValueError for a delivery that is named twice.
+        """
+        if len(swaps) > AT_MOST:
+            raise ValueError(f"{len(swaps)} deliveries are more than {AT_MOST}")
+        named = {(swap.change.tenant_id, swap.change.delivery_id): swap for swap in swaps}
+        if len(named) < len(swaps):
+            raise ValueError("a delivery becomes one thing at a time")
         now = self._writes.clock.now()
-        values = {
-            "tenant": change.tenant_id,
-            "delivery": change.delivery_id,
-            "of_fence": fence,
-            "of_revision": revision,
-            "new_state": change.state,
-            "new_due_at": change.due_at,
-            "new_account": change.provider_account,
-            "new_body": change.body,
-            "now": now,
-        }
-        rows = (await self._writes.write(_SWAP_AND_RELEASE if change.releases else _SWAP, values)).rows
-        if not rows:
-            return False
-        if change.releases:
-            await self._unlock(change.tenant_id, change.delivery_id, rows[0].recipient_lock)
+        values = {"swaps": [_wanted(named[key]) for key in sorted(named)], "now": now}
+        written = (await self._writes.write(SWAP[self._writes.dialect], values)).rows if swaps else ()
+        done = {(row.tenant_id, row.delivery_id): row for row in written}
+        released = [row for key, row in sorted(done.items()) if named[key].change.releases]
+        await self._unlock(released)
+        # Events in the order in which they were asked for.
+        for key, swap in named.items():
+            if key in done:
+                self._swapped(swap, done[key].provider_account, now)
+        return [key in done for key in named]
+
+    def _swapped(self, swap: Swap, provider_account: str, now: datetime) -> None:
         self._events.append(
             {
-                "tenant_id": change.tenant_id,
-                "delivery_id": change.delivery_id,
-                "revision": revision + 1,
-                "state": change.state,
-                "due_at": change.due_at,
-                "provider_account": rows[0].provider_account,
-                "body": change.body,
+                "tenant_id": swap.change.tenant_id,
+                "delivery_id": swap.change.delivery_id,
+                "revision": swap.revision + 1,
+                "state": swap.change.state,
+                "due_at": swap.change.due_at,
+                "provider_account": provider_account,
+                "body": swap.change.body,
                 "at": now,
             }
         )
-        return True
 
     async def release(self, tenant_id: str, delivery_id: str, *, fence: int) -> bool:
         """End a lease without a change: the delivery is due as before. False where it is another's or over already."""
         which = {"tenant": tenant_id, "delivery": delivery_id, "of_fence": fence}
         rows = (await self._writes.write(_RELEASE, which)).rows
-        if rows:
-            await self._unlock(tenant_id, delivery_id, rows[0].recipient_lock)
+        await self._unlock(rows)
         return bool(rows)
 
     async def extend(self, tenant_id: str, delivery_id: str, *, fence: int, until: datetime) -> bool:
@@ -354,22 +424,18 @@ class Deliveries(DeliveryReader):
         which = {"tenant": tenant_id, "delivery": delivery_id, "of_fence": fence, "until": until}
         return (await self._writes.write(_EXTEND, which)).count > 0
 
-    async def _unlock(self, tenant_id: str, delivery_id: str, lock: str) -> None:
-        await self._writes.write(_UNLOCK, {"tenant": tenant_id, "delivery": delivery_id, "lock": lock})
+    async def _unlock(self, rows: Sequence[Row[Any]]) -> None:
+        if rows:
+            locks = [{"tenant": row.tenant_id, "delivery": row.delivery_id, "lock": row.recipient_lock} for row in rows]
+            await self._writes.write(_UNLOCK, locks)
 
-    async def note_ids(self, tenant_id: str, delivery_id: str, ids: Collection[ProviderId]) -> None:
-        """Remember what providers call a delivery; again changes nothing."""
-        values = [
-            {
-                "provider_ref": one.provider_ref,
-                "kind": one.kind,
-                "value": one.value,
-                "tenant_id": tenant_id,
-                "delivery_id": delivery_id,
-            }
-            for one in ids
-        ]
-        if values:
+    async def note_ids(self, noted: Mapping[tuple[str, str], Collection[ProviderId]]) -> None:
+        """Remember what providers call deliveries, by tenant and id; again changes nothing."""
+        # In one order: two transactions that note the same ones cannot wait for each other.
+        rows = sorted((one.provider_ref, one.kind, one.value, *key) for key, ids in noted.items() for one in ids)
+        names = ("provider_ref", "kind", "value", "tenant_id", "delivery_id")
+        if rows:
+            values = [dict(zip(names, row, strict=True)) for row in rows]
             await self._writes.write(_NOTE_ID[self._writes.dialect], values)
 
     async def webhook_seen(self, provider_ref: str, event_id: str) -> bool:
@@ -443,6 +509,21 @@ def _fresh(row: NewDelivery, now: datetime) -> Delivery:
         accepted_at=now,
         updated_at=now,
     )
+
+
+def _wanted(swap: Swap) -> dict[str, Any]:
+    change = swap.change
+    return {
+        "tenant_id": change.tenant_id,
+        "delivery_id": change.delivery_id,
+        "fence": swap.fence,
+        "revision": swap.revision,
+        "state": change.state,
+        "due_at": None if change.due_at is None else micros(change.due_at),
+        "account": change.provider_account,
+        "body": json.dumps(change.body),
+        "releases": change.releases,
+    }
 
 
 def _values(one: Delivery) -> dict[str, Any]:

@@ -33,6 +33,9 @@ FILL = (
 OTHERS = (
     "INSERT INTO delivery_events SELECT tenant_id, CAST(substr(delivery_id, 2) AS BIGINT), delivery_id, 1, 1, NULL, "
     "'', '{}', 0 FROM deliveries",
+    "INSERT INTO subject_keys SELECT tenant_id, 'delivery:' || recipient_id, payload_hash, 'k', payload_hash, 0 "
+    "FROM deliveries",
+    "INSERT INTO delivery_intents SELECT tenant_id, delivery_id, payload_hash FROM deliveries",
     "INSERT INTO delivery_ids SELECT 'p', 'message', 'x' || delivery_id, tenant_id, delivery_id FROM deliveries",
     "INSERT INTO delivery_locks SELECT tenant_id, 'held' || delivery_id, delivery_id FROM deliveries "
     "WHERE message_id < 'm11'",
@@ -77,6 +80,17 @@ def _with(dialect: str, fill: str) -> str:
 
 WHEN = EPOCH + 365 * 60 * DAY
 IDENTITY = {"tenant_id": "t1", "message_id": "m1", "recipient_id": "r1", "channel": 2, "simulation_id": ""}
+SWAP = {
+    "tenant_id": "t1",
+    "delivery_id": "d1",
+    "fence": 0,
+    "revision": 1,
+    "state": 4,
+    "due_at": None,
+    "account": None,
+    "body": "{}",
+    "releases": True,
+}
 STATEMENTS: list[tuple[str, Executable, Mapping[str, Any], str]] = [
     (
         "due",
@@ -98,6 +112,7 @@ STATEMENTS: list[tuple[str, Executable, Mapping[str, Any], str]] = [
         {"tenant": "t1", "delivery": "d1", "new_holder": "d1", "until": WHEN},
         "pk_deliveries",
     ),
+    ("intents", reading.INTENTS, {"tenant": "t1", "chosen": ["d1", "d4", "d7"]}, "pk_deliveries"),
     ("events", reading.EVENTS, {"tenant": "t1", "after": 19_000, "at_most": 10}, "pk_delivery_events"),
     (
         "events of one",
@@ -154,8 +169,11 @@ async def plan_of(url: str, statement: Executable, values: Mapping[str, Any]) ->
 async def test_no_statement_looks_at_every_row_or_sorts_the_queue(backlog: str) -> None:
     wrong: list[str] = []
     dialect = "sqlite" if backlog.startswith("sqlite") else "postgresql"
-    same = ("same", writing.SAME[dialect], {"identities": [IDENTITY]}, "uq_deliveries_identity")
-    for name, statement, values, index in (*STATEMENTS, same):
+    of_dialect = (
+        ("same", writing.SAME[dialect], {"identities": [IDENTITY]}, "uq_deliveries_identity"),
+        ("swap", writing.SWAP[dialect], {"swaps": [SWAP, SWAP], "now": WHEN}, "pk_deliveries"),
+    )
+    for name, statement, values, index in (*STATEMENTS, *of_dialect):
         plan = await plan_of(backlog, statement, values)
         wanted = SQLITE_NAMES.get(index, index) if backlog.startswith("sqlite") else index
         read = [step for step in plan if "VIRTUAL TABLE" not in step]

@@ -19,7 +19,7 @@ SID = ProviderId("sms/twilio", "message", "SM1")
 
 async def note(store: Store, name: str, *ids: ProviderId, tenant_id: str = "t1") -> None:
     async with store.transaction() as tx:
-        await tx.delivery.note_ids(tenant_id, delivery_id(name), ids)
+        await tx.delivery.note_ids({(tenant_id, delivery_id(name)): ids})
         audit(tx)
 
 
@@ -54,7 +54,7 @@ async def test_an_id_of_two_deliveries_is_of_none(store: Store, clock: FakeClock
 
 async def test_no_ids_are_no_change(store: Store) -> None:
     async with store.transaction() as tx:
-        await tx.delivery.note_ids("t1", delivery_id("m1"), [])
+        await tx.delivery.note_ids({("t1", delivery_id("m1")): []})
     assert await store.audit.size("t1") == 0
 
 
