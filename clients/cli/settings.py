@@ -19,6 +19,7 @@ PORTS: Final[Mapping[str, int]] = {
     "llm": 7405,
     "kms": 7406,
     "delivery": 7407,
+    "learning": 7408,
 }
 """Each owner listens on its own port; these are the well-known ones, for a target that is only a host."""
 

@@ -1,0 +1,52 @@
+"""Puts the owner together: its services, and the loop that takes on what engines leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from selene.learning.v1 import service_pb2_grpc as learning_grpc
+
+from servers.learning import NAME
+from servers.learning.capturing import AT_ONCE, Rules, drain
+from servers.learning.service import SignalsV1
+from servers.learning.settings import LearningSettings
+from servers.runtime.server import Runtime, Service
+from store import Store, StoreError
+
+_log = structlog.get_logger("selene.learning")
+
+
+async def assemble(runtime: Runtime) -> Sequence[Service]:
+    """The services of this owner. ConfigError."""
+    settings = runtime.settings.owner_settings(NAME, LearningSettings)
+    rules = Rules(settings.intake.limits())
+    drainer = Drainer(runtime.store, rules, settings.intake.outbox_every_s)
+    runtime.on_stop(drainer.stop)
+    signals = SignalsV1(runtime.store, runtime.clock, rules, runtime.stopping, batch=settings.intake.batch)
+    return (Service(learning_grpc.add_SignalServiceServicer_to_server, signals, "selene.learning.v1.SignalService"),)
+
+
+class Drainer:
+    """Takes on what engines left, while the process runs. Of several processes each takes others."""
+
+    def __init__(self, store: Store, rules: Rules, every_s: float) -> None:
+        self._store = store
+        self._rules = rules
+        self._every_s = every_s
+        self._task = asyncio.ensure_future(self._repeat())
+
+    async def stop(self) -> None:
+        """Never again; what is left waits for the next process."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _repeat(self) -> None:
+        while True:
+            try:
+                while await drain(self._store, self._rules) == AT_ONCE:
+                    pass
+            except StoreError as error:
+                _log.error("what engines left was not taken on", cause=type(error).__name__)
+            await asyncio.sleep(self._every_s)

@@ -1,0 +1,277 @@
+"""Taking signals on (LRN-1): a signal becomes a row and its audit row, those of one moment in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby
+from typing import Final
+
+import protovalidate
+from selene.common.v1 import error_reason_pb2 as reasons
+from selene.common.v1.scope_pb2 import TurnRef
+from selene.learning.v1.signal_pb2 import CapturedSignal, LearningSignal
+
+from servers.learning import ENGINE_ID
+from servers.learning.intake import TimeLimits, field_problem, intake_path, safety_critical, time_problem
+from servers.learning.priority import weigh
+from servers.runtime.auth import Principal
+from servers.runtime.batches import Batches
+from servers.runtime.errors import FieldViolation, Refusal, reason_name
+from servers.runtime.interceptors.validation import field_path
+from store import Store, Transaction
+from store.learning import (
+    CAPTURED,
+    ROOT,
+    Absent,
+    Captured,
+    IdTaken,
+    KeyReused,
+    NewSignal,
+    Outcome,
+    Outgoing,
+    signals_root,
+)
+
+AT_ONCE: Final = 500
+SYSTEM: Final = "system"
+REFUSED: Final = "signals.refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A signal that keeps the rules. `late` is why it is not taken on, unless it had been before."""
+
+    new: NewSignal
+    late: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A signal, from whom and in which turn."""
+
+    sound: Sound
+    caller: Principal
+    turn: TurnRef
+
+
+class Rules:
+    """What is asked of a signal beyond its being a message."""
+
+    def __init__(self, limits: TimeLimits) -> None:
+        self._limits = limits
+        self._validator = protovalidate.Validator()
+
+    def broken(self, signal: LearningSignal) -> Refusal | None:
+        """FIELD_INVALID where a signal breaks the contract's rules; for those that no interceptor has looked at."""
+        found = self._validator.collect_violations(signal)
+        if not found:
+            return None
+        return Refusal.of_fields(
+            [FieldViolation(field_path(one.proto.field), one.proto.rule_id, one.proto.message) for one in found]
+        )
+
+    def sound(self, signal: LearningSignal, arrived_at: datetime) -> Sound:
+        """The signal with the way that it takes. Refusal: CONSENT_REQUIRED, FIELD_INVALID."""
+        if not signal.consent_asserted:
+            raise Refusal(
+                reasons.ERROR_REASON_CONSENT_REQUIRED, "only what the user consents to is captured and learned from"
+            )
+        problem = field_problem(signal)
+        if problem is not None:
+            field = f"signal.{problem.field}"
+            raise Refusal.of_fields([FieldViolation(field, problem.rule, problem.description)])
+        late = self._late(signal, arrived_at)
+        new = NewSignal(
+            signal,
+            intake_path(signal.signal_class, signal.severity),
+            safety_critical=safety_critical(signal.signal_class, signal.severity),
+            admissible=late is None,
+        )
+        return Sound(new, late)
+
+    def _late(self, signal: LearningSignal, arrived_at: datetime) -> Refusal | None:
+        try:
+            occurred_at = signal.occurred_at.ToDatetime(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            rule = FieldViolation("signal.occurred_at", "timestamp.range", "must be a time of the years 1 to 9999")
+            raise Refusal.of_fields([rule]) from None
+        problem = time_problem(occurred_at, arrived_at, signal.capture_source, self._limits)
+        if problem is None:
+            return None
+        return Refusal(
+            reasons.ERROR_REASON_SIGNAL_TIME_REFUSED,
+            "the signal is from the future, too old to learn from, or came too late",
+            cause=problem.cause.value,
+            limit_s=str(problem.limit_s),
+        )
+
+
+def taken(outcome: Outcome, sound: Sound) -> Captured:
+    """The signal as it is kept. Refusal: IDEMPOTENCY_KEY_REUSED, FIELD_INVALID, SIGNAL_TIME_REFUSED."""
+    match outcome:
+        case Captured():
+            return outcome
+        case KeyReused(key):
+            raise Refusal(
+                reasons.ERROR_REASON_IDEMPOTENCY_KEY_REUSED,
+                "this idempotency key was used before with different content",
+                idempotency_key=key,
+            )
+        case IdTaken():
+            rule = FieldViolation("signal.signal_id", "signal.id_unique", "is another signal's")
+            raise Refusal.of_fields([rule])
+        case Absent():
+            assert sound.late is not None  # only then it is not admissible
+            raise sound.late
+
+
+async def capture(
+    tx: Transaction,
+    tenant_id: str,
+    new: Sequence[NewSignal],
+    *,
+    actor: str,
+    reason: str,
+    turn: TurnRef | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> list[Outcome]:
+    """Within a transaction: signals of one tenant, with one audit row for those that are new. None where none is."""
+    outcomes = await tx.learning.signals.capture(tenant_id, new, weigh)
+    rows = fresh(outcomes)
+    if rows:
+        _vouch(tx, tenant_id, rows, actor=actor, reason=reason, turn=turn, facts=facts)
+    return outcomes
+
+
+def fresh(outcomes: Sequence[Outcome]) -> list[CapturedSignal]:
+    """Those that are new, in their order."""
+    return [one.row for one in outcomes if isinstance(one, Captured) and not one.repeated]
+
+
+def _vouch(
+    tx: Transaction,
+    tenant_id: str,
+    rows: Sequence[CapturedSignal],
+    *,
+    actor: str,
+    reason: str,
+    turn: TurnRef | None,
+    facts: Mapping[str, str] | None,
+    key: str = "",
+) -> None:
+    tx.audit(
+        tenant_id=tenant_id,
+        owner=ENGINE_ID,
+        actor=actor,
+        transition=CAPTURED,
+        reason_code=reason,
+        turn=turn,
+        idempotency_key=key,
+        hashes={ROOT: signals_root(rows)},
+        facts={"first": str(rows[0].sequence), "last": str(rows[-1].sequence), **(facts or {})},
+    )
+
+
+class Capturer:
+    """Takes single signals on; the outcome is there once it is durable. Each has an audit row of its own."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._offers: Batches[Offer, Outcome] = Batches(self._write, AT_ONCE)
+
+    async def take_on(self, offer: Offer) -> Outcome:
+        """StoreError."""
+        return await self._offers.put(offer)
+
+    async def _write(self, offers: Sequence[Offer]) -> Sequence[Outcome]:
+        return await self._store.perform(partial(_capture_each, offers))
+
+
+async def _capture_each(offers: Sequence[Offer], tx: Transaction) -> Sequence[Outcome]:
+    found: dict[int, Outcome] = {}
+    actors: dict[tuple[str, str], str] = {}
+    # Tenants in one order, so that two transactions cannot wait for each other.
+    placed = sorted(enumerate(offers), key=lambda one: (one[1].caller.tenant_id, one[0]))
+    for tenant_id, group in groupby(placed, key=lambda one: one[1].caller.tenant_id):
+        of_tenant = list(group)
+        outcomes = await tx.learning.signals.capture(tenant_id, [offer.sound.new for _, offer in of_tenant], weigh)
+        for (place, offer), outcome in zip(of_tenant, outcomes, strict=True):
+            found[place] = outcome
+            if not isinstance(outcome, Captured) or outcome.repeated:
+                continue
+            who = (offer.caller.tenant_id, offer.caller.subject)
+            if who not in actors:
+                actors[who] = (await tx.vault.commitment(*who, b"actor")).hex()
+            key = outcome.row.signal.idempotency_key
+            _vouch(
+                tx,
+                tenant_id,
+                [outcome.row],
+                actor=actors[who],
+                reason="CAPTURED",
+                turn=offer.turn,
+                facts=None,
+                key=key,
+            )
+    return [found[place] for place in range(len(offers))]
+
+
+async def drain(store: Store, rules: Rules) -> int:
+    """Take on what engines left, in one transaction; how many that were. What breaks a rule is told of and dropped.
+
+    StoreUnavailable.
+    """
+    return await store.perform(partial(_drain, rules)) if await store.learning.outbox.waiting() else 0
+
+
+async def _drain(rules: Rules, tx: Transaction) -> int:
+    left = await tx.learning.outbox.take(AT_ONCE)
+    left.sort(key=lambda one: one.signal.tenant_id)
+    for tenant_id, group in groupby(left, key=lambda one: one.signal.tenant_id):
+        refused: list[Refusal] = []
+        sounds: list[Sound] = []
+        for outgoing in group:
+            sound = _outgoing(outgoing, rules)
+            if isinstance(sound, Refusal):
+                refused.append(sound)
+            else:
+                sounds.append(sound)
+        new = [sound.new for sound in sounds]
+        outcomes = await capture(tx, tenant_id, new, actor=SYSTEM, reason="LEFT_BY_ENGINES")
+        for outcome, sound in zip(outcomes, sounds, strict=True):
+            try:
+                taken(outcome, sound)
+            except Refusal as refusal:
+                refused.append(refusal)
+        if refused or not fresh(outcomes):
+            _tell_refused(tx, tenant_id, refused)
+    return len(left)
+
+
+def _outgoing(outgoing: Outgoing, rules: Rules) -> Sound | Refusal:
+    broken = rules.broken(outgoing.signal)
+    if broken is not None:
+        return broken
+    try:
+        return rules.sound(outgoing.signal, outgoing.written_at)
+    except Refusal as refusal:
+        return refusal
+
+
+def _tell_refused(tx: Transaction, tenant_id: str, refused: Sequence[Refusal]) -> None:
+    """That engines left what could not be taken on, or what had been before."""
+    counts: dict[str, int] = {}
+    for one in refused:
+        name = reason_name(one.reason)
+        counts[name] = counts.get(name, 0) + 1
+    tx.audit(
+        tenant_id=tenant_id,
+        owner=ENGINE_ID,
+        actor=SYSTEM,
+        transition=REFUSED,
+        reason_code="BROKE_RULES" if refused else "KNOWN_BEFORE",
+        facts={name: str(count) for name, count in counts.items()},
+    )
