@@ -1,4 +1,4 @@
-"""``python -m bench.delivery [a b]``: tables on the terminal, JSON in a folder."""
+"""``python -m bench.delivery [a b c]``: tables on the terminal, JSON in a folder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import typer
 
 from bench.parts import RESULTS, JsonDir, Quick, Room, run
 
-ROOM: Final = Room("delivery", {"a": "accepting", "b": "draining"})
+ROOM: Final = Room("delivery", {"a": "accepting", "b": "draining", "c": "backlog"})
 
 
 def main(
-    parts: Annotated[list[str] | None, typer.Argument(help="a accepting, b draining a backlog")] = None,
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="a accepting, b draining a backlog, c one of 100,000")
+    ] = None,
     json_dir: JsonDir = RESULTS,
     quick: Quick = False,
 ) -> None:

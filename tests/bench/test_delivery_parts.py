@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bench.delivery import accepting, draining, world
+from bench.delivery import accepting, backlog, draining, world
 from bench.delivery.draining import Sample
 from bench.delivery.mailserver import Ledger, Talk, Told
 
@@ -86,6 +86,21 @@ def test_memory_that_was_taken_while_warming_up_is_no_growth() -> None:
     rising = [(float(at), at, 10.0 * at + 10) for at in range(8)]
     assert draining.grown(samples(*rising)) == 40
     assert math.isnan(draining.grown(samples(*flat[:3])))
+
+
+def test_cost_is_of_what_was_taken_between_the_first_mail_and_the_last() -> None:
+    def costing(*points: tuple[int, float]) -> list[Sample]:
+        return [Sample(float(at), accepted, 50.0, cpu_s) for at, (accepted, cpu_s) in enumerate(points)]
+
+    # The half second before anything was taken went into coming up.
+    assert draining.cpu_ms(costing((0, 0.5), (100, 0.7), (300, 1.1), (300, 1.1))) == pytest.approx(2.0)
+    assert math.isnan(draining.cpu_ms(costing((0, 0.5), (100, 0.7))))
+
+
+def test_the_course_of_a_backlog_has_each_of_its_steps_once() -> None:
+    taken = samples((0, 0, 50), (1, 40, 51), (2, 60, 52), (3, 100, 53))
+    assert backlog.course(taken, 100) == [[40, 1, None, 51], [60, 2, 20.0, 52], [100, 3, 40.0, 53]]
+    assert backlog.course(taken[:3], 100) == [[40, 1, None, 51], [60, 2, 20.0, 52]]
 
 
 def test_what_is_unknown_or_final_is_not_open() -> None:
