@@ -20,7 +20,7 @@ from servers.runtime.server import Parts, RunningServer, Runtime, Service, serve
 from servers.runtime.storage import LedgerSink, open_store, turn
 from store import Store, Transaction
 from store.routing import Rule
-from tests.support.servers import TENANT, SteppedClock, settings_of
+from tests.support.servers import TENANT, SteppedClock, begin_migrated, settings_of
 
 Build = Callable[[Runtime], Awaitable[Sequence[Service]]]
 
@@ -64,6 +64,7 @@ async def serving(
     """
     ports = {f"listen.ports.{name}": 0 for name in OWNERS}
     settings = settings_of(data_dir, ports | dict(flags or {}))
+    begin_migrated(settings)
     clock = clock or SteppedClock()
     ids = UuidV7Ids(clock)
     store = await open_store(settings, clock, ids)

@@ -29,6 +29,7 @@ from clients.errors import SeleneError
 from clients.retry import NO_RETRY
 from clients.voiceid import Generation, VoiceId
 from servers.process import owner
+from servers.runtime.auth import make_data_dir
 from servers.runtime.config import Settings, load_settings
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.server import Owner, Parts, RunningServer, Runtime, Service, serve
@@ -40,6 +41,7 @@ from servers.voiceid.engine import Engine
 from servers.voiceid.scorer import Models
 from store import Store
 from tests.support.speech import Person
+from tests.support.stores import migrated_sqlite
 
 DEVICE = "kitchen"
 TENANT = "dev"
@@ -277,6 +279,14 @@ def settings_of(data_dir: Path, flags: Mapping[str, Any] | None = None) -> Setti
     return load_settings(None, usual | dict(flags or {}))
 
 
+def begin_migrated(settings: Settings) -> None:
+    """A server that would begin with an empty SQLite file begins with a migrated one: that takes it half as long."""
+    make_data_dir(settings.data_dir)
+    database = settings.data_dir / DATABASE
+    if not settings.store.url and not database.exists():
+        database.write_bytes(migrated_sqlite())
+
+
 @asynccontextmanager
 async def serving(
     data_dir: Path,
@@ -288,6 +298,7 @@ async def serving(
 ) -> AsyncIterator[House]:
     """Voice identity and the audit trail on a store in `data_dir`, until the block ends."""
     settings = settings_of(data_dir, flags)
+    begin_migrated(settings)
     clock = clock or SteppedClock()
     ids = UuidV7Ids(clock)
     store = await open_store(settings, clock, ids)

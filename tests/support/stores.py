@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,19 +122,30 @@ def postgres_url(postgres_database: Database) -> str:
     return postgres_database.url
 
 
+@functools.cache
+def migrated_sqlite() -> bytes:
+    """A migrated SQLite file that nobody has written to, to begin with a copy of it."""
+    with tempfile.TemporaryDirectory(prefix="selene-sqlite-") as folder:
+        path = Path(folder) / "template.db"
+        # A loop may be running where this is called.
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(asyncio.run, _migrate(f"sqlite:///{path}")).result()
+        return path.read_bytes()
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file to copy."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    asyncio.run(_migrate(f"sqlite:///{path}"))
+    path.write_bytes(migrated_sqlite())
     return path
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     """A migrated SQLite database of this test's own."""
     path = tmp_path / "selene.db"
-    shutil.copy(sqlite_template, path)
+    path.write_bytes(migrated_sqlite())
     return f"sqlite:///{path}"
 
 
