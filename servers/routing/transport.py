@@ -4,7 +4,9 @@ httpx's own transport takes, and what waits for bytes is no task of its own.
 
 from __future__ import annotations
 
+import functools
 import io
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -41,7 +43,7 @@ class Transport(httpx2.AsyncBaseTransport):
         self._max_connections = max_connections
         self._idle_s = idle_s
         self._max_answer_bytes = max_answer_bytes
-        self._tls = httpx2.create_ssl_context()
+        self._tls = _trusting()
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -119,6 +121,12 @@ def _translated() -> Iterator[None]:
     except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
         known = next((to for of, to in _ERRORS if isinstance(error, of)), httpx2.NetworkError)
         raise known(type(error).__name__) from None
+
+
+@functools.cache
+def _trusting() -> ssl.SSLContext:
+    """Whom the environment trusts; it is read once, for reading it takes longer than anything else here."""
+    return httpx2.create_ssl_context()
 
 
 def _proxy(base_url: URL) -> URL | None:
