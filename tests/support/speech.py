@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,20 @@ def models_dir() -> Path:
             pytest.skip(f"no models, and no way to download them: {error}")
         raise
     return cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_opened_once() -> Iterator[None]:
+    """Every server of this process hears with the same models of the default cache, which no test changes."""
+    load = registry.load
+    once = functools.cache(load)
+
+    def opened(cache_dir: Path, model_id: str, threads: int = 1) -> registry.LoadedModel:
+        return (once if cache_dir == registry.default_cache_dir() else load)(cache_dir, model_id, threads)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "load", opened)
+        yield
 
 
 @pytest.fixture(scope="session")
