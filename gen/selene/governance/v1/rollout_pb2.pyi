@@ -250,7 +250,7 @@ class StageEntry(_message.Message):
     def __init__(self, stage: _Optional[_Union[RolloutStage, str]] = ..., share_bp: _Optional[int] = ..., entered_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., left_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., judgement: _Optional[_Union[Judgement, _Mapping]] = ...) -> None: ...
 
 class Rollout(_message.Message):
-    __slots__ = ("rollout_id", "tenant_id", "subject", "baseline_version", "domain", "state", "stages", "last_judgement", "next_check_at", "rollback_reason", "revision", "started_at", "ended_at")
+    __slots__ = ("rollout_id", "tenant_id", "subject", "baseline_version", "domain", "state", "stages", "last_judgement", "next_check_at", "rollback_reason", "revision", "started_at", "ended_at", "stable_since")
     ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +264,7 @@ class Rollout(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    STABLE_SINCE_FIELD_NUMBER: _ClassVar[int]
     rollout_id: str
     tenant_id: str
     subject: _decision_pb2.ArtifactRef
@@ -277,7 +278,8 @@ class Rollout(_message.Message):
     revision: int
     started_at: _timestamp_pb2.Timestamp
     ended_at: _timestamp_pb2.Timestamp
-    def __init__(self, rollout_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., baseline_version: _Optional[int] = ..., domain: _Optional[_Union[JudgeDomain, str]] = ..., state: _Optional[_Union[RolloutState, str]] = ..., stages: _Optional[_Iterable[_Union[StageEntry, _Mapping]]] = ..., last_judgement: _Optional[_Union[Judgement, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rollback_reason: _Optional[_Union[_decision_pb2.DecisionReason, str]] = ..., revision: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    stable_since: _timestamp_pb2.Timestamp
+    def __init__(self, rollout_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., baseline_version: _Optional[int] = ..., domain: _Optional[_Union[JudgeDomain, str]] = ..., state: _Optional[_Union[RolloutState, str]] = ..., stages: _Optional[_Iterable[_Union[StageEntry, _Mapping]]] = ..., last_judgement: _Optional[_Union[Judgement, _Mapping]] = ..., next_check_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rollback_reason: _Optional[_Union[_decision_pb2.DecisionReason, str]] = ..., revision: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stable_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CohortDelta(_message.Message):
     __slots__ = ("cohort", "findings")

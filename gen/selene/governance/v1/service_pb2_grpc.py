@@ -243,11 +243,11 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Take a rollout back, whatever the judge says, also after it was completed: the version before serves again, as a new and higher version. Role:
-        `operator`.
+        """Take a running rollout back, whatever the judge says. Where the candidate serves everyone already, the content of the version before serves again, as a new
+        and higher version. Role: `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it was taken back before; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
+        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it is not running; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
         (IDEMPOTENCY_KEY_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -112,11 +112,11 @@ class GovernanceServiceStub:
     (RESOURCE_NOT_FOUND).
     """
     Rollback: _grpc.UnaryUnaryMultiCallable[_service_pb2.RollbackRequest, _service_pb2.RollbackResponse]
-    """Take a rollout back, whatever the judge says, also after it was completed: the version before serves again, as a new and higher version. Role:
-    `operator`.
+    """Take a running rollout back, whatever the judge says. Where the candidate serves everyone already, the content of the version before serves again, as a new
+    and higher version. Role: `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it was taken back before; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
+    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it is not running; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
     (IDEMPOTENCY_KEY_REUSED).
     """
     GetPromotionReport: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetPromotionReportRequest, _service_pb2.GetPromotionReportResponse]
@@ -216,11 +216,11 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     (RESOURCE_NOT_FOUND).
     """
     Rollback: _aio.UnaryUnaryMultiCallable[_service_pb2.RollbackRequest, _service_pb2.RollbackResponse]  # type: ignore[assignment]
-    """Take a rollout back, whatever the judge says, also after it was completed: the version before serves again, as a new and higher version. Role:
-    `operator`.
+    """Take a running rollout back, whatever the judge says. Where the candidate serves everyone already, the content of the version before serves again, as a new
+    and higher version. Role: `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it was taken back before; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
+    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it is not running; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
     (IDEMPOTENCY_KEY_REUSED).
     """
     GetPromotionReport: _aio.UnaryUnaryMultiCallable[_service_pb2.GetPromotionReportRequest, _service_pb2.GetPromotionReportResponse]  # type: ignore[assignment]
@@ -395,11 +395,11 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.RollbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.RollbackResponse, _abc.Awaitable[_service_pb2.RollbackResponse]]:
-        """Take a rollout back, whatever the judge says, also after it was completed: the version before serves again, as a new and higher version. Role:
-        `operator`.
+        """Take a running rollout back, whatever the judge says. Where the candidate serves everyone already, the content of the version before serves again, as a new
+        and higher version. Role: `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it was taken back before; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
+        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ROLLOUT_STATE_REFUSED, where it is not running; ROLLBACK_TARGET_MISSING); ALREADY_EXISTS
         (IDEMPOTENCY_KEY_REUSED).
         """
 

@@ -1093,7 +1093,7 @@ class RolloutState(betterproto2.Enum):
 
     COMPLETED = 2
     """
-    Everyone has it and the judge was satisfied with it there.
+    Everyone had it until a later rollout of the same kind and scope took its place.
     """
 
     ROLLED_BACK = 3
@@ -2876,6 +2876,13 @@ class Rollout(betterproto2.Message):
     )
     """
     When it ended.
+    """
+
+    stable_since: "datetime.datetime | None" = betterproto2.field(
+        14, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Since when the canaries have passed: the stability window (§38.9). Unset before the first canary.
     """
 
 
