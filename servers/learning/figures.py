@@ -222,22 +222,23 @@ def _edit(edit: SpanEdit) -> Edit:
 
 
 def pronunciations(items: Sequence[Judged], _: Setting) -> Shown:
-    """A pronunciation is accepted where every reviewer accepts it."""
+    """The accepted rate and the confidence are over judgments, of which an item has several; reviewers disagree by
+    item.
+    """
     shown, accepted, disagreed, confidences = Shown(), 0, [], []
     for judged in items:
         if not judged.counts:
             continue
         verdicts = [label.pronunciation.accepted for label in judged.labels]
-        accepted += all(verdicts)
+        accepted += sum(verdicts)
         if not _unanimous(verdicts):
             disagreed.append(judged.item.item_id)
         confidences += [label.pronunciation.confidence_bp for label in judged.labels]
         shown.ratings.append(verdicts)
-    count = len(shown.ratings)
-    shown.count(Name.PRONUNCIATION_JUDGMENTS, count)
-    shown.rate(Name.ACCEPTED_RATE, accepted, count)
+    shown.count(Name.PRONUNCIATION_JUDGMENTS, len(shown.ratings))
+    shown.rate(Name.ACCEPTED_RATE, accepted, len(confidences))
     shown.rate(Name.REVIEWER_CONFIDENCE, sum(confidences), 10_000 * len(confidences))
-    shown.rate(Name.REVIEWER_DISAGREEMENT, len(disagreed), count)
+    shown.rate(Name.REVIEWER_DISAGREEMENT, len(disagreed), len(shown.ratings))
     shown.offending[Name.REVIEWER_DISAGREEMENT] = disagreed
     return shown
 

@@ -65,7 +65,7 @@ def utterance(tokens: int = 10) -> RecognisedUtterance:
 
 
 def pronunciation() -> Pronunciation:
-    return Pronunciation(term="Selene", phonemes="sɪˈliːniː", locale="en-GB")
+    return Pronunciation(term="Selene", phonemes="si li ni", locale="en-GB")
 
 
 def accepted(accepts: bool = True, confidence_bp: int = 9500) -> PronunciationLabel:
