@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 from selene.gold.v1.evidence_pb2 import Assessment, LabelledItem, OutputLabel, RouteLabel, TrialLabel
@@ -678,6 +678,7 @@ def tier_of(domain: GoldDomain) -> GoldTier:
 
 
 @pytest.mark.parametrize(("domain", "content", "verdicts"), KINDS)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_order_of_items_and_labels_changes_nothing(
     domain: GoldDomain, content: object, verdicts: st.SearchStrategy[object], data: st.DataObject
@@ -690,6 +691,7 @@ def test_the_order_of_items_and_labels_changes_nothing(
 
 
 @pytest.mark.parametrize(("domain", "content", "verdicts"), KINDS)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_further_label_never_makes_an_item_agree_more(
     domain: GoldDomain, content: object, verdicts: st.SearchStrategy[object], data: st.DataObject
