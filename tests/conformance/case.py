@@ -18,7 +18,8 @@
     until: seconds within which the outcome must come to be what is expected; a step only
     then: steps after it that show what it did
 
-$tenant is the case's own, different for every client, and so is $handle, for secrets are no tenant's. $pcm16,
+$tenant is the case's own, different for every client, and so is $handle, for secrets are no tenant's. $signal is
+SIGNAL as it happened when the case began. $pcm16,
 $float32 and $opus are audio formats. $some, $absent and $empty are conditions on a value; so are !at_least, !at_most,
 !one_of, !bytes (a length) and !holds (a part of it). !repeat is a text so many times over. !sealed is a `secret`
 sealed for a `handle` to a `key`, which is a reply of GetSealingKey. !with is the message `of`, but for what is said
@@ -55,6 +56,32 @@ CONSTANTS = {
     "opus": {"encoding": "AUDIO_ENCODING_OPUS", "sample_rate_hz": 16000, "channel_count": 1},
 }
 STREAM = {"audio_format": "$pcm16", "tenant_id": "$tenant", "device_id": "kitchen", "session_id": "s-1"}
+SIGNAL = {
+    "signal_id": "signal-1",
+    "correlation_id": "c-1",
+    "turn_id": "turn-1",
+    "occurred_at": "$now",
+    "tenant_id": "$tenant",
+    "user_id": "mira",
+    "device_id": "kitchen",
+    "session_id": "s-1",
+    "source_engine_id": "PH1.VOICE.ID",
+    "source_capability_id": "identify",
+    "reason_code": "SCORE_LOW",
+    "input_ref": "stream:1",
+    "output_ref": "decision:1",
+    "outcome_label": "CORRECTED",
+    "consent_asserted": True,
+    "privacy_scope": "PRIVACY_SCOPE_TENANT",
+    "retention_class": "RETENTION_CLASS_STANDARD",
+    "severity": "SEVERITY_MEDIUM",
+    "confidence_bp": 9000,
+    "impact_estimate_bp": 5000,
+    "idempotency_key": "k-1",
+    "domain": "GOLD_DOMAIN_VOICE_IDENTITY",
+    "signal_class": "SIGNAL_CLASS_FALSE_REJECT",
+    "capture_source": "CAPTURE_SOURCE_RUNTIME_OUTCOME",
+}
 CLAIM = "mira"
 STEP_KEYS = frozenset(
     ("rpc", "as", "send", "take", "half_close", "reply", "replies", "refused", "keep", "until", "server", "at")
@@ -70,6 +97,7 @@ SHORT = {
         "tts.v1": ("TextToSpeechService",),
         "llm.v1": ("LanguageService",),
         "delivery.v1": ("DeliveryService",),
+        "learning.v1": ("SignalService", "GoldService"),
         "routing.v1": ("RoutingService", "CircuitService", "LimitsService"),
     }.items()
     for name in names

