@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clients.errors import SeleneError, Violation
     from clients.language import Language, Reply
     from clients.routing import Circuits, Limits, Routing
+    from clients.signals import Signals, SignalStream
     from clients.speech import Speech, Spoken, Stt, Transcription, Tts
     from clients.stream import DecisionStream, Outcome
     from clients.voiceid import Enrolled, VoiceId
@@ -38,6 +39,8 @@ __all__ = [
     "Reply",
     "Routing",
     "SeleneError",
+    "SignalStream",
+    "Signals",
     "Speech",
     "Spoken",
     "Stt",
@@ -64,6 +67,8 @@ _HOMES = {
     "Reply": "clients.language",
     "Routing": "clients.routing",
     "SeleneError": "clients.errors",
+    "SignalStream": "clients.signals",
+    "Signals": "clients.signals",
     "Speech": "clients.speech",
     "Spoken": "clients.speech",
     "Stt": "clients.speech",

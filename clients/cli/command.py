@@ -2,7 +2,7 @@
 
 import typer
 
-from clients.cli import deliver, limits, manage, material, routes, secrets, speak, talk, token, trail
+from clients.cli import deliver, limits, manage, material, routes, secrets, signals, speak, talk, token, trail
 from clients.cli.registry import GET_SERVER, Commands, load_installed
 
 _HELP = """Who is speaking, what was said, what does it mean? And which provider answered, why, and what was decided.
@@ -15,6 +15,7 @@ _HELP = """Who is speaking, what was said, what does it mean? And which provider
   selene say "It is noon."
   selene routes
   selene deliver send email --to ann@example.org --subject Hello --text 'It is noon.'
+  selene signals list --path defect
   selene audit tail
 
 Every command takes --json. Where to call and with which token: flags, SELENE_TARGET and SELENE_TOKEN, or
@@ -26,7 +27,7 @@ def build() -> typer.Typer:
     """The whole command, from this package and every installed one that registers itself."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
     commands = Commands(app)
-    for room in (speak, talk, manage, routes, limits, deliver, trail, secrets, token, material):
+    for room in (speak, talk, manage, routes, limits, deliver, signals, trail, secrets, token, material):
         room.register(commands)
     load_installed(commands)
     app.callback(help=_HELP, epilog=_epilog(commands))(_root)
