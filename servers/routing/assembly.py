@@ -18,6 +18,7 @@ from servers.routing.buckets import Buckets, ValkeySettings, open_buckets
 from servers.routing.circuit_service import CircuitsV1
 from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
+from servers.routing.forgetting import Forgetting
 from servers.routing.leases import Leases, SecretsOwner
 from servers.routing.limits_service import LimitsV1
 from servers.routing.profile import Resolved, section_of
@@ -54,6 +55,11 @@ class RoutingSettings(BaseModel):
     valkey: ValkeySettings | None = Field(
         default=None, description="keeps the tokens of quotas for all processes, in place of the store"
     )
+    forget_circuits_after_s: float = Field(
+        default=7 * 86400.0,
+        ge=3600,
+        description="how long after a profile was superseded the circuits that only it came to are forgotten",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Routing(Generic[A]):
     accounts: Accounts
     recorder: Recorder
     buckets: Buckets | None
+    forgetting: Forgetting
 
     def services(self, runtime: Runtime) -> tuple[Service, ...]:
         """What every routing owner serves beside its own: the profile, its circuits, the limits of tenants."""
@@ -105,6 +112,7 @@ class Routing(Generic[A]):
         except StoreError as error:
             _log.warning("the routing profile was not read", cause=type(error).__name__)
         await self.board.tick()
+        await self.forgetting.follow()
 
 
 def open_leases(runtime: Runtime, engine_id: str) -> Leases:
@@ -126,7 +134,8 @@ async def open_routing(
 ) -> Routing[A]:
     """The routing of one owner, running until the runtime stops. ConfigError, StoreError."""
     store, clock = runtime.store, runtime.clock
-    buckets = open_buckets(runtime.settings.owner_settings(SETTINGS, RoutingSettings).valkey, clock.monotonic)
+    settings = runtime.settings.owner_settings(SETTINGS, RoutingSettings)
+    buckets = open_buckets(settings.valkey, clock.monotonic)
     rule = Rule(tenant_id="", rule_id=RULE_ID, effect=RULE_EFFECT, reason=RULE_REASON)
     await seed(store, shipped_profile(), rule)
     board = Board(store, clock, runtime.ids, engine_id, runtime.telemetry.shared(CircuitMetrics))
@@ -148,7 +157,8 @@ async def open_routing(
         metrics=runtime.telemetry.shared(CallMetrics),
         unconfigured=leases.missing if leases is not None else dict,
     )
-    routing = Routing(router, directory, board, accounts, recorder, buckets)
+    forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
+    routing = Routing(router, directory, board, accounts, recorder, buckets, forgetting)
     await routing.refresh()
     if leases is not None:
         await leases.start(partial(_handles, directory, domestic), Prewarming(domestic.adapters))

@@ -9,7 +9,7 @@ moment and no longer: what it holds up goes on beside the ticks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from selene.routing.v1.routing_pb2 import (
     CIRCUIT_STATE_CLOSED,
     CIRCUIT_STATE_FORCED_CLOSED,
+    CIRCUIT_STATE_FORCED_OPEN,
     CIRCUIT_STATE_HALF_OPEN,
     CircuitState,
 )
@@ -36,7 +37,7 @@ from servers.routing.circuit import (
     new_circuit,
     settle,
 )
-from servers.routing.kept import circuit_of, kept
+from servers.routing.kept import circuit_of, kept, state_name
 from servers.routing.thresholds import CircuitPolicy
 from servers.routing.windows import Call, Measures, Outcome, Waiting, Windows
 from servers.runtime.clock import Clock
@@ -46,6 +47,7 @@ from store import Store, StoreError, StoreUnavailable, Transaction, Unavailabili
 from store.routing import KeptCircuit, Transition
 
 SWAP_ATTEMPTS: Final = 5
+FORCED: Final = (CIRCUIT_STATE_FORCED_OPEN, CIRCUIT_STATE_FORCED_CLOSED)
 
 _log = structlog.get_logger("selene.routing")
 
@@ -264,26 +266,48 @@ class Board:
         for event in events:
             await self._tell(tx, key, changed, event, actor)
         if not events:
-            self._audit(tx, key, changed, actor, "circuit.unchanged", changed.reason, {"state": _name(changed.state)})
+            self._audit(
+                tx, key, changed, actor, "circuit.unchanged", changed.reason, {"state": state_name(changed.state)}
+            )
         return changed
 
     async def refresh(self) -> None:
         """Take over what is in the store now."""
         await self._take_over()
 
+    def forget(self, holding: Collection[bytes]) -> None:
+        """No longer know circuits of resolved profiles that are not among these, unless a call is under way, something
+        is not kept yet, or an operator holds it.
+        """
+        for key, held in tuple(self._held.items()):
+            busy = held.under_way or held.unkept or held.stepped or held.circuit.state in FORCED
+            if key[0] not in holding and not busy:
+                del self._held[key]
+                del self._views[key[0]][key[1]]
+                self._count_open(key[1])
+        self._views = {profile_hash: view for profile_hash, view in self._views.items() if view}
+
     async def _take_over(self) -> None:
+        before = {key: held.revision for key, held in self._held.items()}
         try:
             rows = await self._store.routing.circuits.all(self.owner)
         except StoreError as error:
             _log.warning("circuits of other processes were not read", cause=type(error).__name__)
             return
+        self._unused = {}
         for row in rows:
             key = (row.profile_hash, row.provider_ref)
+            before.pop(key, None)
             held = self._held.get(key)
             if held is None:
                 self._unused[key] = row
             elif row.revision > held.revision:
                 self._adopt(key, held, row)
+        for key, revision in before.items():
+            held = self._held.get(key)
+            if held is not None and held.revision == revision:
+                # Where it was kept once it was forgotten: what happens next is kept anew.
+                held.revision = 0
 
     def _adopt(self, key: Key, held: _Held, row: KeptCircuit) -> None:
         """What somebody else kept is what holds."""
@@ -309,7 +333,7 @@ class Board:
             self._count_open(key[1])
         for event in events:
             _drive(held.breaker, event.after)
-            self._metrics.transitions.labels(self.owner, key[1], _name(event.after), event.reason).inc()
+            self._metrics.transitions.labels(self.owner, key[1], state_name(event.after), event.reason).inc()
             for watcher in tuple(self._watchers):
                 watcher(key, circuit)
 
@@ -404,15 +428,15 @@ class Board:
     ) -> None:
         """A row for each transition, or one for a step that is none."""
         if not events:
-            self._audit(tx, key, circuit, "system", transition, reason, {"state": _name(circuit.state)})
+            self._audit(tx, key, circuit, "system", transition, reason, {"state": state_name(circuit.state)})
         for event in events:
             await self._tell(tx, key, circuit, event, "system")
 
     async def _tell(self, tx: Transaction, key: Key, circuit: Circuit, event: Event, actor: str) -> None:
-        facts = {"before": _name(event.before), "after": _name(event.after)}
+        facts = {"before": state_name(event.before), "after": state_name(event.after)}
         if circuit.retry_at is not None:
             facts["retry_at"] = f"{circuit.retry_at:.3f}"
-        self._audit(tx, key, circuit, actor, f"circuit.{_name(event.after).lower()}", event.reason, facts)
+        self._audit(tx, key, circuit, actor, f"circuit.{state_name(event.after).lower()}", event.reason, facts)
         at = datetime.fromtimestamp(event.at, UTC)
         await tx.routing.circuits.note(
             Transition(self._ids.new(), self.owner, key[1], key[0], event.before, event.after, event.reason, at)
@@ -441,10 +465,6 @@ class Board:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def _name(state: CircuitState) -> str:
-    return CircuitState.Name(state).removeprefix("CIRCUIT_STATE_")
 
 
 def _drive(breaker: pybreaker.CircuitBreaker, state: CircuitState) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -23,6 +25,7 @@ from servers.routing.profile import (
     Resolved,
     compile,
     section_of,
+    subjects,
     validate,
 )
 from servers.runtime.storage import SYSTEM_TENANT, turn
@@ -31,6 +34,8 @@ from store.routing import Rule
 
 DEPLOYMENT: Final = Scope(scope_type=SCOPE_TYPE_GLOBAL)
 CACHED_SUBJECTS: Final = 4096
+SUBJECTS_GONE_THROUGH: Final = 2000
+PAUSE_S: Final = 0.005
 
 _log = structlog.get_logger("selene.routing")
 
@@ -40,11 +45,12 @@ Subject = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """The active profile, and the version that it has in the ledger."""
+    """The active profile, the version that it has in the ledger, and since when it is active."""
 
     profile: ProviderRoutingProfileV1
     version: int
     package_hash: bytes
+    since: datetime
 
 
 class Directory:
@@ -55,6 +61,7 @@ class Directory:
         self._on_resolved = on_resolved
         self._active: Active | None = None
         self._refused = 0
+        self._hashes: tuple[int, frozenset[bytes]] | None = None
         self._beside = Beside()
         self._tenants: frozenset[str] = frozenset()
         self._named: frozenset[tuple[str, str, str]] = frozenset()
@@ -85,6 +92,27 @@ class Directory:
                 self._resolved.popitem(last=False)
         return known
 
+    async def hashes(self) -> frozenset[bytes] | None:
+        """Everything that the active profile comes to for somebody; None where nobody can tell: no profile is active,
+        another became active meanwhile, or it names more subjects than are gone through.
+        """
+        active = self._active
+        if active is None:
+            return None
+        if self._hashes is None or self._hashes[0] != active.version:
+            everybody = subjects(active.profile, SUBJECTS_GONE_THROUGH)
+            if everybody is None:
+                return None
+            found = set()
+            for who in everybody:
+                compiled = compile(active.profile, who)
+                if not isinstance(compiled, ProfileProblem):
+                    found.add(compiled.profile_hash)
+                # Calls come first.
+                await asyncio.sleep(PAUSE_S)
+            self._hashes = active.version, frozenset(found)
+        return self._hashes[1] if self._active is active else None
+
     async def follow(self) -> None:
         """`refresh`, not waited for where the store takes its time; it then goes on by itself. StoreError."""
         await self._beside.run(self.refresh)
@@ -103,7 +131,8 @@ class Directory:
             self._refused = pointer.active_version
             _log.error("the active profile is not used", version=pointer.active_version, problem=str(problem))
             return
-        self._take(Active(profile, pointer.active_version, pointer.active_package_hash))
+        since = pointer.updated_at.ToDatetime(UTC)
+        self._take(Active(profile, pointer.active_version, pointer.active_package_hash, since))
 
     def _take(self, active: Active) -> None:
         rows = (

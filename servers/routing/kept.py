@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_HALF_OPEN
+from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_HALF_OPEN, CircuitState
 from selene.routing.v1.routing_pb2 import Circuit as CircuitMessage
 
 from servers.routing.circuit import Circuit, Lease
@@ -57,6 +57,11 @@ def circuit_message(owner: str, provider_ref: str, profile_hash: bytes, circuit:
     if circuit.retry_at is not None and circuit.state != CIRCUIT_STATE_HALF_OPEN:
         message.retry_at.CopyFrom(timestamp(circuit.retry_at))
     return message
+
+
+def state_name(state: CircuitState) -> str:
+    """As rows of the trail name it."""
+    return CircuitState.Name(state).removeprefix("CIRCUIT_STATE_")
 
 
 def timestamp(at: float) -> Timestamp:

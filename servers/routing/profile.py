@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
+from itertools import product
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -235,6 +236,28 @@ def compile(profile: ProviderRoutingProfileV1, subject: RoutingSubject) -> Resol
         provenance=tuple(sorted(provenance.items())),
     )
     return replace(resolved, profile_hash=_hash(resolved))
+
+
+def subjects(profile: ProviderRoutingProfileV1, most: int) -> tuple[RoutingSubject, ...] | None:
+    """Subjects of whom everybody resolves as one: of every tenant that the profile names, and of one that it does not,
+    with every locale, channel and user that it names for them, and without. None where they are more than `most`.
+    """
+    named: dict[str, tuple[set[str], set[str], set[str]]] = {"": ({""}, {""}, {""})}
+    providers = (each for domain in DOMAINS for each in section_of(profile, domain).providers)
+    tenants = [row.tenant_id for row in profile.tenant_overrides]
+    tenants += [tenant_id for provider in providers for tenant_id in provider.allowed_tenants]
+    for tenant_id in tenants:
+        named.setdefault(tenant_id, ({""}, {""}, {""}))
+    for kind, rows in enumerate((profile.locale_overrides, profile.channel_overrides, profile.user_exceptions)):
+        for row in rows:
+            named.setdefault(row.tenant_id, ({""}, {""}, {""}))[kind].add(row.scope_id)
+    if sum(len(locales) * len(channels) * len(users) for locales, channels, users in named.values()) > most:
+        return None
+    return tuple(
+        RoutingSubject(tenant_id=tenant_id, locale=locale, channel=channel, user_id=user_id)
+        for tenant_id, scopes in named.items()
+        for locale, channel, user_id in product(*scopes)
+    )
 
 
 def explain(resolved: Resolved, prefix: str = "") -> tuple[Provenance, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 
 from store.access import Reads, Writes
 from store.schema import routing_circuits, routing_transitions
@@ -61,6 +61,13 @@ class CircuitsReader:
         rows = await self._reads.rows(_ONE, which)
         return _circuit(rows[0]) if rows else None
 
+    async def unchanged_since(self, owner: str, before: datetime) -> list[KeptCircuit]:
+        """An owner's circuits that last changed before an instant, the longest unchanged first."""
+        table = routing_circuits.c
+        found = select(routing_circuits).where(table.owner == owner, table.updated_at < before)
+        rows = await self._reads.rows(found.order_by(table.updated_at, table.provider_ref))
+        return [_circuit(row) for row in rows]
+
     async def transitions(
         self, owner: str, *, provider_ref: str = "", before: str = "", limit: int = 100
     ) -> list[Transition]:
@@ -96,6 +103,17 @@ class Circuits(CircuitsReader):
             routing_circuits.c.revision == circuit.revision,
         )
         return (await self._writes.write(changed.values(**new))).count > 0
+
+    async def forget(self, circuit: KeptCircuit) -> bool:
+        """Keep it no longer; what happened to it stays. False where it is of another revision, or not there."""
+        table = routing_circuits.c
+        gone = delete(routing_circuits).where(
+            table.owner == circuit.owner,
+            table.provider_ref == circuit.provider_ref,
+            table.profile_hash == circuit.profile_hash,
+            table.revision == circuit.revision,
+        )
+        return (await self._writes.write(gone)).count > 0
 
     async def note(self, transition: Transition) -> None:
         """Keep what happened."""

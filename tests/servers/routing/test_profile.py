@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from selene.routing.v1 import routing_pb2 as v1
 
-from servers.routing.profile import ProblemCode, ProfileProblem, Resolved, explain, validate
+from servers.routing.profile import ProblemCode, ProfileProblem, Resolved, explain, subjects, validate
 from servers.routing.profile import compile as resolve
 
 ANN = v1.RoutingSubject(tenant_id="acme", locale="en-US", channel="ios", user_id="ann")
@@ -327,3 +327,46 @@ def test_ids_do_not_look_like_secrets(profile, name):
 def test_a_field_that_the_contract_does_not_have_is_refused(profile):
     profile.stt.providers[0].MergeFromString(bytes([0xC2, 0x3E, 1, 65]))
     assert problems(profile) == {(ProblemCode.UNKNOWN_FIELD, "stt.providers[0]")}
+
+
+NAMES = st.sampled_from(["acme", "globex"])
+SCOPE_IDS = st.sampled_from(["en-US", "de-DE", "ios", "ann"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(LAYERS[1:]), NAMES, SCOPE_IDS), max_size=5, unique=True),
+    allowed=st.lists(NAMES, max_size=1),
+    asked=st.lists(
+        st.tuples(
+            *(st.sampled_from(["", "other", *names]) for names in (["acme", "globex"], ["en-us", "de-DE"])),
+            st.sampled_from(["", "ios"]),
+            st.sampled_from(["", "ann"]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_everybody_resolves_as_one_of_the_subjects_of_a_profile(profile, rows, allowed, asked):
+    profile = v1.ProviderRoutingProfileV1.FromString(profile.SerializeToString())
+    profile.stt.providers[0].allowed_tenants.extend(allowed)
+    for seconds, (layer, tenant, scope) in enumerate(rows, start=1):
+        add(profile, layer, timeouts(seconds), tenant=tenant, scope=scope)
+    everybody = subjects(profile, 1000)
+    assert everybody is not None
+
+    def came_to(subject):
+        found = resolve(profile, subject)
+        return found.profile_hash if isinstance(found, Resolved) else found.code
+
+    known = {came_to(subject) for subject in everybody}
+    for tenant, locale, channel, user in asked:
+        assert came_to(v1.RoutingSubject(tenant_id=tenant, locale=locale, channel=channel, user_id=user)) in known
+
+
+def test_subjects_are_not_gone_through_where_they_are_too_many(profile):
+    for layer, scopes in (("locale_overrides", 4), ("user_exceptions", 9)):
+        for number in range(scopes):
+            add(profile, layer, timeouts(number + 1), scope=f"s{number}")
+    assert len(subjects(profile, 51) or ()) == 51
+    assert subjects(profile, 50) is None

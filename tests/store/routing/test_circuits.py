@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from store import Store
 from store.routing import KeptCircuit, Transition
+from tests.support.time import FakeClock
 
 PROFILE = b"p" * 32
 INSTANT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -48,6 +49,27 @@ async def test_an_owner_reads_its_own_circuits_only(store: Store) -> None:
         ("openai/stt", PROFILE),
         ("openai/stt", b"q" * 32),
     ]
+
+
+async def test_circuits_are_found_by_how_long_they_have_not_changed(store: Store, clock: FakeClock) -> None:
+    assert await swapped(store, FIRST)
+    clock.advance(timedelta(hours=1))
+    assert await swapped(store, replace(FIRST, provider_ref="google/stt"))
+    assert await swapped(store, replace(FIRST, owner="PH1.TTS"))
+    for after, expected in ((timedelta(0), ["openai/stt"]), (timedelta(seconds=1), ["openai/stt", "google/stt"])):
+        found = await store.routing.circuits.unchanged_since("PH1.C", clock.now() + after)
+        assert [each.provider_ref for each in found] == expected
+
+
+async def test_a_circuit_is_forgotten_by_who_saw_its_last_revision(store: Store) -> None:
+    assert await swapped(store, FIRST)
+    last = replace(FIRST, revision=1)
+    for seen, gone in ((FIRST, False), (replace(last, profile_hash=b"q" * 32), False), (last, True), (last, False)):
+        async with store.transaction() as tx:
+            tx.audit(tenant_id="system", owner="PH1.C", actor="system", transition="circuit.open", reason_code="X")
+            assert await tx.routing.circuits.forget(seen) is gone
+    assert await store.routing.circuits.all("PH1.C") == []
+    assert await swapped(store, FIRST)
 
 
 async def test_what_happened_is_read_latest_first_and_page_by_page(store: Store) -> None:
