@@ -10,6 +10,7 @@ from selene.delivery.v1 import service_pb2 as wire
 from selene.delivery.v1 import service_pb2_grpc as rpc
 from selene_messages.selene.common.v1 import PageRequest
 from selene_messages.selene.delivery import v1
+from selene_messages.selene.routing.v1 import RoutingSubject
 
 from clients.calls import D, UnaryMethod, ask
 from clients.channel import Connection
@@ -80,6 +81,13 @@ class Deliveries:
         request = wire.GetRequest(tenant_id=self.tenant_id, delivery_id=delivery_id)
         return (await self._ask(self._stub.Get, request, v1.GetResponse)).delivery or v1.Delivery()
 
+    async def channels(
+        self, subject: RoutingSubject, channel: v1.DeliveryChannel = v1.DeliveryChannel.UNSPECIFIED
+    ) -> list[v1.ChannelStanding]:
+        """Every channel, or the one, with its providers as they stand for somebody: what each lacks and promises."""
+        request = to_wire(v1.ListChannelsRequest(subject=subject, channel=channel), wire.ListChannelsRequest)
+        return (await self._ask(self._stub.ListChannels, request, v1.ListChannelsResponse)).channels
+
     async def list(
         self,
         *,
@@ -99,22 +107,30 @@ class Deliveries:
             if not page_token:
                 return
 
-    async def watch(self, delivery_id: str = "", *, after: int = 0) -> AsyncGenerator[v1.WatchResponse, None]:
-        """Everything that happened after a cursor, then everything as it happens, of one delivery or of all.
+    async def watch(
+        self, delivery_id: str = "", *, after: int = 0, from_now: bool = False
+    ) -> AsyncGenerator[v1.WatchResponse, None]:
+        """Everything that happened after a cursor, then everything as it happens, of one delivery or of all; only what
+        happens where it is ``from_now``.
 
         It goes on across dropped connections: nothing is missed and nothing told twice. A later watch goes on after the
-        `cursor` of the last one that was seen.
+        `cursor` of the last one that was seen. ValueError for ``after`` and ``from_now`` together.
         """
-        cursor = after
+        if from_now and after:
+            raise ValueError("a watch begins after a cursor or now, not both")
+        cursor = None if from_now else after
 
         def begin(seconds: float) -> Answer:
-            request = wire.WatchRequest(tenant_id=self.tenant_id, delivery_id=delivery_id, after=cursor)
+            request = wire.WatchRequest(
+                tenant_id=self.tenant_id, delivery_id=delivery_id, after=cursor or 0, from_now=cursor is None
+            )
             return Answer(self._stub.Watch(request, timeout=seconds, metadata=self._connection.metadata()))
 
         async with aclosing(follow(begin, policy=self._policy)) as responses:
             async for response in responses:
                 cursor = response.cursor
-                yield to_message(response, v1.WatchResponse)
+                if response.HasField("delivery"):
+                    yield to_message(response, v1.WatchResponse)
 
     async def until_final(self, delivery_id: str) -> v1.Delivery:
         """The delivery, once nothing more becomes of it. UNKNOWN is not final: it is waited for."""
@@ -126,9 +142,10 @@ class Deliveries:
                 return change.delivery
         raise SeleneError(grpc.StatusCode.DATA_LOSS, "the watch ended")
 
-    async def cancel(self, delivery_id: str, reason_code: str, *, idempotency_key: str = "") -> v1.Delivery:
-        """Take a delivery back; DELIVERY_STATE_REFUSED where something may have left. ``reason_code`` is
-        UPPER_SNAKE_CASE.
+    async def cancel(self, delivery_id: str, reason_code: str, *, idempotency_key: str = "") -> v1.CancelResponse:
+        """Take a delivery back, and what came of that: it is CANCELLED, or a provider will be asked to take it back, or
+        nothing more is sent and what has left is found out. DELIVERY_STATE_REFUSED where a provider is known to have
+        it. ``reason_code`` is UPPER_SNAKE_CASE.
         """
         request = wire.CancelRequest(
             tenant_id=self.tenant_id,
@@ -136,7 +153,7 @@ class Deliveries:
             reason_code=reason_code,
             idempotency_key=idempotency_key or new_key(),
         )
-        return (await self._ask(self._stub.Cancel, request, v1.CancelResponse)).delivery or v1.Delivery()
+        return await self._ask(self._stub.Cancel, request, v1.CancelResponse)
 
     async def resolve(
         self,

@@ -48,6 +48,11 @@ _RESOLUTIONS: Final[dict[ResolutionName, tuple[v1.Resolution, str]]] = {
     "retry": (v1.Resolution.NOT_SENT_RETRY, "no provider has it: it is sent again, TWICE if you are wrong"),
     "give-up": (v1.Resolution.NOT_SENT_GIVE_UP, "no provider has it, and none shall: it is never sent"),
 }
+_CANCELLING: Final = {
+    v1.CancelOutcome.PROVIDER_ASKED: "it may have left: its provider is asked to take it back; nothing more is sent",
+    v1.CancelOutcome.NOTHING_MORE_SENT: "it may have left, and its provider takes nothing back: nothing more is sent",
+}
+"""What is said beside a delivery that was not simply taken back."""
 _STYLES: Final = {
     v1.DeliveryState.SENT_ACKED: "bold green",
     v1.DeliveryState.UNKNOWN: "bold magenta",
@@ -84,6 +89,7 @@ _State = Annotated[StateName | None, typer.Option("--state", help="Only in this 
 _OfChannel = Annotated[ChannelName | None, typer.Option("--channel", help="Only over this channel")]
 _Last = Annotated[int, typer.Option("--last", "-n", help="How many", min=1)]
 _After = Annotated[int, typer.Option("--after", help="Go on after this cursor; 0: from the beginning", min=0)]
+_FromNow = Annotated[bool, typer.Option("--from-now", help="Only what happens from now on")]
 _UntilFinal = Annotated[bool, typer.Option("--until-final", help="End once the delivery is in a final state")]
 _Reason = Annotated[str, typer.Option("--reason", help="Why, in UPPER_SNAKE_CASE, for the trail")]
 _Known = Annotated[str, typer.Option("--reason", help="How you know, in UPPER_SNAKE_CASE, such as VENDOR_CONSOLE")]
@@ -220,7 +226,11 @@ async def deliver_list(session: Session, state: _State = None, channel: _OfChann
 
 
 async def deliver_watch(
-    session: Session, delivery_id: _OfId = "", after: _After = 0, until_final: _UntilFinal = False
+    session: Session,
+    delivery_id: _OfId = "",
+    after: _After = 0,
+    from_now: _FromNow = False,
+    until_final: _UntilFinal = False,
 ) -> int:
     """Follow deliveries as they change, across dropped connections, without gap or repeat; Ctrl-C ends it.
 
@@ -229,12 +239,16 @@ async def deliver_watch(
     \b
       selene deliver watch
       selene deliver watch $ID --until-final
+      selene deliver watch --from-now
       selene deliver watch --after 1204 --json >> deliveries.jsonl
     """
+    if from_now and after:
+        session.output.misuse("--from-now and --after are two places to begin: give one")
+        return USAGE
     if until_final and not delivery_id:
         session.output.misuse("--until-final is of one delivery: name it")
         return USAGE
-    async with aclosing(_deliveries(session).watch(delivery_id, after=after)) as changes:
+    async with aclosing(_deliveries(session).watch(delivery_id, after=after, from_now=from_now)) as changes:
         async for change in changes:
             session.output.line(to_document(change), line(change))
             delivery = change.delivery or v1.Delivery()
@@ -244,13 +258,17 @@ async def deliver_watch(
 
 
 async def deliver_cancel(session: Session, delivery_id: _Id, reason: _Reason = "CANCELLED_BY_HAND") -> None:
-    """Take a delivery back. It is refused once something may have left.
+    """Take a delivery back. Once something may have left, nothing more is sent, and a provider that can is asked to
+    take it back; `deliver watch` shows whether that came too late. It is refused once a provider is known to have it.
 
     \b
       selene deliver cancel $ID --reason ORDER_WITHDRAWN
     """
-    delivery = await _deliveries(session).cancel(delivery_id, reason)
-    session.output.show(to_document(delivery), _one(delivery))
+    reply = await _deliveries(session).cancel(delivery_id, reason)
+    if told := _CANCELLING.get(reply.outcome):
+        session.output.note(told)
+    delivery = reply.delivery or v1.Delivery()
+    session.output.show({**to_document(delivery), "outcome": reply.outcome.name}, _one(delivery))
 
 
 async def deliver_resolve(

@@ -122,7 +122,10 @@ async def assemble(
         runtime.on_stop(endpoint.stop)
     gates = Gates(routing.directory, routing.accounts, routing.recorder, prices(runtime))
     accepted = _woken(runtime, settings, dispatcher)
-    servicer = DeliveryV1(runtime.store, runtime.clock, gates, rules, runtime.stopping, accepted)
+    circuits = routing.circuits(runtime)
+    servicer = DeliveryV1(
+        runtime.store, runtime.clock, gates, rules, runtime.stopping, accepted, circuits=circuits, adapters=adapters
+    )
     return (
         Service(
             delivery_grpc.add_DeliveryServiceServicer_to_server,
@@ -130,7 +133,7 @@ async def assemble(
             "selene.delivery.v1.DeliveryService",
             watches=("Watch",),
         ),
-        *routing.services(runtime),
+        *routing.services(runtime, circuits),
     )
 
 
@@ -209,12 +212,15 @@ class _Routing:
     missing: Callable[[], Collection[str]]
     limits: LimitsV1
 
-    def services(self, runtime: Runtime) -> tuple[Service, ...]:
+    def circuits(self, runtime: Runtime) -> Mapping[Domain, CircuitsV1]:
+        return {
+            domain: CircuitsV1(runtime.store, router, self.board, runtime.stopping)
+            for domain, router in self.routers.items()
+        }
+
+    def services(self, runtime: Runtime, circuits: Mapping[Domain, CircuitsV1]) -> tuple[Service, ...]:
         store, clock = runtime.store, runtime.clock
         some = next(iter(self.routers.values()))
-        circuits = _Circuits(
-            [CircuitsV1(store, router, self.board, runtime.stopping) for router in self.routers.values()]
-        )
         return (
             Service(
                 routing_grpc.add_RoutingServiceServicer_to_server,
@@ -223,7 +229,7 @@ class _Routing:
             ),
             Service(
                 routing_grpc.add_CircuitServiceServicer_to_server,
-                circuits,
+                _Circuits([*circuits.values()]),
                 "selene.routing.v1.CircuitService",
                 watches=("WatchCircuits",),
             ),

@@ -20,6 +20,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from selene.delivery.v1.delivery_pb2 import DELIVERY_STATE_UNKNOWN, DeliveryChannel, DeliveryState, Intent
 from selene.provider.v1.provider_pb2 import (
+    CAPABILITY_DELIVERY_CANCEL,
     CAPABILITY_DELIVERY_SEND,
     CAPABILITY_DELIVERY_STATUS,
     PROVIDER_STATUS_RETRYABLE_FAIL,
@@ -48,6 +49,9 @@ from servers.delivery.machine import (
     Requeue,
     Rules,
     Send,
+    TakeBack,
+    TakeBackBegun,
+    TakeBackEnded,
     Wait,
     apply,
     next_action,
@@ -292,6 +296,9 @@ class Dispatcher:
                 case Poll():
                     await self._polled(work, action, ways)
                     return
+                case TakeBack():
+                    await self._taken_back(work, action, ways)
+                    return
                 case Wait():
                     if not await self._waited(work, action, now):
                         return
@@ -408,14 +415,9 @@ class Dispatcher:
     async def _polled(self, work: _Work, poll: Poll, ways: Ways) -> None:
         delivery = work.known.delivery
         attempt = delivery.attempts[poll.number - 1]
-        adapter = self._routes.adapters[poll.provider_ref]
-        message = message_of(delivery, work.opened.intent, attempt.request_id)
-        asked = _asked(message, poll.provider_ref, CAPABILITY_DELIVERY_STATUS)
-        timeout_s = min(ways.timeouts.get(poll.provider_ref, self._rules.call_timeout_s), self._rules.call_timeout_s)
-        deadline = self._clock.monotonic() + timeout_s
+        deadline = self._deadline(poll.provider_ref, ways)
         asked_at = self._now()
-        found = adapter.find(message, trace(delivery, attempt, message.recipient), deadline=deadline)
-        sent = await self._answer(found, asked, deadline)
+        sent = await self._told(work, attempt, CAPABILITY_DELIVERY_STATUS, deadline)
         event = PollEnded(fence=work.fence, number=poll.number, sent=sent, asked_at=asked_at)
         after = apply(delivery, event, self._now(), self._rules)
         if isinstance(after, Refused):
@@ -423,6 +425,38 @@ class Dispatcher:
         elif not await self._keep(work, after, "delivery.polled") and sent.certainty is Certainty.ACCEPTED:
             # A "not found" is worth something under the lease only, by the time at which it was asked.
             await self._learned(work, attempt, sent)
+
+    async def _taken_back(self, work: _Work, take_back: TakeBack, ways: Ways) -> None:
+        """Have a provider take an attempt back, if it is not too late; that it is asked to is kept before."""
+        deadline = self._deadline(take_back.provider_ref, ways)
+        begin = TakeBackBegun(fence=work.fence, number=take_back.number)
+        begun = apply(work.known.delivery, begin, self._now(), self._rules)
+        if isinstance(begun, Refused) or not await self._keep(work, begun, "delivery.cancel_sending", until=deadline):
+            return
+        if self._clock.monotonic() >= deadline:
+            return  # the lease runs out, and whoever takes it next asks what became of it
+        attempt = work.known.delivery.attempts[take_back.number - 1]
+        asked_at = self._now()
+        sent = await self._told(work, attempt, CAPABILITY_DELIVERY_CANCEL, deadline)
+        event = TakeBackEnded(fence=work.fence, number=take_back.number, sent=sent, asked_at=asked_at)
+        after = apply(work.known.delivery, event, self._now(), self._rules)
+        if isinstance(after, Refused):
+            _log.warning("what was taken back tells nothing", delivery=work.row.delivery_id, code=after.code.value)
+        else:
+            await self._keep(work, after, "delivery.cancel_sent")
+
+    async def _told(self, work: _Work, attempt: Attempt, capability: Capability, deadline: float) -> Sent:
+        """What the provider of an earlier attempt says of it, or that it takes it back."""
+        delivery = work.known.delivery
+        adapter = self._routes.adapters[attempt.provider_ref]
+        message = message_of(delivery, work.opened.intent, attempt.request_id)
+        call = adapter.cancel if capability == CAPABILITY_DELIVERY_CANCEL else adapter.find
+        told = call(message, trace(delivery, attempt, message.recipient), deadline=deadline)
+        return await self._answer(told, _asked(message, attempt.provider_ref, capability), deadline)
+
+    def _deadline(self, provider_ref: str, ways: Ways) -> float:
+        most_s = self._rules.call_timeout_s
+        return self._clock.monotonic() + min(ways.timeouts.get(provider_ref, most_s), most_s)
 
     async def _apply(self, work: _Work, event: Event, transition: str) -> None:
         """What the machine says, kept; the lease ends with it."""

@@ -63,6 +63,7 @@ def delivery_of(body: Mapping[str, Any]) -> Delivery:
         lease=None if lease is None else Held(str(lease["holder"]), int(lease["fence"]), float(lease["until"])),
         fence=int(body["fence"]),
         forgiven=int(body["forgiven"]),
+        cancel_reason=str(body.get("cancel_reason", "")),
     )
 
 
@@ -82,6 +83,7 @@ def delivery_message(delivery: Delivery, revision: int) -> DeliveryMessage:
         expires_at=timestamp(delivery.expires_at),
         attempts=[_attempt_message(attempt) for attempt in delivery.attempts],
         revision=revision,
+        cancel_reason_code=delivery.cancel_reason,
     )
     if delivery.next_at is not None and not delivery.final:
         message.next_at.CopyFrom(timestamp(delivery.next_at))
@@ -140,6 +142,7 @@ def _attempt_of(body: Mapping[str, Any]) -> Attempt:
         spent=bool(body["spent"]),
         rest_until=float(body["rest_until"]),
         polls=int(body["polls"]),
+        cancels=int(body.get("cancels", 0)),
     )
 
 

@@ -3,7 +3,9 @@
 What makes it safe is decided over the attempts, never over the state alone. An attempt is certain (a provider has it,
 or definitely does not) or uncertain. While any attempt is uncertain, nothing goes out but the same request again, to
 the same provider, under the same key, while that provider still holds the key; else the provider is asked, and a
-webhook or a person is waited for. Once any attempt is accepted, nothing goes out at all.
+webhook or a person is waited for. Once any attempt is accepted, nothing goes out at all. Nor does anything once
+somebody asked to take it back: a provider that may have it is then asked to, where it declares that it can, and the
+delivery stays UNKNOWN until it is known whether that came too late.
 
 `apply` changes nothing where the table has no row. Every change of a dispatcher names the fence of its lease, and is
 refused where a later lease has been given.
@@ -67,6 +69,8 @@ from servers.delivery.schedule import QuietHours, backoff, instant, quiet_until
 from servers.routing.reasons import ProviderReason
 
 DEFAULT_LIFE_S: Final = 86_400.0
+LOOK_FOR_SECRET_S: Final = 10.0
+"""How often is looked whether the secret of a provider has come that nobody else can send without."""
 FINAL: Final = frozenset(
     {
         DELIVERY_STATE_SENT_ACKED,
@@ -96,6 +100,10 @@ class Reason(StrEnum):
     CIRCUIT_OPEN = "CIRCUIT_OPEN"
     RATE_LIMITED = "RATE_LIMITED"
     NO_PROVIDER = "NO_PROVIDER"
+    SECRET_AWAITED = "SECRET_AWAITED"
+    """Nobody can send it now, but a provider lacks no more than its secret."""
+    ADDRESS_OUT_OF_REACH = "ADDRESS_OUT_OF_REACH"
+    """No provider that there is can know the address."""
     IN_FLIGHT = "IN_FLIGHT"
     WEBHOOK_AWAITED = "WEBHOOK_AWAITED"
     PERSON_NEEDED = "PERSON_NEEDED"
@@ -119,6 +127,8 @@ class RefusalCode(StrEnum):
     """An earlier request may have been taken, and no key that still holds covers this one."""
     ALREADY_ACCEPTED = "ALREADY_ACCEPTED"
     RETRY_BUDGET_SPENT = "RETRY_BUDGET_SPENT"
+    CANCEL_ASKED = "CANCEL_ASKED"
+    """It is to be taken back."""
     NO_SUCH_ATTEMPT = "NO_SUCH_ATTEMPT"
     RESOLUTION_INVALID = "RESOLUTION_INVALID"
 
@@ -148,7 +158,8 @@ class Attempt:
     No byte of it leaves after ``deadline_at``. ``declares`` is what the provider guaranteed then. ``certainty`` is None
     while it is under way. Where it was refused, ``spent`` says that the same provider will never take it, and
     ``rest_until`` when it may be asked again. ``polls`` counts look-ups that told nothing. ``ack_ref`` is set where and
-    only where it was accepted.
+    only where it was accepted. ``cancels`` counts how often its provider was asked to take it back: from then on what
+    it may have said before is worth nothing.
     """
 
     number: int
@@ -168,6 +179,7 @@ class Attempt:
     spent: bool = False
     rest_until: float = 0.0
     polls: int = 0
+    cancels: int = 0
 
     @property
     def uncertain(self) -> bool:
@@ -190,6 +202,7 @@ class Delivery:
 
     ``next_at`` is when a dispatcher should look at it; None where only a webhook, a report or a person helps. ``fence``
     is of the latest lease that was ever given; ``forgiven`` attempts no longer count against the retry budget.
+    ``cancel_reason`` is why it is to be taken back, where somebody asked when a request may have left already.
     """
 
     delivery_id: str
@@ -211,6 +224,7 @@ class Delivery:
     lease: Held | None = None
     fence: int = 0
     forgiven: int = 0
+    cancel_reason: str = ""
 
     @property
     def final(self) -> bool:
@@ -279,7 +293,8 @@ class Option:
     """A provider that is there. ``serves``: whether the profile lets it take messages; one that does not can still be
     asked. ``token`` is the provider-native one of this delivery's key, empty where it knows none. Its circuit lets
     nothing through before ``open_until``, and it is passed over; its account takes nothing before ``full_until``, and
-    it is waited for.
+    it is waited for. One that does not serve may lack no more than its secret, which may come, or be one that cannot
+    know the address, which it never will.
     """
 
     provider_ref: str
@@ -288,6 +303,8 @@ class Option:
     serves: bool = True
     open_until: float = 0.0
     full_until: float = 0.0
+    lacks_secret: bool = False
+    reaches: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,6 +361,24 @@ class CrashFound:
 @dataclass(frozen=True, slots=True)
 class PollEnded:
     """A provider was asked, at ``asked_at``, what became of an attempt."""
+
+    fence: int
+    number: int
+    sent: Sent
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBackBegun:
+    """A provider is about to be asked to take an attempt back: to be kept before."""
+
+    fence: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBackEnded:
+    """A provider was asked, at ``asked_at``, to take an attempt back."""
 
     fence: int
     number: int
@@ -417,6 +452,8 @@ Event = (
     | Ended
     | CrashFound
     | PollEnded
+    | TakeBackBegun
+    | TakeBackEnded
     | Learned
     | Reported
     | Requeue
@@ -455,6 +492,14 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Keep `TakeBackBegun`, then ask the provider to take the attempt back."""
+
+    provider_ref: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Nothing may be sent any more: apply this."""
 
@@ -473,7 +518,7 @@ class Done:
     """It is final."""
 
 
-Action = Wait | Send | Poll | Close | NeedsPerson | Done
+Action = Wait | Send | Poll | TakeBack | Close | NeedsPerson | Done
 
 
 def accepted(
@@ -541,6 +586,8 @@ def may_send(delivery: Delivery, provider_ref: str, token: str, now: float, rule
     """Whether a request may go to this provider, as what; or why not."""
     if any(attempt.certainty is Certainty.ACCEPTED for attempt in delivery.attempts):
         return RefusalCode.ALREADY_ACCEPTED
+    if delivery.cancel_reason:
+        return RefusalCode.CANCEL_ASKED
     if now >= delivery.expires_at:
         return RefusalCode.EXPIRED
     if now < delivery.not_before:
@@ -617,15 +664,13 @@ def _dispatched(delivery: Delivery, now: float, policy: Policy) -> Action:
     """Where every earlier attempt was definitely refused."""
     if hold := _hold(delivery, now, policy.rules):
         return hold
-    serving = [option for option in policy.options if option.serves]
-    if not serving:
-        return Wait(now + policy.rules.backoff_max_s, Reason.NO_PROVIDER)
     if delivery.tries >= policy.rules.retry_budget:
         return Close(GiveUp(delivery.fence, Reason.RETRY_BUDGET_SPENT))
-    refused = {option.provider_ref: _refusals(delivery, option.provider_ref) for option in serving}
-    left = [option for option in serving if not any(each.spent for each in refused[option.provider_ref])]
+    refused = {option.provider_ref: _refusals(delivery, option.provider_ref) for option in policy.options}
+    unspent = [each for each in policy.options if not any(one.spent for one in refused[each.provider_ref])]
+    left = [option for option in unspent if option.serves]
     if not left:
-        return Close(GiveUp(delivery.fence, Reason.NO_PROVIDER_LEFT))
+        return _nobody_left(delivery, now, policy, unspent)
     in_turn = sorted(left, key=lambda option: len(refused[option.provider_ref]) // policy.rules.tries_per_provider)
     free = {option.provider_ref: _free_at(option, refused[option.provider_ref]) for option in in_turn}
     chosen = next((option for option in in_turn if free[option.provider_ref] <= now), None)
@@ -636,10 +681,25 @@ def _dispatched(delivery: Delivery, now: float, policy: Policy) -> Action:
     return Send(chosen.provider_ref, chosen.declares, chosen.token, AttemptKind.FRESH)
 
 
+def _nobody_left(delivery: Delivery, now: float, policy: Policy, unspent: list[Option]) -> Action:
+    """Where no provider can be asked to send it: whether one may come yet."""
+    if any(option.lacks_secret for option in unspent):
+        return Wait(now + min(LOOK_FOR_SECRET_S, policy.rules.backoff_max_s), Reason.SECRET_AWAITED)
+    if any(option.serves for option in policy.options):
+        return Close(GiveUp(delivery.fence, Reason.NO_PROVIDER_LEFT))
+    if policy.options and not any(option.reaches for option in policy.options):
+        return Close(GiveUp(delivery.fence, Reason.ADDRESS_OUT_OF_REACH))
+    return Wait(now + policy.rules.backoff_max_s, Reason.NO_PROVIDER)
+
+
 def _reconciled(delivery: Delivery, now: float, policy: Policy) -> Action:
-    """Where a provider may have it: the same request again, else ask, else another provider, else wait."""
+    """Where a provider may have it: take it back where that is wanted, the same request again, else ask, else another
+    provider, else wait.
+    """
     if delivery.next_at is not None and now < delivery.next_at:
         return Wait(delivery.next_at, Reason.BACKOFF)
+    if take_back := _to_take_back(delivery, policy):  # in turn with asking what became of it
+        return take_back
     rules = policy.rules
     hold = _hold(delivery, now, rules)
     sends = [(max(free, hold.until) if hold else free, send) for free, send in _allowed(delivery, now, policy)]
@@ -655,6 +715,15 @@ def _reconciled(delivery: Delivery, now: float, policy: Policy) -> Action:
     patience = [_patience_over(each, rules) for each in delivery.uncertain if each.declares.webhooks]
     waits += [Wait(each, Reason.WEBHOOK_AWAITED) for each in patience if each > now]
     return min(waits, key=lambda wait: wait.until, default=NeedsPerson())
+
+
+def _to_take_back(delivery: Delivery, policy: Policy) -> TakeBack | None:
+    there = {option.provider_ref for option in policy.options}
+    for each in delivery.uncertain if delivery.cancel_reason else ():
+        in_turn = each.cancels <= each.polls < policy.rules.inconclusive_polls
+        if each.declares.cancels and in_turn and each.provider_ref in there:
+            return TakeBack(each.provider_ref, each.number)
+    return None
 
 
 def _allowed(delivery: Delivery, now: float, policy: Policy) -> list[tuple[float, Send]]:
@@ -759,11 +828,9 @@ def _poll_ended(delivery: Delivery, event: PollEnded, now: float, rules: Rules) 
     if attempt is None:
         return Refused(RefusalCode.NO_SUCH_ATTEMPT)
     told = _told(attempt, event.sent, now, rules)
-    absent = absent_at(attempt, rules)
-    early = told.reason == DeliveryReason.NOT_FOUND and (absent is None or min(event.asked_at, now) < absent)
-    refused = told.certainty is Certainty.REFUSED and told.reason in _DEFINITE and not early
-    if refused or told.certainty is Certainty.ACCEPTED:
+    if _tells(attempt, told, event.asked_at, now, rules):
         return _settled(_with(delivery, told), now, rules, at_once=True)
+    absent = absent_at(attempt, rules)
     asked = replace(
         attempt,
         polls=attempt.polls + 1,
@@ -775,13 +842,46 @@ def _poll_ended(delivery: Delivery, event: PollEnded, now: float, rules: Rules) 
     return replace(_with(delivery, asked), next_at=again, lease=None)
 
 
+def _take_back_begun(delivery: Delivery, event: TakeBackBegun, _: float, __: Rules) -> Delivery | Refused:
+    if refusal := _fenced(delivery, event.fence):
+        return refusal
+    attempt = next((each for each in delivery.uncertain if each.number == event.number), None)
+    if attempt is None:
+        return Refused(RefusalCode.NO_SUCH_ATTEMPT)
+    return _with(delivery, replace(attempt, cancels=attempt.cancels + 1))
+
+
+def _take_back_ended(delivery: Delivery, event: TakeBackEnded, now: float, rules: Rules) -> Delivery | Refused:
+    if refusal := _fenced(delivery, event.fence):
+        return refusal
+    attempt = next((each for each in delivery.uncertain if each.number == event.number), None)
+    if attempt is None:
+        return Refused(RefusalCode.NO_SUCH_ATTEMPT)
+    told = _told(attempt, event.sent, now, rules)
+    if _tells(attempt, told, event.asked_at, now, rules):
+        return _settled(_with(delivery, told), now, rules, at_once=True)
+    # It may have been too late, or have worked without saying so: what became of it is asked as of any other.
+    return replace(delivery, next_at=now, lease=None)
+
+
+def _tells(attempt: Attempt, told: Attempt, asked_at: float, now: float, rules: Rules) -> bool:
+    """Whether what a provider answered when it was asked says what became of an attempt."""
+    absent = absent_at(attempt, rules)
+    early = told.reason == DeliveryReason.NOT_FOUND and (absent is None or min(asked_at, now) < absent)
+    refused = told.certainty is Certainty.REFUSED and told.reason in _DEFINITE and not early
+    return refused or told.certainty is Certainty.ACCEPTED
+
+
 def _learned(delivery: Delivery, event: Learned, now: float, rules: Rules) -> Delivery | Refused:
     attempt = next(
         (each for each in delivery.attempts if (each.number, each.request_id) == (event.number, event.request_id)), None
     )
     if attempt is None:
         return Refused(RefusalCode.NO_SUCH_ATTEMPT)
-    return _evidence(delivery, attempt, _told(attempt, event.sent, now, rules), now, rules)
+    told = _told(attempt, event.sent, now, rules)
+    if told.certainty is Certainty.ACCEPTED and _asked_to_take_back(delivery, attempt.provider_ref):
+        return _named(delivery, attempt, told)
+    return _evidence(delivery, attempt, told, now, rules)
 
 
 def _reported(delivery: Delivery, event: Reported, now: float, rules: Rules) -> Delivery | Refused:
@@ -789,6 +889,8 @@ def _reported(delivery: Delivery, event: Reported, now: float, rules: Rules) -> 
     attempt = _reported_attempt(delivery, report)
     if attempt is None:
         return Refused(RefusalCode.NO_SUCH_ATTEMPT)
+    if report.kind in _BEFORE_SENT and _asked_to_take_back(delivery, report.provider_ref):
+        return delivery
     if report.kind is ReportKind.NOT_TAKEN:
         told = replace(attempt, certainty=Certainty.REFUSED, reason=report.reason_code or DeliveryReason.NOT_FOUND)
     else:
@@ -819,8 +921,21 @@ def _cancel(delivery: Delivery, event: Cancel, now: float, _: Rules) -> Delivery
     return _to(delivery, DELIVERY_STATE_CANCELLED, event.reason, now)
 
 
+def _cancel_asked(delivery: Delivery, event: Cancel, now: float, _: Rules) -> Delivery | Refused:
+    if delivery.cancel_reason:
+        return delivery
+    asked = replace(delivery, cancel_reason=event.reason)
+    return replace(asked, next_at=now) if delivery.state == DELIVERY_STATE_UNKNOWN else asked
+
+
 def _resolve(delivery: Delivery, event: Resolve, now: float, rules: Rules) -> Delivery | Refused:
     if event.resolution == RESOLUTION_SENT:
+        if (
+            delivery.lease is not None
+            and now < delivery.lease.until
+            and any(each.cancels for each in delivery.uncertain)
+        ):
+            return Refused(RefusalCode.TOO_EARLY)  # its provider may be taking it back just now
         attempt = delivery.uncertain[-1]
         found = replace(attempt, certainty=Certainty.ACCEPTED, reason=event.reason, ack_ref=event.evidence_ref)
         return _to(_with(delivery, found), DELIVERY_STATE_SENT_ACKED, event.reason, now)
@@ -838,6 +953,8 @@ def _resolve(delivery: Delivery, event: Resolve, now: float, rules: Rules) -> De
     )
     if event.resolution == RESOLUTION_NOT_SENT_GIVE_UP:
         return _to(none, DELIVERY_STATE_FAILED_DEFINITE, event.reason, now)
+    if delivery.cancel_reason:
+        return _to(none, DELIVERY_STATE_CANCELLED, delivery.cancel_reason, now)
     return _to(none, DELIVERY_STATE_RETRYABLE, event.reason, now, next_at=now)
 
 
@@ -898,16 +1015,26 @@ def _evidence(delivery: Delivery, known: Attempt, told: Attempt, now: float, rul
     else:
         better = known.uncertain and told.certainty is Certainty.REFUSED
     if not better:
-        named = replace(
-            known,
-            provider_request_id=known.provider_request_id or told.provider_request_id,
-            provider_message_id=known.provider_message_id or told.provider_message_id,
-        )
-        return delivery if named == known else _with(delivery, named)
+        return _named(delivery, known, told)
     learned = _with(delivery, told)
     if delivery.final or _still_sending(learned):
         return learned
     return _settled(learned, now, rules, at_once=True)
+
+
+def _asked_to_take_back(delivery: Delivery, provider_ref: str) -> bool:
+    """Under one key, what is taken back of one attempt is taken back of all."""
+    return any(each.cancels for each in delivery.attempts if each.provider_ref == provider_ref)
+
+
+def _named(delivery: Delivery, known: Attempt, told: Attempt) -> Delivery:
+    """With what a provider calls it, and nothing more that it told."""
+    named = replace(
+        known,
+        provider_request_id=known.provider_request_id or told.provider_request_id,
+        provider_message_id=known.provider_message_id or told.provider_message_id,
+    )
+    return delivery if named == known else _with(delivery, named)
 
 
 def _still_sending(delivery: Delivery) -> bool:
@@ -925,8 +1052,8 @@ def _settled(delivery: Delivery, now: float, rules: Rules, jitter: float = 0.0, 
     if uncertain := delivery.uncertain:
         return _to(delivery, DELIVERY_STATE_UNKNOWN, uncertain[-1].reason, now, next_at=now + wait_s)
     last = max(delivery.attempts, key=lambda each: (each.ended_at or each.sent_at, each.number))
-    if last.reason == DeliveryReason.CANCELLED:
-        return _to(delivery, DELIVERY_STATE_CANCELLED, last.reason, now)
+    if last.reason == DeliveryReason.CANCELLED or delivery.cancel_reason:
+        return _to(delivery, DELIVERY_STATE_CANCELLED, delivery.cancel_reason or last.reason, now)
     if last.reason in CALLER_FAULTS:
         return _to(delivery, DELIVERY_STATE_FAILED_DEFINITE, last.reason, now)
     elsewhere = last.spent or last.reason in _CREDENTIAL
@@ -982,6 +1109,8 @@ def _to(
     return replace(delivery, state=state, reason=reason, since=since, next_at=next_at, lease=lease)
 
 
+# What a provider may have said of a message before it took it back.
+_BEFORE_SENT: Final = frozenset({ReportKind.ACCEPTED, ReportKind.FAILED})
 # What a provider may answer to a look-up that is of the message; all else is of the look-up itself.
 _DEFINITE: Final[frozenset[str]] = frozenset(DeliveryReason) - {
     DeliveryReason.ACCEPTED,
@@ -1023,7 +1152,7 @@ _ROWS: Final[Mapping[DeliveryState, Mapping[type[Event], Handler]]] = {
         LeaseLost: _lease_lost,
         GiveUp: _give_up,
     },
-    DELIVERY_STATE_SENDING: {**_EVIDENCE, Ended: _ended, CrashFound: _crash_found},
+    DELIVERY_STATE_SENDING: {**_EVIDENCE, Ended: _ended, CrashFound: _crash_found, Cancel: _cancel_asked},
     DELIVERY_STATE_RETRYABLE: {**_IDLE, **_EVIDENCE},
     DELIVERY_STATE_UNKNOWN: {
         **_EVIDENCE,
@@ -1031,8 +1160,11 @@ _ROWS: Final[Mapping[DeliveryState, Mapping[type[Event], Handler]]] = {
         LeaseLost: _lease_lost,
         Begin: _begin,
         PollEnded: _poll_ended,
+        TakeBackBegun: _take_back_begun,
+        TakeBackEnded: _take_back_ended,
         Requeue: _requeue,
         Reconcile: _reconcile,
+        Cancel: _cancel_asked,
         Resolve: _resolve,
     },
     # Final: what comes late is noted, and changes no state.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -104,13 +104,17 @@ class Routes:
             return Ways(self._askable(delivery, ()))
         options: list[Option] = []
         probing: set[str] = set()
+        missing = self._missing()
         for ref, probe, open_until in self._ranked(resolved, domain, intent, now):
             adapter = self.adapters.get(ref)
             if adapter is None:
                 continue
-            serves = open_until is not None and intent is not None and reaches(ref, intent.recipient.address)
+            reached = intent is not None and reaches(ref, intent.recipient.address)
             closed_at = now + LOOK_AGAIN_S if ref in passed_over else (open_until or 0.0)
-            options.append(self._option(adapter, delivery, now, serves=serves, open_until=closed_at))
+            option = self._option(
+                adapter, delivery, now, serves=open_until is not None and reached, open_until=closed_at
+            )
+            options.append(replace(option, lacks_secret=ref in missing and reached, reaches=reached or intent is None))
             if probe:
                 probing.add(ref)
         return Ways(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -13,13 +13,20 @@ from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1 import paging_pb2
 from selene.delivery.v1 import service_pb2 as messages
 from selene.delivery.v1 import service_pb2_grpc as delivery_grpc
-from selene.delivery.v1.delivery_pb2 import DELIVERY_STATE_UNKNOWN, Intent
+from selene.delivery.v1.delivery_pb2 import (
+    DELIVERY_CHANNEL_UNSPECIFIED,
+    DELIVERY_STATE_UNKNOWN,
+    DeliveryChannel,
+    Intent,
+)
 from selene.delivery.v1.delivery_pb2 import Delivery as DeliveryMessage
 from selene.provider.v1.provider_pb2 import CAPABILITY_DELIVERY_SEND
+from selene.routing.v1 import service_pb2 as routing_messages
 from selene.routing.v1.routing_pb2 import Domain
 
 from servers.delivery import ENGINE_ID
 from servers.delivery.accepting import Acceptor, Offer, channel_name, delivery_id_of, new_delivery
+from servers.delivery.adapter import Declares, DeliveryAdapter
 from servers.delivery.addresses import AddressInvalid, normalised
 from servers.delivery.keeping import Known, changed, known_of, state_name
 from servers.delivery.kept import delivery_message
@@ -29,6 +36,7 @@ from servers.delivery.routes import DOMAIN_OF, locale_of
 from servers.delivery.schedule import zone
 from servers.routing import gates
 from servers.routing.accounts import Accounts, Ticket
+from servers.routing.circuit_service import CircuitsV1
 from servers.routing.directory import Directory
 from servers.routing.profile import ProfileProblem, Resolved
 from servers.routing.recorder import Recorder, Trail, gate_facts
@@ -72,6 +80,9 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         rules: Rules,
         stopping: asyncio.Event,
         accepted: Callable[[], None],
+        *,
+        circuits: Mapping[Domain, CircuitsV1],
+        adapters: Mapping[str, DeliveryAdapter],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -79,6 +90,8 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         self._rules = rules
         self._stopping = stopping
         self._accepted = accepted
+        self._circuits = circuits
+        self._adapters = adapters
         self._acceptor = Acceptor(store)
 
     async def Send(self, request: messages.SendRequest, context: Any) -> messages.SendResponse:
@@ -123,6 +136,10 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
     async def Watch(self, request: messages.WatchRequest, context: Any) -> AsyncIterator[messages.WatchResponse]:
         _sender(request.tenant_id)
         after = request.after
+        if request.from_now:
+            with refusing_store_errors():
+                after = await self._store.delivery.cursor(request.tenant_id)
+            yield messages.WatchResponse(cursor=after)
         while True:
             with refusing_store_errors():
                 events = await self._store.delivery.events(
@@ -139,11 +156,12 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         event = Cancel(request.reason_code)
 
         async def work(tx: Transaction) -> messages.CancelResponse:
+            known = await self._changed(tx, caller, request, event, "delivery.cancelled", {})
             return messages.CancelResponse(
-                delivery=await self._changed(tx, caller, request, event, "delivery.cancelled", {})
+                delivery=delivery_message(known.delivery, known.revision), outcome=_cancel_outcome(known)
             )
 
-        return await once(
+        reply = await once(
             self._store,
             tenant_id=request.tenant_id,
             method="Delivery.Cancel",
@@ -152,6 +170,9 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
             reply=messages.CancelResponse,
             work=work,
         )
+        if reply.outcome == messages.CANCEL_OUTCOME_PROVIDER_ASKED:
+            self._accepted()
+        return reply
 
     async def Resolve(self, request: messages.ResolveRequest, context: Any) -> messages.ResolveResponse:
         caller = _operator(request.tenant_id)
@@ -162,9 +183,8 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         }
 
         async def work(tx: Transaction) -> messages.ResolveResponse:
-            return messages.ResolveResponse(
-                delivery=await self._changed(tx, caller, request, event, "delivery.resolved", facts)
-            )
+            known = await self._changed(tx, caller, request, event, "delivery.resolved", facts)
+            return messages.ResolveResponse(delivery=delivery_message(known.delivery, known.revision))
 
         reply = await once(
             self._store,
@@ -191,6 +211,28 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         if due:
             self._accepted()
         return messages.ReconcileResponse(due=due)
+
+    async def ListChannels(self, request: messages.ListChannelsRequest, context: Any) -> messages.ListChannelsResponse:
+        wanted = [
+            channel for channel in sorted(DOMAIN_OF) if request.channel in (DELIVERY_CHANNEL_UNSPECIFIED, channel)
+        ]
+        of_subject = routing_messages.ListProvidersRequest(subject=request.subject)
+        return messages.ListChannelsResponse(
+            channels=[
+                self._channel(channel, await self._circuits[DOMAIN_OF[channel]].ListProviders(of_subject, context))
+                for channel in wanted
+            ]
+        )
+
+    def _channel(
+        self, channel: DeliveryChannel, standing: routing_messages.ListProvidersResponse
+    ) -> messages.ChannelStanding:
+        reply = messages.ChannelStanding(channel=channel, refusal=standing.refusal)
+        for each in standing.providers:
+            provider = reply.providers.add(standing=each)
+            if each.provider_ref in self._adapters:
+                provider.promise.CopyFrom(_promise(self._adapters[each.provider_ref].declares))
+        return reply
 
     async def _item(self, intent: Intent, caller: Principal) -> messages.SendBatchItem:
         try:
@@ -294,7 +336,7 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         event: Event,
         transition: str,
         facts: Mapping[str, str],
-    ) -> DeliveryMessage:
+    ) -> Known:
         known = await changed(
             tx,
             request.tenant_id,
@@ -317,7 +359,7 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
                 "where the delivery stands does not allow it",
                 state="" if row is None else state_name(known_of(row).delivery.state),
             )
-        return delivery_message(known.delivery, known.revision)
+        return known
 
     async def _reconcile_all(self, tenant_id: str, caller: Principal) -> int:
         due = 0
@@ -411,6 +453,23 @@ def _sender(tenant_id: str) -> Principal:
 def _operator(tenant_id: str) -> Principal:
     require_role(ROLE_OPERATOR)
     return require_tenant(tenant_id)
+
+
+def _promise(declares: Declares) -> messages.ProviderPromise:
+    promise = messages.ProviderPromise(
+        looks_up=bool(declares.lookups), reports=declares.webhooks, takes_back=declares.cancels
+    )
+    if declares.key_window_s is not None:
+        promise.key_window.FromTimedelta(timedelta(seconds=declares.key_window_s))
+    return promise
+
+
+def _cancel_outcome(known: Known) -> messages.CancelOutcome:
+    if known.delivery.final:
+        return messages.CANCEL_OUTCOME_TAKEN_BACK
+    if any(attempt.declares.cancels for attempt in known.delivery.uncertain):
+        return messages.CANCEL_OUTCOME_PROVIDER_ASKED
+    return messages.CANCEL_OUTCOME_NOTHING_MORE_SENT
 
 
 def _message(row: Row) -> DeliveryMessage:

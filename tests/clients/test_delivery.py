@@ -32,6 +32,7 @@ class Server(rpc.DeliveryServiceServicer):
     watch_limit: int = 1_000
     watch_ends_with: grpc.StatusCode | None = grpc.StatusCode.UNAVAILABLE
     store_away: int = 0
+    now: int = 0
     drops: int = 0
     asked: list[Any] = field(default_factory=list)
 
@@ -63,6 +64,9 @@ class Server(rpc.DeliveryServiceServicer):
         if self.store_away:
             self.store_away -= 1
             await refuse(context, grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "away", {"cause": "LOCKED"})
+        if request.from_now:
+            yield wire.WatchResponse(cursor=self.now)
+            return
         for cursor in range(request.after + 1, min(len(self.states), request.after + self.watch_limit) + 1):
             yield wire.WatchResponse(cursor=cursor, delivery=nouns.Delivery(state=self.states[cursor - 1]))
         if self.watch_ends_with is not None:
@@ -168,6 +172,16 @@ async def test_a_watch_tells_everything_once_however_often_it_is_dropped(
     assert {asked.delivery_id for asked in server.asked} == {ID}
 
 
+async def test_a_watch_from_now_on_that_is_dropped_before_anything_happens_goes_on_where_it_began(
+    served: tuple[Server, Deliveries],
+) -> None:
+    server, deliveries = served
+    server.states, server.now = [nouns.DELIVERY_STATE_ACCEPTED] * 5, 3
+    async with aclosing(deliveries.watch(from_now=True)) as changes:
+        assert [(await anext(changes)).cursor, (await anext(changes)).cursor] == [4, 5]
+    assert [(asked.from_now, asked.after) for asked in server.asked] == [(True, 0), (False, 3)]
+
+
 async def test_a_watch_outlives_a_store_that_is_away(served: tuple[Server, Deliveries]) -> None:
     server, deliveries = served
     server.states, server.store_away = [nouns.DELIVERY_STATE_ACCEPTED], 2
@@ -206,7 +220,8 @@ async def test_a_delivery_that_is_final_is_not_watched(served: tuple[Server, Del
 async def test_a_cancellation_whose_reply_was_lost_has_the_same_key_again(served: tuple[Server, Deliveries]) -> None:
     server, deliveries = served
     server.drops = 1
-    assert (await deliveries.cancel(ID, "ORDER_WITHDRAWN")).state is v1.DeliveryState.CANCELLED
+    reply = await deliveries.cancel(ID, "ORDER_WITHDRAWN")
+    assert reply.delivery is not None and reply.delivery.state is v1.DeliveryState.CANCELLED
     first, second = server.asked
     assert first.idempotency_key == second.idempotency_key != ""
     assert (first.delivery_id, first.reason_code) == (ID, "ORDER_WITHDRAWN")

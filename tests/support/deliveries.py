@@ -34,9 +34,12 @@ RULES = {"call_timeout_s": 2.0, "backoff_s": 0.05, "backoff_max_s": 1.0, "poll_e
 DISPATCH = {"lease_s": 12.0, "poll_s": 0.05, "grace_s": 0.5}
 
 
-def profile(*provider_refs: str, timeout_s: float = 1.5) -> ProviderRoutingProfileV1:
+def profile(*provider_refs: str, timeout_s: float = 1.5, kms_handle_ref: str = "") -> ProviderRoutingProfileV1:
     """These providers of SMS, in this order."""
-    seeds = [ProviderSeed(provider_ref=ref, region="eu", timeout_s=timeout_s) for ref in provider_refs]
+    seeds = [
+        ProviderSeed(provider_ref=ref, region="eu", timeout_s=timeout_s, kms_handle_ref=kms_handle_ref)
+        for ref in provider_refs
+    ]
     return default_profile(
         {DOMAIN_SMS: seeds}, effective_from=datetime(2026, 1, 1, tzinfo=UTC), judge_threshold_set_id="t-1"
     )

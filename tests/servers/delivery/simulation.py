@@ -88,6 +88,8 @@ DECLARED: Final = (
     Declares(lookups=frozenset({Lookup.KEY}), absent_after_s=90),
     Declares(lookups=frozenset({Lookup.REQUEST_ID}), webhooks=True),
     Declares(lookups=frozenset({Lookup.MESSAGE_ID}), webhooks=True),
+    Declares(key_window_s=3_600, lookups=frozenset({Lookup.KEY}), absent_after_s=90, webhooks=True, cancels=True),
+    Declares(lookups=frozenset({Lookup.KEY}), absent_after_s=90, cancels=True),
     Declares(),
 )
 
@@ -161,6 +163,7 @@ class Provider:
         self.ref = ref
         self.declares = declares
         self.ledger: list[Taken] = []
+        self.taken_back: list[Taken] = []
         self._keys: dict[str, Key] = {}
         self._echoes_key = world.dice.random() < 0.7
 
@@ -215,8 +218,10 @@ class Provider:
         self.world.judge_ledgers(key)
         if self.declares.webhooks:
             least = 1 if self.world.calm else 0
+            # What can be taken back has not reached anybody yet.
+            told = (ReportKind.ACCEPTED,) if self.declares.cancels else TOLD
             for _ in range(self.world.dice.randint(least, 3)):
-                self._report(self.world.dice.choice(TOLD), key, attempt.request_id, taken.message_id)
+                self._report(self.world.dice.choice(told), key, attempt.request_id, taken.message_id)
         return taken
 
     def _answer(self, fault: str, taken: Taken) -> Sent:
@@ -253,10 +258,21 @@ class Provider:
             return answer(self.ref, Certainty.UNKNOWN, PROVIDER_STATUS_RETRYABLE_FAIL, DeliveryReason.STILL_UNKNOWN)
         if chance < 0.25:
             return answer(self.ref, Certainty.REFUSED, PROVIDER_STATUS_RETRYABLE_FAIL, ProviderReason.PROVIDER_BUSY)
+        if any(self._is_asked(each, key, attempt) for each in self.taken_back):
+            return answer(self.ref, Certainty.REFUSED, PROVIDER_STATUS_TERMINAL_FAIL, DeliveryReason.CANCELLED)
         taken = next((each for each in self.ledger if self._is_asked(each, key, attempt)), None)
         if taken is None:
             return answer(self.ref, Certainty.REFUSED, PROVIDER_STATUS_TERMINAL_FAIL, DeliveryReason.NOT_FOUND)
         return self._answer("ok", taken)
+
+    def take_back(self, key: str, attempt: Attempt) -> Sent:
+        """Take a message back, unless it is too late; its answer may be lost, and what it does not have it forgets."""
+        taken = next((each for each in self.ledger if self._is_asked(each, key, attempt)), None)
+        if taken is None or self.world.dice.random() < 0.3:
+            return self.find(key, attempt)
+        self.ledger.remove(taken)
+        self.taken_back.append(taken)
+        return self.find(key, attempt)
 
     def _is_asked(self, taken: Taken, key: str, attempt: Attempt) -> bool:
         lookups = self.declares.lookups
@@ -440,6 +456,19 @@ class World:
                 sent = self.providers[provider_ref].find(hand.key, value.attempts[number - 1])
                 yield self.dice.uniform(0.05, 5)
                 hand.write(machine.PollEnded(hand.fence, number, sent, asked_at))
+            case machine.TakeBack(provider_ref, number):
+                if not isinstance(hand.write(machine.TakeBackBegun(hand.fence, number)), Delivery):
+                    return
+                until = hand.now + RULES.call_timeout_s
+                yield 0.01
+                asked_at = hand.now
+                if asked_at > until:
+                    self.coverage["woke too late to take back"] += 1
+                    return
+                self.coverage["asked to take back"] += 1
+                sent = self.providers[provider_ref].take_back(hand.key, value.attempts[number - 1])
+                yield self.dice.uniform(0.05, 5)
+                hand.write(machine.TakeBackEnded(hand.fence, number, sent, asked_at))
             case machine.Close(event):
                 hand.write(event)
             case machine.Wait(until, reason):
@@ -493,7 +522,9 @@ class World:
         told = self.change(key, machine.Reported(report), self.now)
         if isinstance(told, Refused) and tries > 1:
             self.after(100, lambda: self.webhook(key, report, tries - 1))
-        if isinstance(told, Delivery) and report.kind is not ReportKind.NOT_TAKEN and not told.final:
+        attempts = told.attempts if isinstance(told, Delivery) else ()
+        back = any(each.cancels for each in attempts)
+        if isinstance(told, Delivery) and report.kind is not ReportKind.NOT_TAKEN and not told.final and not back:
             raise Violation("evidence of an acceptance came, and the delivery is not final")
 
     def _weather(self) -> None:
@@ -507,7 +538,7 @@ class World:
         chance = self.dice.random()
         if chance < 0.4:
             self._skews[me] = self._skew()
-        elif chance < 0.43:
+        elif chance < 0.45:
             self.change(key, machine.Cancel("CHANGED_MIND"), self.now)
         elif chance < 0.6:
             self.change(key, self.dice.choice((machine.LeaseLost(), machine.Reconcile(), machine.Expire())), self.now)
@@ -556,6 +587,11 @@ class World:
             (len(after.attempts) < len(before.attempts), "an attempt was forgotten"),
             (after.fence < before.fence, "a fence fell"),
             (loosened(before, after), "what was certain became uncertain"),
+            (bool(before.cancel_reason) and not after.cancel_reason, "that it is to be taken back was forgotten"),
+            (
+                bool(before.cancel_reason) and len(after.attempts) > len(before.attempts),
+                "sent although it is to be taken back",
+            ),
         ):
             if broken:
                 raise Violation(what)

@@ -70,6 +70,9 @@ from servers.delivery.machine import (
     Resolve,
     Rules,
     Send,
+    TakeBack,
+    TakeBackBegun,
+    TakeBackEnded,
     Wait,
     accepted,
     apply,
@@ -185,8 +188,10 @@ LISTED = {
     Learned: set(STATES) - {DELIVERY_STATE_ACCEPTED},
     Reported: set(STATES) - {DELIVERY_STATE_ACCEPTED},
     Requeue: {DELIVERY_STATE_LEASED, DELIVERY_STATE_UNKNOWN},
+    TakeBackBegun: {DELIVERY_STATE_UNKNOWN},
+    TakeBackEnded: {DELIVERY_STATE_UNKNOWN},
     Reconcile: {DELIVERY_STATE_UNKNOWN},
-    Cancel: OPEN,
+    Cancel: OPEN | {DELIVERY_STATE_SENDING, DELIVERY_STATE_UNKNOWN},
     Resolve: {DELIVERY_STATE_UNKNOWN},
     Expire: OPEN,
     GiveUp: {DELIVERY_STATE_LEASED},
@@ -201,6 +206,8 @@ def an_event(kind: type) -> Event:
         Ended: Ended(1, 1, YES),
         CrashFound: CrashFound("other", 9, NOW + 200),
         PollEnded: PollEnded(1, 1, YES, NOW),
+        TakeBackBegun: TakeBackBegun(1, 1),
+        TakeBackEnded: TakeBackEnded(1, 1, YES, NOW),
         Learned: Learned(1, "id", YES),
         Reported: report(ReportKind.DELIVERED, idempotency_key="d" * 64),
         Requeue: Requeue(1, NOW + 5, "CIRCUIT_OPEN"),
@@ -449,6 +456,58 @@ def test_without_a_provider_it_waits_and_does_not_fail(options: tuple[Option, ..
     assert action == Wait(NOW + RULES.backoff_max_s, Reason.NO_PROVIDER)
 
 
+LACKING = replace(B, serves=False, lacks_secret=True)
+
+
+def test_a_secret_that_may_come_is_waited_for_within_its_life() -> None:
+    held = leased(ended(taken_on(expires_at=NOW + 15), BLOCKED))
+    policy = Policy(rules=RULES, options=(A, LACKING))
+    assert next_action(held, NOW, policy) == Wait(NOW + 10, Reason.SECRET_AWAITED)
+    assert next_action(held, NOW + 10, policy) == Wait(NOW + 15, Reason.SECRET_AWAITED)
+    assert next_action(held, NOW + 15, policy) == Close(Expire())
+    come = Policy(rules=RULES, options=(A, replace(B, serves=True)))
+    assert next_action(held, NOW + 10, come) == Send("b", BLIND, "", AttemptKind.FRESH)
+
+
+def test_a_secret_is_waited_for_where_nobody_was_asked_yet() -> None:
+    policy = Policy(rules=RULES, options=(replace(A, serves=False, lacks_secret=True), LACKING))
+    assert next_action(leased(taken_on()), NOW, policy) == Wait(NOW + 10, Reason.SECRET_AWAITED)
+
+
+def test_a_provider_that_serves_is_not_kept_waiting_for_another_s_secret() -> None:
+    policy = Policy(rules=RULES, options=(replace(A, serves=False, lacks_secret=True), B))
+    assert next_action(leased(taken_on()), NOW, policy) == Send("b", BLIND, "", AttemptKind.FRESH)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((A,), Reason.NO_PROVIDER_LEFT),
+        ((A, replace(B, serves=False)), Reason.NO_PROVIDER_LEFT),
+        ((replace(A, serves=False, lacks_secret=True),), Reason.NO_PROVIDER),
+    ],
+    ids=["refused", "refused, and the other is not allowed", "refused, and without a secret since"],
+)
+def test_nobody_waits_for_the_secret_of_a_provider_that_will_never_take_it(
+    options: tuple[Option, ...], reason: Reason
+) -> None:
+    held = leased(ended(taken_on(), BLOCKED))
+    action = next_action(held, NOW, Policy(rules=RULES, options=options))
+    gives_up = Close(GiveUp(held.fence, reason))
+    assert action == (gives_up if reason is Reason.NO_PROVIDER_LEFT else Wait(NOW + RULES.backoff_max_s, reason))
+
+
+def test_an_address_that_no_provider_can_know_fails_at_once() -> None:
+    held = leased(taken_on())
+    nobody = tuple(replace(each, serves=False, reaches=False) for each in (A, B))
+    gives_up = Close(GiveUp(held.fence, Reason.ADDRESS_OUT_OF_REACH))
+    assert next_action(held, NOW, Policy(rules=RULES, options=nobody)) == gives_up
+    one = (nobody[0], replace(B, serves=False))
+    assert next_action(held, NOW, Policy(rules=RULES, options=one)) == Wait(
+        NOW + RULES.backoff_max_s, Reason.NO_PROVIDER
+    )
+
+
 @pytest.mark.parametrize(("at", "expires"), [(-0.001, False), (0.0, True), (0.001, True)])
 def test_it_expires_at_its_time_where_nothing_left(at: float, expires: bool) -> None:
     end = NOW + 100
@@ -488,8 +547,91 @@ def test_no_wait_is_longer_than_its_life() -> None:
 
 
 @pytest.mark.parametrize("state", [DELIVERY_STATE_SENDING, DELIVERY_STATE_UNKNOWN])
-def test_what_may_have_left_cannot_be_taken_back(state: DeliveryState) -> None:
-    assert refusal(in_state(state), Cancel("CHANGED_MIND")) == RefusalCode.NOT_LISTED
+def test_what_may_have_left_stays_where_it_is_and_nothing_more_is_sent(state: DeliveryState) -> None:
+    asked = after(in_state(state), Cancel("CHANGED_MIND"))
+    assert (asked.state, asked.cancel_reason) == (state, "CHANGED_MIND")
+    assert may_send(asked, "a", "a-token", NOW + 5, RULES) == RefusalCode.CANCEL_ASKED
+    assert after(asked, Cancel("AGAIN")) is asked
+
+
+TAKER = replace(A, declares=replace(KEYED, cancels=True))
+TAKERS = Policy(rules=RULES, options=(TAKER, B))
+CANCELLED = answer("a", Certainty.REFUSED, PROVIDER_STATUS_TERMINAL_FAIL, DeliveryReason.CANCELLED)
+
+
+def wanted_back(now: float = NOW + 100) -> Delivery:
+    """Leased, after somebody wanted it back."""
+    return leased(after(ended(taken_on(), LOST, TAKER), Cancel("CHANGED_MIND"), now), now)
+
+
+def asked_back(sent: Sent, now: float = NOW + 100) -> Delivery:
+    held = wanted_back(now)
+    kept = after(held, TakeBackBegun(held.fence, 1), now)
+    return after(kept, TakeBackEnded(kept.fence, 1, sent, now), now)
+
+
+def test_a_provider_that_takes_messages_back_is_asked_to_at_once() -> None:
+    assert next_action(wanted_back(), NOW + 100, TAKERS) == TakeBack("a", 1)
+    back = asked_back(CANCELLED)
+    assert (back.state, back.reason) == (DELIVERY_STATE_CANCELLED, "CHANGED_MIND")
+
+
+@pytest.mark.parametrize(
+    ("sent", "state"),
+    [
+        (YES, DELIVERY_STATE_SENT_ACKED),
+        (NOT_FOUND, DELIVERY_STATE_CANCELLED),
+        (UNTOLD, DELIVERY_STATE_UNKNOWN),
+        (LOST, DELIVERY_STATE_UNKNOWN),
+        (BUSY, DELIVERY_STATE_UNKNOWN),
+    ],
+    ids=["too late", "never there", "cannot tell", "answer lost", "busy"],
+)
+def test_a_cancel_that_may_have_come_too_late_is_unknown_until_it_is_known(sent: Sent, state: DeliveryState) -> None:
+    # Its absence is definite by then: the deadline, what the provider declares and the clocks are over.
+    now = NOW + RULES.call_timeout_s + 60 + RULES.clock_skew_s
+    assert asked_back(sent, now).state == state
+
+
+def test_a_message_that_is_not_there_yet_may_still_come_after_it_was_taken_back() -> None:
+    assert asked_back(NOT_FOUND).state == DELIVERY_STATE_UNKNOWN
+
+
+def test_a_provider_is_asked_what_became_of_it_before_it_is_asked_to_take_it_back_again() -> None:
+    untold = leased(asked_back(UNTOLD), NOW + 101)
+    assert next_action(untold, NOW + 101, TAKERS) == Poll("a", 1)
+    again = polled(asked_back(UNTOLD), UNTOLD, NOW + 101)
+    assert again.next_at is not None
+    assert next_action(leased(again, again.next_at), again.next_at, TAKERS) == TakeBack("a", 1)
+
+
+def test_what_a_provider_said_before_it_was_asked_to_take_it_back_settles_nothing() -> None:
+    untold = asked_back(UNTOLD)
+    learned = Learned(1, untold.attempts[0].request_id, YES)
+    assert after(untold, learned, NOW + 102).state == DELIVERY_STATE_UNKNOWN
+    for kind in (ReportKind.ACCEPTED, ReportKind.FAILED):
+        assert after(untold, report(kind, idempotency_key="d" * 64), NOW + 102) is untold
+    delivered = after(untold, report(ReportKind.DELIVERED, idempotency_key="d" * 64), NOW + 102)
+    assert delivered.state == DELIVERY_STATE_SENT_ACKED
+
+
+def test_nobody_settles_as_sent_what_is_being_taken_back() -> None:
+    held = wanted_back()
+    kept = after(held, TakeBackBegun(held.fence, 1), NOW + 100)
+    sent = Resolve(RESOLUTION_SENT, "VENDOR_CONSOLE", "ticket")
+    assert refusal(kept, sent, NOW + 101) == RefusalCode.TOO_EARLY
+    assert after(kept, sent, NOW + 300).state == DELIVERY_STATE_SENT_ACKED
+
+
+def test_what_a_refusal_or_a_person_leaves_to_be_sent_again_is_cancelled_where_it_was_wanted_back() -> None:
+    sending = after(begun(taken_on()), Cancel("CHANGED_MIND"))
+    refused_after = after(sending, Ended(sending.fence, 1, BUSY))
+    assert (refused_after.state, refused_after.reason) == (DELIVERY_STATE_CANCELLED, "CHANGED_MIND")
+    unknown = after(ended(taken_on(), LOST), Cancel("CHANGED_MIND"))
+    told = after(unknown, Resolve(RESOLUTION_NOT_SENT_RETRY, "VENDOR_CONSOLE", "ticket"), NOW + 200)
+    assert (told.state, told.reason) == (DELIVERY_STATE_CANCELLED, "CHANGED_MIND")
+    late = after(sending, Ended(sending.fence, 1, YES))
+    assert late.state == DELIVERY_STATE_SENT_ACKED
 
 
 def test_a_cancellation_beats_the_dispatcher_that_has_not_begun() -> None:

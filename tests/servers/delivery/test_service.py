@@ -35,8 +35,8 @@ from selene.routing.v1.service_pb2 import POLICY_EFFECT_DENY
 from clients.errors import SeleneError, from_rpc
 from servers.runtime.auth import ROLE_SERVICE, ROLE_USER, Principal, issue_token
 from store.routing import Rule
-from tests.support.deliveries import TENANT, Post, posting, text
-from tests.support.simulators.plain_delivery import BLIND, KEYED, Act, PlainAdapter, provider
+from tests.support.deliveries import TENANT, Post, posting, profile, text
+from tests.support.simulators.plain_delivery import BLIND, KEYED, TAKES_BACK, Act, PlainAdapter, provider
 
 NOBODY = "http://127.0.0.1:9"
 SLOW = {"enabled": False}
@@ -314,3 +314,113 @@ async def test_a_watch_ends_where_the_server_stops(tmp_path: Path) -> None:
         error = await refused(call.read())
         assert error.reason == "NOT_SERVING"
         await stopping
+
+
+def cancel(delivery_id: str, key: str = "k-1") -> v1.CancelRequest:
+    return v1.CancelRequest(
+        tenant_id=TENANT, delivery_id=delivery_id, reason_code="ORDER_WITHDRAWN", idempotency_key=key
+    )
+
+
+async def test_a_provider_takes_back_what_it_may_have_where_it_can(tmp_path: Path) -> None:
+    async with (
+        provider() as simulator,
+        posting(tmp_path, [PlainAdapter("plain/sms", simulator.url, TAKES_BACK)]) as post,
+    ):
+        simulator.plan(Act.TAKE_AND_LOSE_REPLY)
+        sent = await post.send(text("m1"))
+        await post.until(sent.delivery_id, DELIVERY_STATE_UNKNOWN)
+        reply = await post.stub.Cancel(cancel(sent.delivery_id))
+        assert reply.outcome == v1.CANCEL_OUTCOME_PROVIDER_ASKED
+        assert reply.delivery.cancel_reason_code == "ORDER_WITHDRAWN"
+        back = await post.until(sent.delivery_id, DELIVERY_STATE_CANCELLED)
+        assert (back.reason_code, simulator.taken_back) == ("ORDER_WITHDRAWN", [sent.delivery_id])
+        assert len(simulator.requests) == 1
+        trail = [event.transition for event in await post.owners.trail() if "cancel" in event.transition]
+        assert trail == ["delivery.cancelled", "delivery.cancel_sending", "delivery.cancel_sent"]
+
+
+async def test_where_a_provider_takes_nothing_back_it_is_said_and_nothing_more_is_sent(tmp_path: Path) -> None:
+    async with provider() as simulator, posting(tmp_path, [PlainAdapter("plain/sms", simulator.url, BLIND)]) as post:
+        simulator.plan(Act.TAKE_AND_LOSE_REPLY)
+        sent = await post.send(text("m1"))
+        await post.until(sent.delivery_id, DELIVERY_STATE_UNKNOWN)
+        reply = await post.stub.Cancel(cancel(sent.delivery_id))
+        assert reply.outcome == v1.CANCEL_OUTCOME_NOTHING_MORE_SENT
+        assert reply.delivery.state == DELIVERY_STATE_UNKNOWN
+        resolve = v1.ResolveRequest(
+            tenant_id=TENANT,
+            delivery_id=sent.delivery_id,
+            resolution=v1.RESOLUTION_NOT_SENT_RETRY,
+            reason_code="VENDOR_CONSOLE",
+            evidence_ref="T-1",
+            idempotency_key="k-2",
+        )
+        post.owners.clock.skip(10)  # no byte may leave any more
+        settled = await post.stub.Resolve(resolve)
+        assert (settled.delivery.state, settled.delivery.reason_code) == (DELIVERY_STATE_CANCELLED, "ORDER_WITHDRAWN")
+        assert len(simulator.requests) == 1
+
+
+async def test_what_is_taken_back_while_it_is_sent_is_sent_where_that_came_too_late(tmp_path: Path) -> None:
+    async with provider() as simulator, posting(tmp_path, [PlainAdapter("plain/sms", simulator.url, BLIND)]) as post:
+        simulator.plan(Act.TAKE_AND_HANG)
+        sent = await post.send(text("m1"))
+        await simulator.came.wait()
+        reply = await post.stub.Cancel(cancel(sent.delivery_id))
+        assert (reply.outcome, reply.delivery.state) == (v1.CANCEL_OUTCOME_NOTHING_MORE_SENT, DELIVERY_STATE_SENDING)
+        simulator.go_on.set()
+        done = await post.until(sent.delivery_id, DELIVERY_STATE_SENT_ACKED)
+        assert done.cancel_reason_code == "ORDER_WITHDRAWN"
+        error = await refused(post.stub.Cancel(cancel(sent.delivery_id, "k-2")))
+        assert (error.reason, error.metadata["state"]) == ("DELIVERY_STATE_REFUSED", "SENT_ACKED")
+
+
+async def test_a_watch_from_now_on_tells_first_where_it_begins_and_then_only_what_happens(tmp_path: Path) -> None:
+    async with posting(tmp_path, nobody(), dispatch=SLOW) as post:
+        await post.send(text("before"))
+        call: Any = post.stub.Watch(v1.WatchRequest(tenant_id=TENANT, from_now=True), timeout=20)
+        first = await call.read()
+        assert (first.cursor, first.HasField("delivery")) == (1, False)
+        await post.send(text("after"))
+        second = await call.read()
+        assert (second.cursor, second.delivery.message_id) == (2, "after")
+        call.cancel()
+
+
+async def test_a_watch_that_is_broken_off_again_and_again_misses_nothing_of_several_writers(tmp_path: Path) -> None:
+    async with posting(tmp_path, nobody(), dispatch=SLOW) as post:
+        names = [[f"{writer}-{number}" for number in range(15)] for writer in range(6)]
+
+        async def write(own: list[str]) -> None:
+            for name in own:
+                await post.send(text(name))
+
+        writing = asyncio.gather(*map(write, names))
+        cursors: list[int] = []
+        seen: list[str] = []
+        request = v1.WatchRequest(tenant_id=TENANT, from_now=True)
+        while len(seen) < 90:
+            call: Any = post.stub.Watch(request, timeout=20)
+            for _ in range(7):
+                if len(seen) == 90:
+                    break
+                event = await call.read()
+                request = v1.WatchRequest(tenant_id=TENANT, after=event.cursor)
+                if event.HasField("delivery"):
+                    cursors.append(event.cursor)
+                    seen.append(event.delivery.message_id)
+            call.cancel()
+        await writing
+    assert sorted(seen) == sorted(name for own in names for name in own)
+    assert cursors == sorted(set(cursors))
+
+
+async def test_a_delivery_waits_for_the_secret_of_its_provider_and_says_so(tmp_path: Path) -> None:
+    account = {"owners.delivery.accounts": {"twilio/sms": {"sender": "+41446681800"}}}
+    keyed = profile("twilio/sms", kms_handle_ref="kms://delivery/sms/twilio")
+    async with posting(tmp_path, [PlainAdapter("twilio/sms", NOBODY, BLIND)], flags=account, profile=keyed) as post:
+        sent = await post.send(text("m1"))
+        events = await post.watched(2, delivery_id=sent.delivery_id)
+        waits = events[-1].delivery
+        assert (waits.state, waits.reason_code, list(waits.attempts)) == (DELIVERY_STATE_ACCEPTED, "SECRET_AWAITED", [])

@@ -17,7 +17,7 @@ from selene.delivery.v1.delivery_pb2 import (
 )
 
 from servers.delivery import machine
-from servers.delivery.adapter import Certainty, Declares
+from servers.delivery.adapter import Certainty, Declares, Lookup
 from servers.delivery.machine import AttemptKind, Delivery, Rules
 from tests.servers.delivery.simulation import Scenario, Violation, World, soak
 
@@ -26,6 +26,8 @@ EVERYTHING = (
     "Begin in UNKNOWN",
     "Begin refused FENCED",
     "Begin refused LEASE_OVER",
+    "Cancel in SENDING",
+    "Cancel in UNKNOWN",
     "CrashFound in SENDING",
     "Ended refused FENCED",
     "Ended refused NOT_LISTED",
@@ -35,6 +37,7 @@ EVERYTHING = (
     "Reported in UNKNOWN",
     "Reported in SENT_ACKED",
     "Resolve in UNKNOWN",
+    "TakeBackEnded in UNKNOWN",
     "end CANCELLED",
     "end EXPIRED",
     "end FAILED_DEFINITE",
@@ -138,6 +141,12 @@ MUTATIONS: dict[str, Mutation] = {
     "what was sent is sent again": _row(DELIVERY_STATE_SENT_ACKED, machine.Reported, _into(DELIVERY_STATE_RETRYABLE)),
     "a look-up's own failure is a refusal": _named("_DEFINITE", lambda known: known | {"PROVIDER_BUSY"}),
     "evidence is not heard": _named("_evidence", lambda _: lambda delivery, known, told, now, rules: delivery),
+    "what is to be taken back is sent again": _named(
+        "may_send", lambda real: lambda delivery, *given: real(replace(delivery, cancel_reason=""), *given)
+    ),
+    "a provider's silence takes a message back": _row(
+        DELIVERY_STATE_UNKNOWN, machine.TakeBackEnded, _into(DELIVERY_STATE_CANCELLED)
+    ),
     "crashes are not found": _without(machine.CrashFound),
     "polls are not heard": _without(machine.PollEnded),
     "a delivery is put back for ever": _named(
@@ -156,6 +165,17 @@ def test_judges_catch_a_machine_that_is_wrong(mutation: Mutation, monkeypatch: p
     mutation(monkeypatch)
     with pytest.raises(Violation):
         soak(400_000)
+
+
+def test_judges_catch_that_what_was_said_before_it_was_taken_back_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    taker = Declares(
+        key_window_s=3_600, lookups=frozenset({Lookup.KEY}), absent_after_s=90, webhooks=True, cancels=True
+    )
+    scenario = Scenario(providers=(taker,), persons=False)
+    soak(20_000, scenario=scenario)
+    monkeypatch.setattr(machine, "_asked_to_take_back", lambda *given: False)
+    with pytest.raises(Violation):
+        soak(400_000, scenario=scenario)
 
 
 def test_judges_catch_a_key_that_is_relied_upon_to_its_very_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ from servers.runtime.clock import Clock, SystemClock
 KEYED = Declares(key_window_s=86_400.0)
 FINDABLE = Declares(lookups=frozenset({Lookup.KEY}), absent_after_s=0.0)
 BLIND = Declares()
+TAKES_BACK = Declares(cancels=True)
 
 
 class Act(Enum):
@@ -70,6 +71,8 @@ class Provider:
     requests: list[str] = field(default_factory=list)
     """Keys, in the order in which they came."""
     ledger: list[Taken] = field(default_factory=list)
+    taken_back: list[str] = field(default_factory=list)
+    """Keys of the messages that went out to nobody after all."""
     script: deque[Act] = field(default_factory=deque)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     came: asyncio.Event = field(default_factory=asyncio.Event)
@@ -112,9 +115,17 @@ class Provider:
     async def find(self, request: web.Request) -> web.StreamResponse:
         """GET /messages/{key}."""
         key = request.match_info["key"]
+        if key in self.taken_back:
+            return web.json_response({}, status=410)
         if key not in self.accepted:
             return web.json_response({}, status=404)
         return web.json_response({"id": f"m-{self.accepted.index(key) + 1}"})
+
+    async def take_back(self, request: web.Request) -> web.StreamResponse:
+        """DELETE /messages/{key}."""
+        if request.match_info["key"] in self.accepted:
+            self.taken_back.append(request.match_info["key"])
+        return await self.find(request)
 
 
 def _reset(request: web.Request) -> web.StreamResponse:
@@ -128,7 +139,13 @@ async def provider(*, keyed: bool = True) -> AsyncIterator[Provider]:
     """A running provider."""
     simulator = Provider(keyed=keyed)
     app = web.Application()
-    app.add_routes([web.post("/messages", simulator.send), web.get("/messages/{key}", simulator.find)])
+    app.add_routes(
+        [
+            web.post("/messages", simulator.send),
+            web.get("/messages/{key}", simulator.find),
+            web.delete("/messages/{key}", simulator.take_back),
+        ]
+    )
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -179,27 +196,34 @@ class PlainAdapter:
         return self._failed(message, Certainty.REFUSED, reason, result)
 
     async def find(self, message: Message, trace: Trace, *, deadline: float) -> Sent:
-        about = CAPABILITY_DELIVERY_STATUS
         if not self.declares.lookups:
-            return self._failed(message, Certainty.UNKNOWN, DeliveryReason.STILL_UNKNOWN, capability=about)
+            return self._failed(
+                message, Certainty.UNKNOWN, DeliveryReason.STILL_UNKNOWN, capability=CAPABILITY_DELIVERY_STATUS
+            )
+        return await self._asked(message, "GET", CAPABILITY_DELIVERY_STATUS, deadline)
+
+    async def cancel(self, message: Message, trace: Trace, *, deadline: float) -> Sent:
+        if not self.declares.cancels:
+            return self._failed(
+                message, Certainty.UNKNOWN, DeliveryReason.STILL_UNKNOWN, capability=CAPABILITY_DELIVERY_CANCEL
+            )
+        return await self._asked(message, "DELETE", CAPABILITY_DELIVERY_CANCEL, deadline)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _asked(self, message: Message, method: str, about: Capability, deadline: float) -> Sent:
+        url, timeout = f"{self._url}/messages/{message.idempotency_key}", aiohttp.ClientTimeout(self._left(deadline))
         try:
-            async with self._client().get(
-                f"{self._url}/messages/{trace.idempotency_key}", timeout=aiohttp.ClientTimeout(self._left(deadline))
-            ) as reply:
+            async with self._client().request(method, url, timeout=timeout) as reply:
+                if reply.status == 410:
+                    return self._failed(message, Certainty.REFUSED, DeliveryReason.CANCELLED, capability=about)
                 if reply.status == 404:
                     return self._failed(message, Certainty.REFUSED, DeliveryReason.NOT_FOUND, capability=about)
                 return self._done(message, (await reply.json())["id"], about)
         except (aiohttp.ClientError, TimeoutError):
             return self._failed(message, Certainty.UNKNOWN, ProviderReason.PROVIDER_UNAVAILABLE, capability=about)
-
-    async def cancel(self, message: Message, trace: Trace, *, deadline: float) -> Sent:
-        return self._failed(
-            message, Certainty.UNKNOWN, DeliveryReason.STILL_UNKNOWN, capability=CAPABILITY_DELIVERY_CANCEL
-        )
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
