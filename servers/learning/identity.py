@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from selene.common.v1.scope_pb2 import Scope
-from selene.gold.v1.evidence_pb2 import GoldCandidate, GoldItem, GoldLabel, LabelledItem
+from selene.gold.v1.evidence_pb2 import GoldCandidate, LabelledItem
 from selene.gold.v1.gold_pb2 import GoldDomain
 
 _LENGTH_BYTES: Final = 8
@@ -68,14 +68,11 @@ def payload_hash(payload: bytes) -> bytes:
 
 
 def _content(labelled: LabelledItem) -> LabelledItem:
-    item = GoldItem()
-    item.CopyFrom(labelled.item)
-    content = LabelledItem(item=item)
-    for each in sorted(labelled.labels, key=lambda label: label.labeller):
-        label = GoldLabel()
-        label.CopyFrom(each)
+    content = LabelledItem()
+    content.CopyFrom(labelled)
+    content.labels.sort(key=lambda label: label.labeller)
+    for label in content.labels:
         label.ClearField("labelled_at")
-        content.labels.append(label)
     content.DiscardUnknownFields()
     return content
 
