@@ -1,4 +1,4 @@
-"""One live server of each kind for the whole folder, started when a case first needs it."""
+"""One live server of each kind for the whole folder, started when a case first needs it, and ended after the last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conformance.serving import SETTINGS, Live, serving
 from tests.conformance.vendors import MAIL, VENDOR, mail_server, simulated
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Live]]:
     """`server("selene")` is the live server with the settings of that name."""
     started: dict[str, Live] = {}

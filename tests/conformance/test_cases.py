@@ -70,7 +70,9 @@ class Reached:
 
     def channel(self, target: str) -> grpc.aio.Channel:
         """The one channel to it."""
-        return self.channels.setdefault(target, grpc.aio.insecure_channel(target))
+        if target not in self.channels:
+            self.channels[target] = grpc.aio.insecure_channel(target)
+        return self.channels[target]
 
     async def contract(self, target: str, token: str | None) -> Sequence[Path]:
         """What grpcurl learned by reflection when it was first asked."""
@@ -151,9 +153,7 @@ async def _found(case: Case, client: Client, servers: Mapping[str, Reached]) -> 
     return []
 
 
-async def _performed(
-    step: Step, expected: Mapping[str, Any], client: Client, reached: Reached, tenant: str
-) -> Outcome:
+async def _performed(step: Step, expected: Mapping[str, Any], client: Client, reached: Reached, tenant: str) -> Outcome:
     method, live = method_named(step.rpc), reached.live
     target = live.target_of(method.containing_service.full_name, expected.get("at", ""))
     call = Call(
