@@ -1,13 +1,11 @@
-"""A dispatcher to kill: `python -m tests.support.crash_dispatcher URL NAME`.
-
-Leases, lets each delivery become SENT_ACKED, and prints its message id after the store acknowledged that, one a line.
+"""A dispatcher to kill, in a process of its own: leases, lets each delivery become SENT_ACKED, and tells its message id
+after the store acknowledged that.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from datetime import timedelta
+from multiprocessing.connection import Connection
 
 from selene.delivery.v1.delivery_pb2 import DELIVERY_STATE_SENT_ACKED
 
@@ -18,7 +16,7 @@ from tests.support.time import FakeClock
 LEASE = timedelta(seconds=30)
 
 
-async def main(url: str, name: str) -> None:
+async def main(tells: Connection, url: str, name: str) -> None:
     """Drain what is due, a few at a time."""
     clock = FakeClock()
     store = await open_store(url, clock, prefix=name)
@@ -42,9 +40,5 @@ async def main(url: str, name: str) -> None:
                 kept = await tx.delivery.swap(sent, revision=row.revision, fence=row.fence)
                 audit(tx)
             if kept:
-                print(row.message_id, flush=True)
+                tells.send(row.message_id)
     await store.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))

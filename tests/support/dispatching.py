@@ -1,17 +1,14 @@
-"""A dispatcher to kill: `python -m tests.support.dispatching STORE_URL PROVIDER_URL KIND NAME`.
-
-Prints `up` once it dispatches, and goes on until it is ended from outside.
-"""
+"""A dispatcher to kill, in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -30,6 +27,7 @@ from servers.routing.profile import Resolved
 from servers.runtime.clock import SystemClock
 from servers.runtime.ids import UuidV7Ids
 from store import Store
+from tests.support.killable import forked
 from tests.support.simulators.plain_delivery import BLIND, FINDABLE, KEYED, PlainAdapter
 from tests.support.stores import MASTER_KEY, SIGNING_KEY
 
@@ -55,8 +53,8 @@ async def open_store(url: str) -> Store:
     )
 
 
-async def main(url: str, provider_url: str, kind: str, name: str) -> None:
-    """Until SIGTERM."""
+async def main(tells: Connection, url: str, provider_url: str, kind: str, name: str) -> None:
+    """Dispatch until SIGTERM; `up` is told once that has begun."""
     store = await open_store(url)
     clock = SystemClock()
     board = Board(store, clock, UuidV7Ids(clock), ENGINE_ID, CircuitMetrics(CollectorRegistry()))
@@ -84,7 +82,7 @@ async def main(url: str, provider_url: str, kind: str, name: str) -> None:
     dispatcher.start()
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    print("up", flush=True)
+    tells.send("up")
     await ended.wait()
     await dispatcher.stop()
     await adapter.close()
@@ -92,22 +90,10 @@ async def main(url: str, provider_url: str, kind: str, name: str) -> None:
 
 
 @contextmanager
-def dispatchers(url: str, provider_url: str, kind: str, *names: str) -> Iterator[list[subprocess.Popen[str]]]:
+def dispatchers(url: str, provider_url: str, kind: str, *names: str) -> Iterator[list[BaseProcess]]:
     """Processes that have begun to dispatch; killed at the end."""
-    command = [sys.executable, "-m", "tests.support.dispatching", url, provider_url, kind]
     with ExitStack() as running:
-        processes = []
-        for name in names:
-            process = running.enter_context(subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True))
-            running.callback(process.kill)
-            processes.append(process)
-        for process in processes:
-            assert process.stdout is not None
-            # Lines of the log may come before.
-            while (line := process.stdout.readline()).strip() != "up":
-                assert line, "the dispatcher did not come up"
-        yield processes
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5]))
+        started = [running.enter_context(forked(main, url, provider_url, kind, name)) for name in names]
+        for _, told in started:
+            assert told.recv() == "up"
+        yield [process for process, _ in started]

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from selene.delivery.v1.delivery_pb2 import DELIVERY_STATE_ACCEPTED, DELIVERY_STATE_SENT_ACKED
 
 from store import Store
 from tests.store.delivery.deliveries import LEASE, accept, intent, lease, swap
+from tests.support import crash_dispatcher
+from tests.support.killable import forked, told
 from tests.support.stores import open_store
 from tests.support.time import FakeClock
 
-ROOT = Path(__file__).parents[3]
-ROWS = 120
-
-
-@contextmanager
-def dispatcher(url: str, name: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.support.crash_dispatcher", url, name]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def printed(process: subprocess.Popen[str], count: int) -> list[str]:
-    assert process.stdout is not None
-    return [process.stdout.readline().strip() for _ in range(count)]
-
-
-def rest(process: subprocess.Popen[str]) -> list[str]:
-    """What else was printed before the process was gone; a line cut short was not printed."""
-    assert process.stdout is not None
-    return [line.strip() for line in process.stdout if line.endswith("\n")]
+ROWS = 60
 
 
 async def sent_in(store: Store) -> list[str]:
@@ -55,11 +30,11 @@ async def test_what_a_killed_dispatcher_held_is_sent_by_the_next_and_nothing_twi
 ) -> None:
     store = await open_store(store_url, clock, prefix="before")
     await accept(store, *(intent(f"m{number}", clock.now()) for number in range(ROWS)))
-    with dispatcher(store_url, "killed") as process:
-        names = printed(process, acknowledged)
-        process.send_signal(signal.SIGKILL)
-        names += rest(process)
-    assert process.returncode == -signal.SIGKILL
+    with forked(crash_dispatcher.main, store_url, "killed") as (process, tells):
+        names = [tells.recv() for _ in range(acknowledged)]
+        process.kill()
+        names += told(tells)
+    assert process.exitcode == -signal.SIGKILL
     assert len(names) < ROWS
     assert set(names) <= set(await sent_in(store))
     first_round = await lease(store, clock.now(), limit=ROWS)
@@ -81,9 +56,14 @@ async def test_two_dispatchers_share_one_queue_between_processes(store_url: str,
     await accept(
         store, *(intent(f"m{number}", clock.now(), recipient_lock=f"r{number % 50}") for number in range(ROWS))
     )
-    with dispatcher(store_url, "one") as one, dispatcher(store_url, "other") as other:
-        names = rest(one) + rest(other)
-        assert (one.wait(), other.wait()) == (0, 0)
+    with (
+        forked(crash_dispatcher.main, store_url, "one") as (one, of_one),
+        forked(crash_dispatcher.main, store_url, "other") as (other, of_other),
+    ):
+        names = [*told(of_one), *told(of_other)]
+        for process in (one, other):
+            process.join(10)
+        assert (one.exitcode, other.exitcode) == (0, 0)
     waiting = await store.delivery.page("t1", limit=ROWS, state=DELIVERY_STATE_ACCEPTED)
     assert len(names) == len(set(names))
     assert sorted(names) == sorted(await sent_in(store))
