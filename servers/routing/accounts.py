@@ -9,14 +9,15 @@
 Every process holds slices of its tenants' budgets and quotas, taken ahead from the store; every 250 ms one transaction
 replenishes what runs low and settles what was used, and changed limits are learnt. What all processes hold together
 never exceeds what is left. The grants of a process that dies run out and count as spent in full. Where `Buckets` keep
-the quotas' tokens, slices are taken from those instead, and their audit is that of the calls alone.
+the quotas' tokens, slices are taken from those instead, beginning with what the store's held; each is told in the trail
+within seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,6 +30,7 @@ from servers.routing.holdings import (
     GRANT_TTL,
     Attempt,
     BudgetPlan,
+    Drawn,
     Exchanged,
     Exchanges,
     Facts,
@@ -40,11 +42,12 @@ from servers.routing.holdings import (
     Tenant,
     read_facts,
 )
+from servers.routing.moving import move
 from servers.routing.slices import charge, top_up
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from store import Rooms, Store, StoreError, Transaction
-from store.routing import Grant, Quota
+from store.routing import ELSEWHERE, Grant, Quota
 
 TICK_S: Final = 0.25
 SETTLE_EVERY_S: Final = 5.0
@@ -121,6 +124,8 @@ class Accounts:
         self._wanted: set[str] = set()
         self._revision = -1
         self._confirmed_at = self._summed_at = clock.monotonic()
+        self._drawn: list[Drawn] = []
+        self._told_at = clock.monotonic()
         self._failed_at = self._overdue_at = self._forgot_at = -FORGET_EVERY_S
         self._lock = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
@@ -319,7 +324,8 @@ class Accounts:
         pools = [pool for tenant in self._tenants.values() for pool in tenant.pools.values()]
         held = {pool.grant.grant_id for pool in pools if pool.grant is not None}
         overdue = [grant for grant in seen.overdue if grant.grant_id not in held]
-        if budgets or quotas or overdue:
+        telling = bool(self._drawn) and (self._stopped or monotonic - self._told_at >= SETTLE_EVERY_S)
+        if budgets or quotas or overdue or telling:
             await self._exchange(budgets, quotas, overdue, now, monotonic)
         for tenant in self._tenants.values():
             tenant.drop({name for name, pool in tenant.pools.items() if pool not in current and _empty(pool)})
@@ -394,7 +400,12 @@ class Accounts:
             if tenant.quota_changed or _thirsty(tenant)
         ]
         told = await buckets.change([change for _, change in asking])
-        for (tenant, _), changed in zip(asking, told, strict=True):
+        for (tenant, change), answered in zip(asking, told, strict=True):
+            changed, quota = answered, tenant.facts.quota
+            if changed is not None and quota is not None and not quota.is_elsewhere:
+                changed = await move(self._store, buckets, self._owner, change)
+                moved = replace(quota, tokens=0.0, at=ELSEWHERE)
+                tenant.facts = replace(tenant.facts, quota=moved)
             _heard(tenant, changed, monotonic)
             if changed is not None:
                 seen.tokens[tenant.tenant_id] = changed.tokens
@@ -424,6 +435,8 @@ class Accounts:
         for (tenant, draw, change), changed in zip(drawing, told, strict=True):
             taken = change.take if changed is not None and changed.wait_s == 0 else 0.0
             tenant.tokens += taken
+            if changed is not None and (taken or draw.returned):
+                self._drawn.append(Drawn(self._ids.new(), tenant.tenant_id, taken, draw.returned))
             _heard(tenant, changed, monotonic)
             if draw.held + taken < draw.largest:
                 tenant.quota_short_at = monotonic
@@ -449,9 +462,12 @@ class Accounts:
         monotonic: float,
     ) -> None:
         forgetting = monotonic - self._forgot_at >= FORGET_EVERY_S
+        drawn = tuple(self._drawn)
         plan = Plan(
+            self._domain,
             [one for _, _, one in budgets],
             [one for _, one in quotas],
+            drawn,
             overdue,
             now,
             now - FORGET_AFTER if forgetting else None,
@@ -477,6 +493,8 @@ class Accounts:
                 pool.open = True
         if forgetting:
             self._forgot_at = monotonic
+        del self._drawn[: len(drawn)]
+        self._told_at = monotonic
         for (_, pool, _), done in zip(budgets, outcomes[0].budgets, strict=True):
             _keep(pool, done, monotonic)
         for (tenant, draw), taken in zip(quotas, outcomes[0].quotas, strict=True):

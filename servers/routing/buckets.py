@@ -1,7 +1,8 @@
 """Quota buckets outside of the store (§22): where many processes take of them, a store's row is too slow.
 
 What a quota allows stays in the store; what its bucket holds is there only. All processes of a deployment need the same
-setting. A bucket that is not known there is empty: whoever loses what it held grants nothing twice.
+setting. What the store's bucket holds when this one comes into use is moved here, once; else a bucket that is not known
+here is empty: whoever loses what it held grants nothing twice.
 """
 
 from __future__ import annotations

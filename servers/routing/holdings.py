@@ -267,11 +267,25 @@ class QuotaPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """Tokens that were exchanged with a bucket outside of the store, for the trail. A slice that is told twice, for the
+    answer of the store was lost, has the same id.
+    """
+
+    slice_id: str
+    tenant_id: str
+    taken: float
+    returned: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that is due, for one transaction."""
 
+    domain: Domain
     budgets: Sequence[BudgetPlan]
     quotas: Sequence[QuotaPlan]
+    drawn: Sequence[Drawn]
     overdue: Sequence[Grant]
     now: datetime
     forget_before: datetime | None
@@ -347,6 +361,8 @@ class Exchanges:
             else:
                 budgets[index] = await self._exchange(due)
         taken = {one.tenant_id: await self._draw(one) for one in sorted(plan.quotas, key=lambda one: one.tenant_id)}
+        for one in plan.drawn:
+            self._note_drawn(one.tenant_id, plan.domain, one.taken, one.returned, slice_id=one.slice_id)
         if not self._audited:
             raise NothingDone
         if plan.forget_before is not None:
@@ -445,6 +461,11 @@ class Exchanges:
         if quota is None:
             return 0.0
         now = self._now.timestamp()
+        if quota.is_elsewhere:
+            # Buckets elsewhere are no longer in use, and what they hold nobody knows: it begins empty here.
+            quota = replace(quota, tokens=0.0, at=now)
+            await self._tx.routing.quotas.fill(plan.tenant_id, plan.domain, tokens=0.0, at=now)
+            self._audit(plan.tenant_id, "quota.moved", "BUCKETS_NOT_IN_USE", {"domain": Domain.Name(plan.domain)})
         bucket = Bucket(capacity=quota.capacity, refill_per_s=quota.refill_per_s, tokens=quota.tokens, at=quota.at)
         bucket = give_back(bucket, now, plan.returned)
         bucket, taken = draw(
@@ -453,14 +474,18 @@ class Exchanges:
         if taken == plan.returned == 0:
             return 0.0
         await self._tx.routing.quotas.fill(plan.tenant_id, plan.domain, tokens=bucket.tokens, at=bucket.at)
-        facts = {
-            "domain": Domain.Name(plan.domain),
-            "taken": f"{taken:.3f}",
-            "returned": f"{plan.returned:.3f}",
-            "holder": self._holder,
-        }
-        self._audit(plan.tenant_id, "quota.taken" if taken else "quota.returned", "SLICE_EXCHANGED", facts)
+        self._note_drawn(plan.tenant_id, plan.domain, taken, plan.returned)
         return taken
+
+    def _note_drawn(self, tenant_id: str, domain: Domain, taken: float, returned: float, **more: str) -> None:
+        facts = {
+            "domain": Domain.Name(domain),
+            "taken": f"{taken:.3f}",
+            "returned": f"{returned:.3f}",
+            "holder": self._holder,
+            **more,
+        }
+        self._audit(tenant_id, "quota.taken" if taken else "quota.returned", "SLICE_EXCHANGED", facts)
 
     def _note(
         self,

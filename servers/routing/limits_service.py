@@ -15,8 +15,9 @@ from selene.routing.v1 import service_pb2 as v1
 from selene.routing.v1 import service_pb2_grpc as routing_grpc
 from selene.routing.v1.routing_pb2 import Domain
 
-from servers.routing.buckets import Buckets, Change
+from servers.routing.buckets import Buckets, Change, Changed
 from servers.routing.gates import Bucket, take
+from servers.routing.moving import move
 from servers.routing.slices import period_start
 from servers.runtime.auth import (
     ROLE_DEPLOYMENT_OPERATOR,
@@ -32,7 +33,7 @@ from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.server import Service
 from servers.runtime.storage import SYSTEM_TENANT, actor, not_found, once, refusing_store_errors, turn
 from store import Conflict, Rooms, Store, Transaction, request_hash
-from store.routing import Budget, Key, Quota, Rule, Spending
+from store.routing import ELSEWHERE, Budget, Key, Quota, Rule, Spending
 
 _TOKENS: Final = PageTokens("policy-rules")
 _DEPLOYMENT: Final = "d"
@@ -193,7 +194,8 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
             tokens = asked.capacity
             if before is not None:
                 tokens = min(asked.capacity, _level(before, now) if held is None else held)
-            quota = Quota(request.tenant_id, asked.domain, asked.capacity, asked.refill_per_s, tokens, now)
+            kept, at = (tokens, now) if held is None else (0.0, ELSEWHERE)
+            quota = Quota(request.tenant_id, asked.domain, asked.capacity, asked.refill_per_s, kept, at)
             await tx.routing.quotas.put(quota)
             await self._note(
                 tx,
@@ -235,6 +237,8 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
         if self._buckets is None:
             return v1.ListQuotasResponse(quotas=[_quota_standing(quota, _level(quota, now)) for quota in quotas])
         levels = await self._levels(self._buckets, [_unchanged(quota, revision, now) for quota in quotas])
+        # What the store holds of a quota is moved when it is used next.
+        levels = [min(quota.capacity, level + _level(quota, now)) for quota, level in zip(quotas, levels, strict=True)]
         return v1.ListQuotasResponse(quotas=[_quota_standing(*each) for each in zip(quotas, levels, strict=True)])
 
     async def _held_for(self, tenant_id: str, asked: v1.Quota, now: float) -> float | None:
@@ -256,19 +260,13 @@ class LimitsV1(routing_grpc.LimitsServiceServicer):
         if before is not None:
             change = _unchanged(before, revision, now)
         (level,) = await self._levels(self._buckets, [change])
-        return level
+        if before is None or before.is_elsewhere:
+            return level
+        with refusing_store_errors():
+            return _answered(await move(self._store, self._buckets, self._owner, change))
 
     async def _levels(self, buckets: Buckets, changes: list[Change]) -> list[float]:
-        levels = []
-        for changed in await buckets.change(changes):
-            if changed is None:
-                raise Refusal(
-                    reasons.ERROR_REASON_STORE_UNAVAILABLE,
-                    "the buckets of quotas cannot be reached; nothing was changed",
-                    cause="BUCKETS_SILENT",
-                )
-            levels.append(changed.tokens)
-        return levels
+        return [_answered(changed) for changed in await buckets.change(changes)]
 
     async def _once(
         self,
@@ -407,8 +405,21 @@ def _filled(tenant_id: str, quota: v1.Quota, revision: int, now: float) -> Chang
     )
 
 
+def _answered(changed: Changed | None) -> float:
+    """The tokens of a bucket that was heard. Refuses with STORE_UNAVAILABLE."""
+    if changed is None:
+        raise Refusal(
+            reasons.ERROR_REASON_STORE_UNAVAILABLE,
+            "the buckets of quotas cannot be reached; nothing was changed",
+            cause="BUCKETS_SILENT",
+        )
+    return changed.tokens
+
+
 def _level(quota: Quota, now: float) -> float:
-    """How many tokens a bucket holds now."""
+    """How many tokens the store's bucket holds now."""
+    if quota.is_elsewhere:
+        return 0.0
     bucket = Bucket(capacity=quota.capacity, refill_per_s=quota.refill_per_s, tokens=quota.tokens, at=quota.at)
     return take(bucket, now, 0.0)[0].tokens
 

@@ -10,6 +10,7 @@ from store.access import Reads, Writes
 from store.routing.circuits import Circuits, CircuitsReader, KeptCircuit, Transition
 from store.routing.grants import Grant, Grants, GrantsReader, Spending
 from store.routing.limits import (
+    ELSEWHERE,
     Budget,
     Budgets,
     BudgetsReader,
@@ -25,6 +26,7 @@ from store.routing.limits import (
 )
 
 __all__ = [
+    "ELSEWHERE",
     "Budget",
     "Grant",
     "KeptCircuit",

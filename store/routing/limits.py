@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from selene.provider.v1.provider_pb2 import Capability
 from selene.routing.v1.routing_pb2 import DOMAIN_UNSPECIFIED, Domain
@@ -59,9 +59,14 @@ class Budget:
     currency: str
 
 
+ELSEWHERE: Final = -1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A token bucket of one domain. `tokens` were there at `at`, seconds since the epoch."""
+    """A token bucket of one domain. `tokens` were there at `at`, seconds since the epoch; ELSEWHERE where the store has
+    given them away for a bucket that is kept elsewhere, and holds none itself.
+    """
 
     tenant_id: str
     domain: Domain
@@ -69,6 +74,11 @@ class Quota:
     refill_per_s: float
     tokens: float
     at: float
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the store has given its tokens away."""
+        return self.at < 0
 
 
 class RevisionsReader:

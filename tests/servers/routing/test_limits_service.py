@@ -29,6 +29,7 @@ from servers.runtime.ids import UuidV7Ids
 from servers.runtime.server import Owner, Parts, Runtime, Service, serve
 from servers.runtime.storage import SYSTEM_TENANT, LedgerSink
 from store import Store
+from store.routing import Quota
 from tests.support.identity import Issuer
 from tests.support.servers import SteppedClock, settings_of
 from tests.support.stores import MASTER_KEY, SIGNING_KEY
@@ -335,6 +336,25 @@ async def test_beside_valkey_a_quota_begins_full_once_and_is_listed_with_what_is
     smaller = await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=5.0))
     assert smaller.quota.tokens == 5.0
     assert await granted(desk, valkey) == 5
+
+
+async def test_a_quota_of_before_valkey_is_listed_and_set_with_what_the_store_holds(
+    desk_beside_valkey: Desk, valkey: ValkeyServer
+) -> None:
+    desk = desk_beside_valkey
+    await desk.call(
+        "PutPolicyRule", rule=v1.PolicyRule(rule_id="all", effect=v1.POLICY_EFFECT_ALLOW, reason_code="OK_FOR_NOW")
+    )
+    async with desk.store.transaction() as tx:
+        await tx.routing.quotas.put(Quota("t-1", DOMAIN_STT, 8.0, 0.0, 3.0, desk.clock.now().timestamp()))
+        tx.audit(tenant_id="t-1", owner=ENGINE_ID, actor="system", transition="quota.set", reason_code="NEW")
+    assert [each.tokens for each in (await desk.call("ListQuotas")).quotas] == [3.0]
+    larger = await desk.call("SetQuota", quota=v1.Quota(domain=DOMAIN_STT, capacity=20.0))
+    assert larger.quota.tokens == 3.0
+    assert list((await desk.call("ListQuotas")).quotas) == [larger.quota]
+    assert len(await desk.trail("quota.moved")) == 1
+    assert await granted(desk, valkey) == 3
+    assert [each.tokens for each in (await desk.call("ListQuotas")).quotas] == [0.0]
 
 
 class Waiting:

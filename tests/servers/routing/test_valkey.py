@@ -28,8 +28,9 @@ from servers.routing.gates import Bucket, Request, take
 from servers.routing.valkey import KEY, PAUSE_S, ValkeyBuckets
 from servers.runtime.config import ConfigError
 from store import Store
-from store.routing import Quota, Rule
+from store.routing import ELSEWHERE, Quota, Rule
 from tests.support.identity import certificates
+from tests.support.routed import facts
 from tests.support.stores import audit, open_store
 from tests.support.time import FakeClock, SeqIds
 from tests.support.valkey import ValkeyServer, fronting, running_valkey
@@ -175,7 +176,7 @@ def test_two_processes_never_exceed_a_bucket_they_share_whoever_dies(
 async def _play(url: str, server: ValkeyServer, tenant: str, steps: list[tuple[str, int, int]]) -> None:
     clock = FakeClock()
     store = await open_store(url, clock)
-    quota = Quota(tenant, DOMAIN_STT, CAPACITY, REFILL_PER_S, 0.0, 0.0)
+    quota = Quota(tenant, DOMAIN_STT, CAPACITY, REFILL_PER_S, 0.0, ELSEWHERE)
     await put(store, Rule(tenant_id="", rule_id="all", effect=POLICY_EFFECT_ALLOW, reason="ALLOWED"), quota)
     opened: list[ValkeyBuckets] = []
 
@@ -232,11 +233,11 @@ async def _play(url: str, server: ValkeyServer, tenant: str, steps: list[tuple[s
 
 @pytest.fixture
 async def limited(sqlite_store: Store, clock: FakeClock) -> Store:
-    """A store with a quota that never fills again; the store's own bucket of it is full, and not to be touched."""
+    """A store with a quota that never fills again, whose tokens are in Valkey already."""
     await put(
         sqlite_store,
         Rule(tenant_id="", rule_id="all", effect=POLICY_EFFECT_ALLOW, reason="ALLOWED"),
-        Quota("t1", DOMAIN_STT, 10.0, 0.0, 10.0, clock.now().timestamp()),
+        Quota("t1", DOMAIN_STT, 10.0, 0.0, 0.0, ELSEWHERE),
     )
     return sqlite_store
 
@@ -265,7 +266,7 @@ async def test_a_bucket_is_used_to_its_last_token_and_not_beyond(
         clock.advance(timedelta(milliseconds=300))
     assert reasons == ["QUOTA_GRANTED"] * 10 + ["QUOTA_NEVER"] * 2
     kept = await limited.routing.quotas.get("t1", DOMAIN_STT)
-    assert kept is not None and kept.tokens == 10.0
+    assert kept is not None and kept.is_elsewhere
     await accounts.stop()
     await buckets.close()
 
@@ -277,7 +278,7 @@ async def test_what_is_held_of_a_quota_that_changes_is_not_granted_twice(
     await buckets.change([filled(clock)])
     accounts, reasons = process(buckets), []
     for number in range(14):
-        await put(limited, Quota("t1", DOMAIN_STT, 10.0 + number / 100, 0.0, 10.0, clock.now().timestamp()))
+        await put(limited, Quota("t1", DOMAIN_STT, 10.0 + number / 100, 0.0, 0.0, ELSEWHERE))
         clock.advance(timedelta(milliseconds=300))
         await accounts.replenish()
         reasons.append(await call(accounts, clock))
@@ -370,7 +371,7 @@ async def test_without_valkey_what_is_held_is_used_then_nothing_is_known_until_i
         for number in range(10):
             clock.advance(timedelta(seconds=PAUSE_S))
             if number == 1:
-                await put(limited, Quota("t1", DOMAIN_STT, 10.5, 0.0, 10.0, clock.now().timestamp()))
+                await put(limited, Quota("t1", DOMAIN_STT, 10.5, 0.0, 0.0, ELSEWHERE))
             await accounts.replenish()
             reasons.append(await call(accounts, clock))
         assert reasons == ["QUOTA_GRANTED"] * held + ["QUOTA_UNKNOWN"] * (10 - held)
@@ -378,7 +379,7 @@ async def test_without_valkey_what_is_held_is_used_then_nothing_is_known_until_i
         clock.advance(timedelta(seconds=PAUSE_S))
         assert await call(accounts, clock) == "QUOTA_GRANTED"
         kept = await limited.routing.quotas.get("t1", DOMAIN_STT)
-        assert kept is not None and kept.tokens == 10.0
+        assert kept is not None and kept.is_elsewhere
         await accounts.stop()
         await buckets.close()
 
@@ -393,6 +394,89 @@ async def test_a_bucket_that_valkey_has_forgotten_is_empty(
     accounts = process(buckets)
     assert await call(accounts, clock) == "QUOTA_NEVER"
     await accounts.stop()
+    await buckets.close()
+
+
+async def rows_of(store: Store, transition: str) -> list[dict[str, str]]:
+    """The facts of the tenant's audit rows of a transition, oldest first."""
+    chain = await store.audit.page("t1", limit=1000)
+    return [facts(each.event) for each in chain if each.event.transition == transition]
+
+
+async def test_where_valkey_comes_into_use_quotas_begin_with_what_the_store_held_once(
+    valkey: ValkeyServer, limited: Store, process: Process, clock: FakeClock
+) -> None:
+    await put(limited, Quota("t1", DOMAIN_STT, 10.0, 0.0, 4.0, clock.now().timestamp()))
+    buckets, others = buckets_of(valkey, clock), buckets_of(valkey, clock)
+    one, other, reasons = process(buckets), process(others), []
+    await asyncio.gather(one.ready("t1"), other.ready("t1"))
+    for number in range(8):
+        reasons.append(await call((one, other)[number % 2], clock))
+        clock.advance(timedelta(milliseconds=300))
+    assert reasons.count("QUOTA_GRANTED") == 4
+    assert [each["tokens"] for each in await rows_of(limited, "quota.moved")] == ["4.000"]
+    # Nothing is granted twice where Valkey loses it, and nothing where the store keeps the tokens again.
+    valkey.kill()
+    valkey.start()
+    clock.advance(timedelta(seconds=PAUSE_S))
+    third = process(buckets)
+    assert await call(third, clock) == "QUOTA_NEVER"
+    without = Accounts(limited, clock, SeqIds("w"), DOMAIN_STT, owner="PH1.C")
+    assert await call(without, clock) == "QUOTA_NEVER"
+    for each in (one, other, third, without):
+        await each.stop()
+    await buckets.close()
+    await others.close()
+
+
+async def test_where_valkey_does_not_answer_the_store_keeps_what_it_holds(
+    valkey: ValkeyServer, limited: Store, process: Process, clock: FakeClock
+) -> None:
+    await put(limited, Quota("t1", DOMAIN_STT, 10.0, 0.0, 4.0, clock.now().timestamp()))
+    valkey.kill()
+    buckets = buckets_of(valkey, clock)
+    accounts = process(buckets)
+    assert await call(accounts, clock) == "QUOTA_UNKNOWN"
+    kept = await limited.routing.quotas.get("t1", DOMAIN_STT)
+    assert kept is not None and kept.tokens == 4.0 and not kept.is_elsewhere
+    valkey.start()
+    clock.advance(timedelta(seconds=PAUSE_S))
+    assert await call(accounts, clock) == "QUOTA_GRANTED"
+    await accounts.stop()
+    await buckets.close()
+
+
+async def test_a_quota_that_valkey_kept_fills_again_in_the_store_from_nothing(limited: Store, clock: FakeClock) -> None:
+    await put(limited, Quota("t1", DOMAIN_STT, 10.0, 1.0, 0.0, ELSEWHERE))
+    accounts = Accounts(limited, clock, SeqIds("w"), DOMAIN_STT, owner="PH1.C")
+    assert await call(accounts, clock) == "QUOTA_EXHAUSTED"
+    clock.advance(timedelta(seconds=2))
+    reasons = [await call(accounts, clock) for _ in range(3)]
+    assert reasons == ["QUOTA_GRANTED"] * 2 + ["QUOTA_EXHAUSTED"]
+    await accounts.stop()
+
+
+async def test_each_slice_that_is_taken_or_given_back_is_in_the_trail(
+    valkey: ValkeyServer, limited: Store, process: Process, clock: FakeClock
+) -> None:
+    buckets = buckets_of(valkey, clock)
+    await buckets.change([filled(clock)])
+    accounts = process(buckets)
+    for _ in range(6):
+        assert await call(accounts, clock) == "QUOTA_GRANTED"
+        clock.advance(timedelta(milliseconds=300))
+    clock.advance(timedelta(seconds=6))
+    await accounts.replenish()
+    taken = await rows_of(limited, "quota.taken")
+    await accounts.stop()
+    returned = await rows_of(limited, "quota.returned")
+    (left,) = await buckets.change([replace(filled(clock), put=0.0)])
+    assert left is not None
+    assert taken == await rows_of(limited, "quota.taken")
+    assert sum(float(each["taken"]) for each in taken) - sum(float(each["returned"]) for each in returned) == 6.0
+    assert left.tokens == 4.0
+    ids = [each["slice_id"] for each in (*taken, *returned)]
+    assert len(set(ids)) == len(ids) and len(taken) > 1
     await buckets.close()
 
 
