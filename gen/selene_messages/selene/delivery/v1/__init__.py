@@ -307,7 +307,7 @@ class DeliveryState(betterproto2.Enum):
 
     LEASED = 2
     """
-    A dispatcher holds it; no byte has left. An event of its own, but no revision: the delivery has not changed.
+    A dispatcher holds it; no byte has left. A step that leaves no trace of its own: replies and events show what was before it, then what comes of it.
     """
 
     SENDING = 3
