@@ -10,6 +10,7 @@ from selene.learning.v1 import service_pb2_grpc as learning_grpc
 
 from servers.learning import NAME
 from servers.learning.capturing import AT_ONCE, Rules, drain
+from servers.learning.gold_service import GoldV1
 from servers.learning.service import SignalsV1
 from servers.learning.settings import LearningSettings
 from servers.runtime.server import Runtime, Service
@@ -25,7 +26,11 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
     drainer = Drainer(runtime.store, rules, settings.intake.outbox_every_s)
     runtime.on_stop(drainer.stop)
     signals = SignalsV1(runtime.store, runtime.clock, rules, runtime.stopping, batch=settings.intake.batch)
-    return (Service(learning_grpc.add_SignalServiceServicer_to_server, signals, "selene.learning.v1.SignalService"),)
+    gold = GoldV1(runtime.store, runtime.clock, runtime.ids)
+    return (
+        Service(learning_grpc.add_SignalServiceServicer_to_server, signals, "selene.learning.v1.SignalService"),
+        Service(learning_grpc.add_GoldServiceServicer_to_server, gold, "selene.learning.v1.GoldService"),
+    )
 
 
 class Drainer:

@@ -1,0 +1,128 @@
+"""A builder for each row of §11, and the checks that every pack passes before it is anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from google.protobuf.message import Message
+from selene.artifacts.v1 import packs_pb2 as packs
+from selene.gold.v1.evidence_pb2 import LabelledItem
+
+from servers.learning.packs.routes import preferences
+from servers.learning.packs.speech import adaptation, pronunciations, vocabulary
+from servers.learning.packs.thresholds import with_trials
+from servers.learning.packs.understanding import contexts, packets, texts
+from servers.pack_formats import CONSUMERS, THRESHOLD_PACK, PackUnusable, parse
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a pack is built from: the gold set, its items that count, and the payload that it is to replace, if any.
+
+    `built_at` is RFC 3339 in UTC, to the second.
+    """
+
+    gold_set_ref: str
+    gold_set_hash: bytes
+    items: Sequence[LabelledItem]
+    base: bytes = b""
+    built_at: str = ""
+
+
+class BuildFailed(ValueError):
+    """No pack comes of this gold set. The text says why, and nothing of its content."""
+
+
+def _header(pack_type: str, source: Source | None = None) -> packs.PackHeader:
+    if source is None:
+        return packs.PackHeader(pack_type=pack_type, format=FORMAT)
+    return packs.PackHeader(
+        pack_type=pack_type, format=FORMAT, gold_set_ref=source.gold_set_ref, gold_set_hash=source.gold_set_hash
+    )
+
+
+Entries = Callable[[Sequence[LabelledItem]], Sequence[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """How one type is built: its message, the field of its entries, and what they are."""
+
+    kind: Callable[..., Message]
+    field: str
+    entries: Entries
+
+
+BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
+    {
+        "STT_ADAPTATION_PROFILE": Builder(packs.SttAdaptationProfile, "substitutions", adaptation),
+        "STT_ROUTING_POLICY_PACK": Builder(
+            packs.SttRoutingPolicyPack, "preferences", lambda items: preferences(items, "stt")
+        ),
+        "STT_VOCAB_PACK": Builder(packs.SttVocabPack, "terms", vocabulary),
+        "TTS_PRONUNCIATION_PACK": Builder(packs.TtsPronunciationPack, "entries", pronunciations),
+        "TTS_ROUTING_POLICY_PACK": Builder(
+            packs.TtsRoutingPolicyPack, "preferences", lambda items: preferences(items, "tts")
+        ),
+        "PERSONA_TONE_PROFILE_DELTA": Builder(packs.PersonaToneProfileDelta, "deltas", lambda items: ()),
+        "CONTEXT_RANKING_PACK": Builder(packs.ContextRankingPack, "queries", contexts),
+        "NLP_GOLD_LABEL_PACK": Builder(packs.NlpGoldLabelPack, "texts", texts),
+        "LLM_GOLD_LABEL_PACK": Builder(packs.LlmGoldLabelPack, "packets", packets),
+    }
+)
+"""Tone has no evidence in the contract yet, so nothing comes of it but the pack that changes nothing."""
+
+
+def orphans(pack_types: Iterable[str]) -> tuple[str, ...]:
+    """Those that nobody here would read: they are reported, and never packaged (LRN-7)."""
+    return tuple(one for one in pack_types if one not in CONSUMERS)
+
+
+def build(pack_type: str, source: Source) -> bytes:
+    """The pack's canonical bytes, which its consumer's parser accepted. b"" where the items say nothing of it.
+
+    BuildFailed.
+    """
+    if pack_type not in CONSUMERS:
+        raise BuildFailed(f"{pack_type} has no consumer")
+    if pack_type == THRESHOLD_PACK:
+        payload = _thresholds(source)
+    else:
+        builder = BUILDERS[pack_type]
+        entries = builder.entries(source.items)
+        if not entries:
+            return b""
+        pack = builder.kind(header=_header(pack_type, source), **{builder.field: entries})
+        payload = pack.SerializeToString(deterministic=True)
+    return _accepted(pack_type, payload)
+
+
+def empty(pack_type: str) -> bytes:
+    """The pack of this type that changes nothing; b"" for thresholds, which there is none of."""
+    builder = BUILDERS.get(pack_type)
+    if builder is None:
+        return b""
+    return _accepted(pack_type, builder.kind(header=_header(pack_type)).SerializeToString(deterministic=True))
+
+
+def _thresholds(source: Source) -> bytes:
+    if not source.base:
+        raise BuildFailed("there is no threshold pack in force to begin with")
+    try:
+        base = parse(THRESHOLD_PACK, source.base)
+        return with_trials(base, source.items, source.gold_set_ref, source.gold_set_hash, source.built_at)
+    except ValueError as error:
+        raise BuildFailed(str(error)) from error
+
+
+def _accepted(pack_type: str, payload: bytes) -> bytes:
+    try:
+        parse(pack_type, payload)
+    except PackUnusable as error:
+        raise BuildFailed(f"{pack_type}: {error}") from error
+    return payload
