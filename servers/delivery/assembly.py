@@ -42,6 +42,7 @@ from servers.routing.board import Board, CircuitMetrics
 from servers.routing.buckets import open_buckets
 from servers.routing.circuit_service import CircuitsV1
 from servers.routing.directory import Directory, seed
+from servers.routing.forgetting import Forgetting
 from servers.routing.leases import Leases
 from servers.routing.limits_service import LimitsV1
 from servers.routing.profile import Resolved, section_of
@@ -211,6 +212,7 @@ class _Routing:
     routers: Mapping[Domain, Router[DeliveryAdapter]]
     missing: Callable[[], Collection[str]]
     limits: LimitsV1
+    forgetting: Forgetting
 
     def circuits(self, runtime: Runtime) -> Mapping[Domain, CircuitsV1]:
         return {
@@ -243,6 +245,7 @@ class _Routing:
     async def follow(self) -> None:
         """`refresh`, which no store may hold up."""
         await self._kept_up(self.directory.follow)
+        await self.forgetting.follow()
 
     async def _kept_up(self, take_over: Any) -> None:
         try:
@@ -290,7 +293,8 @@ async def _open_routing(
 ) -> _Routing:
     """Running until the runtime stops."""
     store, clock = runtime.store, runtime.clock
-    buckets = open_buckets(runtime.settings.owner_settings(SETTINGS, RoutingSettings).valkey, clock.monotonic)
+    settings = runtime.settings.owner_settings(SETTINGS, RoutingSettings)
+    buckets = open_buckets(settings.valkey, clock.monotonic)
     await seed(store, shipped_profile(), Rule(tenant_id="", rule_id=RULE_ID, effect=RULE_EFFECT, reason=RULE_REASON))
     board = Board(store, clock, runtime.ids, ENGINE_ID, runtime.telemetry.shared(CircuitMetrics))
 
@@ -328,7 +332,8 @@ async def _open_routing(
         for domain in DOMAINS
     }
     limits = LimitsV1(store, clock, ENGINE_ID, buckets)
-    routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits)
+    forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
+    routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits, forgetting)
     await routing.refresh()
     if leases is not None:
         await leases.start(lambda: secrets.handles(directory))
