@@ -32,6 +32,7 @@ STREAMS = (
     "selene.tts.v1.TextToSpeechService/Synthesize",
     "selene.llm.v1.LanguageService/Respond",
     "selene.delivery.v1.DeliveryService/Send",
+    "selene.delivery.v1.DeliveryService/SendBatch",
 )
 CIRCUITS = "selene.routing.v1.CircuitService"
 DELIVERY = "selene.delivery.v1.DeliveryService"
@@ -89,7 +90,7 @@ def _call(live: Live, rpc: str, *send: Any) -> Call:
 @pytest.mark.parametrize("rpc", STREAMS)
 async def test_one_call_too_many_is_refused_and_told_when_to_come_back(client: Client, rpc: str, narrow: Live) -> None:
     # Reading the contract by reflection is a call, too, and grpcurl is still at it when it makes its own.
-    first: dict[str, Any] = {} if rpc.endswith(("/Respond", "/Send")) else {"config": {}}
+    first: dict[str, Any] = {} if rpc.endswith(("/Respond", "/Send", "/SendBatch")) else {"config": {}}
     async with _held(narrow, rpc.split(".")[1], 1 if client.name == "grpcurl" else 2):
         outcome = await client.call(_call(narrow, rpc, first))
     assert (outcome.code, outcome.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
