@@ -58,6 +58,7 @@ OWNERS: Final = {
     "kms": _Known("PH1.KMS", 7406),
     "delivery": _Known("PH1.DELIVERY", 7407, receive_bytes=16 * 1024 * 1024),
     "learning": _Known("PH1.FEEDBACK", 7408),
+    "governance": _Known("PH1.GOV", 7409),
 }
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""
 

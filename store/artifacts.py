@@ -10,7 +10,7 @@ from typing import Any
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactPointer, ArtifactRow, ArtifactStatus
 from selene.common.v1.scope_pb2 import Scope
-from sqlalchemy import Row, bindparam, func, insert, or_, select
+from sqlalchemy import Row, bindparam, delete, func, insert, or_, select
 
 from store.access import Reads, Writes
 from store.errors import Conflict, IdempotencyConflict, NotFound
@@ -135,13 +135,23 @@ class Artifacts(ArtifactsReader):
         return await self._point(row, kept or (before.rollback_version if before else 0))
 
     async def rollback(
-        self, artifact_type: str, tenant_id: str, scope: Scope, *, created_by: str, idempotency_key: str
+        self,
+        artifact_type: str,
+        tenant_id: str,
+        scope: Scope,
+        *,
+        created_by: str,
+        idempotency_key: str,
+        version: int = 0,
     ) -> ArtifactRow:
-        """Register N-1's content as a new, higher version and point consumers at it (GOV-6). NotFound without N-1."""
+        """Register N-1's content as a new, higher version and point consumers at it (GOV-6). NotFound without N-1.
+
+        `version`: return to this one instead, where N-1 may serve no more than what it is to replace.
+        """
         pointer = await self.pointer(artifact_type, tenant_id, scope)
-        if pointer is None or not pointer.rollback_version:
+        if pointer is None or not (version or pointer.rollback_version):
             raise NotFound(f"{artifact_type} has no version to return to")
-        target = await self.version(artifact_type, tenant_id, scope, pointer.rollback_version)
+        target = await self.version(artifact_type, tenant_id, scope, version or pointer.rollback_version)
         returned = await self.register(
             ArtifactRow(
                 artifact_type=artifact_type,
@@ -158,6 +168,14 @@ class Artifacts(ArtifactsReader):
         # N-1 stays the version that was returned to: the one just left is the last to return to again.
         await self._point(returned, target.artifact_version)
         return returned
+
+    async def withdraw(self, artifact_type: str, tenant_id: str, scope: Scope) -> bool:
+        """Point consumers at nothing here, where no version may serve any more (§21); False where nothing did.
+
+        What applies more widely serves instead. The versions stay, and a later one can be activated.
+        """
+        gone = delete(artifact_pointers).where(*_pointed(artifact_type, tenant_id, scope))
+        return (await self._writes.write(gone)).count > 0
 
     async def _registered(self, row: ArtifactRow) -> ArtifactRow | None:
         line = _line(row.artifact_type, row.tenant_id, row.scope)

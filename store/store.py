@@ -18,6 +18,8 @@ from store.checkpoint import Checkpoints
 from store.delivery import DeliveryReader
 from store.engine import Database, Session, insert_into, open_database, shown, sqlite_file
 from store.errors import StoreUnavailable, Unavailability
+from store.gold import GoldReader
+from store.governance import GovernanceReader
 from store.idempotency import answered
 from store.keys import MasterKeys, SigningKey
 from store.kms import KmsReader
@@ -40,8 +42,8 @@ CONNECTIONS = 8
 
 
 class Rooms:
-    """What can be read, over one way of reading: `audit`, `artifacts`, `delivery`, `kms`, `learning`, `proofs`,
-    `routing`, `settings`, `vault`, `voiceid`."""
+    """What can be read, over one way of reading: `audit`, `artifacts`, `delivery`, `gold`, `governance`, `kms`,
+    `learning`, `proofs`, `routing`, `settings`, `vault`, `voiceid`."""
 
     def __init__(self, reads: Reads, master_keys: MasterKeys) -> None:
         self._reads = reads
@@ -86,6 +88,16 @@ class Rooms:
     def delivery(self) -> DeliveryReader:
         """What delivery keeps."""
         return DeliveryReader(self._reads, self.vault)
+
+    @cached_property
+    def gold(self) -> GoldReader:
+        """Gold and lineage."""
+        return GoldReader(self._reads)
+
+    @cached_property
+    def governance(self) -> GovernanceReader:
+        """What governance keeps."""
+        return GovernanceReader(self._reads)
 
     @cached_property
     def routing(self) -> RoutingReader:

@@ -19,6 +19,8 @@ from store.artifacts import Artifacts
 from store.delivery import Deliveries
 from store.engine import Parameters, Session, insert_into, translated
 from store.errors import Conflict, StoreError, UnansweredClaim, UnauditedChange
+from store.gold import Gold
+from store.governance import Governance
 from store.idempotency import Claims
 from store.keys import MasterKeys, SigningKey
 from store.kms import Kms
@@ -36,9 +38,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Transaction:
     """State changes and their audit rows. Made by `Store.transaction`; usable inside that block only.
 
-    Rooms: `artifacts`, `delivery`, `kms`, `learning`, `retention`, `routing`, `settings`, `vault`, `voiceid`.
-    Keep the block short and free of other I/O: on SQLite it holds the only writer. After any database error the
-    transaction is over, whatever the block does with the exception.
+    Rooms: `artifacts`, `delivery`, `gold`, `governance`, `kms`, `learning`, `retention`, `routing`, `settings`,
+    `vault`, `voiceid`. Keep the block short and free of other I/O: on SQLite it holds the only writer. After any
+    database error the transaction is over, whatever the block does with the exception.
     """
 
     def __init__(
@@ -97,6 +99,16 @@ class Transaction:
     def delivery(self) -> Deliveries:
         """What delivery keeps."""
         return Deliveries(self, self.vault)
+
+    @cached_property
+    def gold(self) -> Gold:
+        """Gold and lineage."""
+        return Gold(self)
+
+    @cached_property
+    def governance(self) -> Governance:
+        """What governance keeps, and the store's signature for its statements."""
+        return Governance(self, self._signing_key)
 
     @cached_property
     def routing(self) -> Routing:

@@ -20,6 +20,7 @@ PORTS: Final[Mapping[str, int]] = {
     "kms": 7406,
     "delivery": 7407,
     "learning": 7408,
+    "governance": 7409,
 }
 """Each owner listens on its own port; these are the well-known ones, for a target that is only a host."""
 

@@ -1,0 +1,333 @@
+"""What governance knows of an artifact, what it decides by that, and the statements that it signs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionBlockReason
+from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_TENANT, SCOPE_TYPE_UNSPECIFIED
+from selene.governance.v1.consent_pb2 import REVOCATION_STEP_GOV_ROLLBACK
+from selene.governance.v1.decision_pb2 import (
+    DECISION_ACTION_ACTIVATE,
+    DECISION_ALLOW,
+    DECISION_REASON_OPERATOR_REQUEST,
+    DECISION_ROLLBACK,
+    DECISION_UNSPECIFIED,
+    Approval,
+    ApprovalStatement,
+    ArtifactRef,
+    Decision,
+    DecisionAction,
+    DecisionEvidence,
+    DecisionReason,
+    DecisionStatement,
+    GateBundle,
+    GateBundleStatement,
+    GovernanceDecision,
+    SignedStatement,
+)
+
+from servers.governance import approvals, cohort_gates, gates, proof, trail
+from servers.governance.consumers import CONSUMERS, consumes, domain_of
+from servers.governance.decision import STABILITY_DAYS, Preflight, Resolution, resolve
+from servers.governance.revocation import late
+from servers.governance.rollout import stability_days
+from servers.governance.statement import StatementRefused, canonical, digest, opened, payload_type, signed_bytes
+from servers.runtime.storage import not_found
+from store import NotFound, Rooms, Transaction
+from store.gold import artifact_ref
+from store.governance import Case
+
+BUNDLE_REF: Final = "store://governance_gate_bundles/"
+_POINTER: Final = re.compile(r"([A-Z][A-Z0-9_]{2,63})@([1-9][0-9]{0,17})")
+
+Statement = TypeVar("Statement", bound=Message)
+
+Reads = Rooms | Transaction
+Trusted = dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An artifact with everything that governance holds of it. What is signed was checked."""
+
+    row: ArtifactRow
+    case: Case
+    decisions: tuple[GovernanceDecision, ...]
+    approvals: tuple[Approval, ...]
+
+    @property
+    def subject(self) -> ArtifactRef:
+        """The artifact as statements name it."""
+        return subject_of(self.row)
+
+    @property
+    def evidence(self) -> gates.Evidence:
+        """As the gates go by it, without the consumption proof."""
+        last = [each for each in self.decisions if each.statement.action == DECISION_ACTION_ACTIVATE][-1:]
+        given = {each.statement.kind: each.statement.approver for each in self.approvals}
+        return gates.Evidence(
+            decision=last[0].statement.decision if last else DECISION_UNSPECIFIED,
+            report=self.case.report,
+            approvals=approvals.distinct(given, set(self.case.proposers)),
+        )
+
+    @property
+    def bundle(self) -> GateBundle:
+        """The evidence of the gates as it is now: what counts, and what is missing."""
+        allowed = [
+            each
+            for each in self.decisions
+            if each.statement.action == DECISION_ACTION_ACTIVATE and each.statement.decision == DECISION_ALLOW
+        ][-1:]
+        return GateBundle(
+            tenant_id=self.row.tenant_id,
+            subject=self.subject,
+            decision=allowed[0] if allowed and self.evidence.decision == DECISION_ALLOW else None,
+            builder_report=self.case.report,
+            approvals=self.approvals,
+            missing=gates.bundled(self.evidence),
+        )
+
+
+def subject_of(row: ArtifactRow) -> ArtifactRef:
+    """A row of the ledger as statements name it."""
+    return ArtifactRef(
+        artifact_id=row.artifact_id,
+        artifact_type=row.artifact_type,
+        artifact_version=row.artifact_version,
+        scope=row.scope,
+        package_hash=row.package_hash,
+    )
+
+
+async def held(rooms: Reads, trusted: Trusted, tenant_id: str, artifact_id: str, case: Case | None = None) -> Held:
+    """Everything of an artifact. Refuses with RESOURCE_NOT_FOUND; StoreUnavailable.
+
+    A decision or a permission whose signature does not hold, or that is of another artifact, counts for nothing.
+    """
+    cases = rooms.governance.cases
+    row = await cases.artifact(tenant_id, artifact_id)
+    if row is None:
+        raise not_found("artifact", artifact_id)
+    decided = [
+        GovernanceDecision(statement=statement, signed=signed)
+        for signed in await cases.decisions(tenant_id, artifact_id)
+        if (statement := _opened(signed, DecisionStatement, trusted)) is not None
+        and statement.subject == subject_of(row)
+    ]
+    permitted = [
+        Approval(statement=permission, signed=signed)
+        for signed in await cases.approvals(tenant_id, artifact_id)
+        if (permission := _opened(signed, ApprovalStatement, trusted)) is not None
+        and permission.subject == subject_of(row)
+    ]
+    return Held(row, case or await cases.get(tenant_id, artifact_id), tuple(decided), tuple(permitted))
+
+
+def _opened(signed: SignedStatement, kind: type[Statement], trusted: Trusted) -> Statement | None:
+    try:
+        return opened(signed, kind, trusted)
+    except StatementRefused:
+        return None
+
+
+def sign(tx: Transaction, message: Message) -> SignedStatement:
+    """The message, signed by the deployment."""
+    kind, payload = payload_type(type(message)), canonical(message)
+    made = tx.governance.sign(signed_bytes(kind, payload))
+    return SignedStatement(payload_type=kind, payload=payload, signature=made.signature, signing_key_id=made.key_id)
+
+
+async def rollback_target(rooms: Reads, row: ArtifactRow) -> ArtifactRow | None:
+    """The version that an artifact names to return to: an earlier one of its own line whose content is there."""
+    pointer = _POINTER.fullmatch(row.rollback_pointer_ref)
+    if pointer is None or pointer[1] != row.artifact_type or int(pointer[2]) >= row.artifact_version:
+        return None
+    try:
+        target = await rooms.artifacts.version(row.artifact_type, row.tenant_id, row.scope, int(pointer[2]))
+        await rooms.artifacts.payload(target.package_hash)
+    except NotFound:
+        return None
+    return target
+
+
+async def consent_active(rooms: Reads, row: ArtifactRow, now: datetime) -> bool:
+    """Whether everyone whose signals the artifact came from still consents."""
+    refs = await rooms.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
+    signals = [ref.removeprefix("signal:") for ref in refs if ref.startswith("signal:")]
+    return not await rooms.governance.consents.any_ended(row.tenant_id, signals, now)
+
+
+def tenant_verified(row: ArtifactRow, tenant_id: str) -> bool:
+    """Whether the artifact is the tenant's, and applies to nobody beyond it."""
+    scope = row.scope
+    if row.tenant_id != tenant_id or scope.scope_type in (SCOPE_TYPE_UNSPECIFIED, SCOPE_TYPE_GLOBAL):
+        return False
+    return scope.scope_type != SCOPE_TYPE_TENANT or scope.scope_id == tenant_id
+
+
+async def preflight(
+    rooms: Reads, artifact: Held, action: DecisionAction, evidence: DecisionEvidence, now: datetime
+) -> Preflight:
+    """Everything that the decision goes by."""
+    row, frozen_by = artifact.row, artifact.case.frozen_by
+    limits = cohort_gates.limits_of(domain_of(row.artifact_type))
+    return Preflight(
+        action=action,
+        has_consumer=row.artifact_type in CONSUMERS,
+        policy_passed=evidence.policy.passed and bool(evidence.policy.evidence_ref),
+        privacy_passed=evidence.privacy.passed and bool(evidence.privacy.evidence_ref),
+        consent_active=await consent_active(rooms, row, now),
+        tenant_verified=tenant_verified(row, row.tenant_id),
+        rollback_resolves=await rollback_target(rooms, row) is not None,
+        required_cohorts=frozenset(evidence.required_cohorts),
+        passing_cohorts=cohort_gates.passing(evidence.cohort_results, limits),
+        required_dimensions=limits.dimensions,
+        stability_days=await _stable_days(rooms, row, now),
+        revoked=bool(frozen_by),
+        within_sla=not frozen_by or await _within_sla(rooms, row.tenant_id, frozen_by, now),
+    )
+
+
+async def _stable_days(rooms: Reads, row: ArtifactRow, now: datetime) -> int:
+    for rollout in await rooms.governance.rollouts.of_artifact(row.tenant_id, row.artifact_id):
+        if rollout.HasField("stable_since") and not rollout.HasField("ended_at"):
+            since = rollout.stable_since.ToDatetime(tzinfo=UTC)
+            return stability_days(since, now, STABILITY_DAYS[-1])
+    return 0
+
+
+async def _within_sla(rooms: Reads, tenant_id: str, revocation_id: str, now: datetime) -> bool:
+    kept = await rooms.governance.consents.revocation(tenant_id, revocation_id)
+    if kept is None:
+        return False
+    return not late(REVOCATION_STEP_GOV_ROLLBACK, kept.message.captured_at.ToDatetime(tzinfo=UTC), now)
+
+
+async def decide(
+    tx: Transaction,
+    artifact: Held,
+    action: DecisionAction,
+    evidence: DecisionEvidence,
+    now: datetime,
+    *,
+    actor: str,
+    idempotency_key: str = "",
+) -> GovernanceDecision:
+    """Decide, sign, keep and audit."""
+    resolution = resolve(await preflight(tx, artifact, action, evidence, now))
+    return await keep(
+        tx, artifact.row, action, resolution, digest(evidence), now, actor=actor, idempotency_key=idempotency_key
+    )
+
+
+async def return_decision(
+    tx: Transaction, row: ArtifactRow, reasons: Sequence[DecisionReason], now: datetime, *, actor: str
+) -> GovernanceDecision:
+    """A ROLLBACK that was found necessary elsewhere: signed, kept and audited."""
+    resolution = Resolution(DECISION_ROLLBACK, tuple(reasons) or (DECISION_REASON_OPERATOR_REQUEST,))
+    return await keep(tx, row, DecisionAction.DECISION_ACTION_ROLLBACK, resolution, bytes(32), now, actor=actor)
+
+
+async def keep(
+    tx: Transaction,
+    row: ArtifactRow,
+    action: DecisionAction,
+    resolution: Resolution,
+    evidence_hash: bytes,
+    now: datetime,
+    *,
+    actor: str,
+    idempotency_key: str = "",
+) -> GovernanceDecision:
+    """Sign a resolution, keep it with the artifact and audit it."""
+    subject = subject_of(row)
+    statement = DecisionStatement(
+        decision_id=tx.ids.new(),
+        tenant_id=row.tenant_id,
+        subject=subject,
+        action=action,
+        decision=resolution.decision,
+        reasons=resolution.reasons,
+        evidence_hash=evidence_hash,
+        actor=actor,
+    )
+    statement.decided_at.FromDatetime(now)
+    signed = sign(tx, statement)
+    await tx.governance.cases.keep_decision(row.tenant_id, row.artifact_id, signed)
+    first = DecisionReason.Name(resolution.reasons[0]) if resolution.reasons else "DECISION_REASON_UNSPECIFIED"
+    trail.note(
+        tx,
+        row.tenant_id,
+        subject,
+        trail.DECIDED,
+        first.removeprefix("DECISION_REASON_"),
+        actor=actor,
+        idempotency_key=idempotency_key,
+        facts={
+            "action": DecisionAction.Name(action).removeprefix("DECISION_ACTION_"),
+            "decision": Decision.Name(resolution.decision).removeprefix("DECISION_"),
+            "decision_id": statement.decision_id,
+        },
+    )
+    return GovernanceDecision(statement=statement, signed=signed)
+
+
+def bundle_ref(bundle: GateBundle) -> str:
+    """What a consumption proof names the bundle by; empty while something is missing."""
+    return "" if bundle.missing else BUNDLE_REF + digest(bundle).hex()
+
+
+async def settle_bundle(tx: Transaction, artifact: Held, trusted: Trusted, now: datetime) -> GateBundle:
+    """The bundle as it is now; signed and kept where it became complete, or complete otherwise than before."""
+    bundle = artifact.bundle
+    if bundle.missing or signature_of(artifact, trusted) is not None:
+        return bundle
+    statement = GateBundleStatement(
+        tenant_id=artifact.row.tenant_id, subject=artifact.subject, bundle_hash=digest(bundle)
+    )
+    statement.completed_at.FromDatetime(now)
+    await tx.governance.cases.keep_bundle(artifact.row.tenant_id, artifact.case, sign(tx, statement))
+    trail.note(tx, artifact.row.tenant_id, artifact.subject, "gates.completed", "GATE_BUNDLE_SIGNED")
+    return bundle
+
+
+def signature_of(artifact: Held, trusted: Trusted) -> SignedStatement | None:
+    """The signature over the bundle as it is now; None where there is none, or one of another bundle."""
+    signed = artifact.case.bundle
+    if signed is None or artifact.bundle.missing:
+        return None
+    statement = _opened(signed, GateBundleStatement, trusted)
+    return signed if statement is not None and statement.bundle_hash == digest(artifact.bundle) else None
+
+
+async def proof_blocks(rooms: Reads, artifact: Held, trusted: Trusted) -> tuple[ConsumptionBlockReason, ...]:
+    """Why the artifact may not become ACTIVE, by the proof that was handed in and what is known now (§19)."""
+    verdict, row = artifact.case.verdict, artifact.row
+    engine = verdict.proof.consumer_engine_id if verdict else ""
+    is_signed = signature_of(artifact, trusted) is not None
+    return proof.blocked(
+        proof.Claim(
+            subject=artifact.subject,
+            proof=verdict.proof if verdict else None,
+            parser=verdict.parser if verdict else None,
+            shadow=verdict.shadow if verdict else None,
+            consumer_known=consumes(engine, row.artifact_type),
+            expected_replay_hash=artifact.case.report.expected_replay_hash if artifact.case.report else b"",
+            rollback_pointer_ref=row.rollback_pointer_ref,
+            rollback_resolves=await rollback_target(rooms, row) is not None,
+            gate_bundle_ref=bundle_ref(artifact.bundle) if is_signed else "",
+        )
+    )
+
+
+async def full_evidence(rooms: Reads, artifact: Held, trusted: Trusted) -> gates.Evidence:
+    """As the gates go by it, with the consumption proof."""
+    passed = not await proof_blocks(rooms, artifact, trusted)
+    return replace(artifact.evidence, proof_passed=passed)

@@ -1,0 +1,348 @@
+"""How rollouts move: judged by what was measured, advanced stage by stage, taken back. Each within one transaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
+from selene.gold.v1.gold_pb2 import (
+    GOLD_REASON_POST_DEPLOY_REGRESSION,
+    GOLD_REASON_UNSPECIFIED,
+    GOLD_STATE_ACTIVATED,
+    GOLD_STATE_PACKAGED,
+    GOLD_STATE_REVERTED,
+    GoldState,
+    GoldTransition,
+)
+from selene.governance.v1.decision_pb2 import (
+    DECISION_ACTION_PROMOTE,
+    DECISION_ALLOW,
+    DECISION_REASON_JUDGE_ROLLBACK,
+    ArtifactRef,
+    DecisionEvidence,
+    DecisionReason,
+    GovernanceDecision,
+)
+from selene.governance.v1.rollout_pb2 import (
+    ARM_BASELINE,
+    JUDGE_VERDICT_ROLLBACK,
+    ROLLOUT_STAGE_CANARY_1,
+    ROLLOUT_STAGE_CANARY_2,
+    ROLLOUT_STAGE_FULL,
+    ROLLOUT_STATE_COMPLETED,
+    ROLLOUT_STATE_ROLLED_BACK,
+    ROLLOUT_STATE_RUNNING,
+    Judgement,
+    JudgeReason,
+    Rollout,
+    RolloutStage,
+    StageEntry,
+)
+
+from servers.governance import ENGINE_ID, deciding, trail
+from servers.governance.consumers import domain_of
+from servers.governance.decision import resolve
+from servers.governance.judge import Trail, judge
+from servers.governance.rollout import (
+    FIRST,
+    PROMOTE_CHECK,
+    ROLLBACK_CHECK,
+    STAGE_MINIMUM,
+    STAGES,
+    Move,
+    Standing,
+    check_promote,
+    check_rollback,
+    stable_since,
+)
+from store import Rooms, Transaction
+from store.gold import artifact_ref
+
+CREATED_BY: Final = ENGINE_ID
+NO_TRAIL: Final = Trail(0, 0)
+"""For figures, where no verdict is asked for."""
+
+
+def new_rollout(rollout_id: str, row: ArtifactRow, baseline_version: int, now: datetime) -> Rollout:
+    """A rollout in its first stage."""
+    rollout = Rollout(
+        rollout_id=rollout_id,
+        tenant_id=row.tenant_id,
+        subject=deciding.subject_of(row),
+        baseline_version=baseline_version,
+        domain=domain_of(row.artifact_type),
+        state=ROLLOUT_STATE_RUNNING,
+    )
+    rollout.started_at.FromDatetime(now)
+    rollout.next_check_at.FromDatetime(now + PROMOTE_CHECK.every)
+    _enter(rollout, FIRST, now)
+    return rollout
+
+
+def stage_of(rollout: Rollout) -> RolloutStage:
+    """The present stage, or the last."""
+    return rollout.stages[-1].stage
+
+
+def is_superseded_by(rollout: Rollout, now: datetime) -> bool:
+    """Whether another one of its kind and scope may begin: it serves everyone, and has for a stage's minimum."""
+    entered = rollout.stages[-1].entered_at.ToDatetime(tzinfo=UTC)
+    return stage_of(rollout) == ROLLOUT_STAGE_FULL and now - entered >= STAGE_MINIMUM
+
+
+async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> Judgement:
+    """What the judge says by the windows of the present stage. StoreUnavailable.
+
+    Where everyone has the candidate there is no baseline any more: it is held against that of the last canary.
+    """
+    tenant_id, stage = rollout.tenant_id, stage_of(rollout)
+    windows = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, [stage])
+    if stage == ROLLOUT_STAGE_FULL:
+        earlier = [ROLLOUT_STAGE_CANARY_2]
+        before = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, earlier)
+        windows += [window for window in before if window.arm == ARM_BASELINE]
+    case = await rooms.governance.cases.get(tenant_id, rollout.subject.artifact_id)
+    return judge(
+        rollout.domain,
+        windows,
+        trail=await trail.completeness(rooms, rollout),
+        now=now,
+        revoked=bool(case.frozen_by),
+        concurrent=stage != ROLLOUT_STAGE_FULL,
+    )
+
+
+async def check(
+    tx: Transaction, trusted: deciding.Trusted, rollout: Rollout, now: datetime, *, promotes: bool = True
+) -> Move:
+    """Judge a running rollout and do what has to be done: the heartbeat, and the promotion check where it is due.
+
+    The rollout is locked. Nothing but a regression moves it before its time; without `promotes` nothing else at all.
+    """
+    artifact = await deciding.held(tx, trusted, rollout.tenant_id, rollout.subject.artifact_id)
+    judgement = await judged(tx, rollout, now)
+    rollout.last_judgement.CopyFrom(judgement)
+    if rollout.HasField("stable_since"):
+        since = rollout.stable_since.ToDatetime(tzinfo=UTC)
+        rollout.stable_since.FromDatetime(stable_since(since, judgement, now))
+    is_due = promotes and rollout.next_check_at.ToDatetime(tzinfo=UTC) <= now
+    move = await _move(tx, artifact, rollout, judgement, now, is_due=is_due)
+    if is_due:
+        rollout.next_check_at.FromDatetime(now + PROMOTE_CHECK.every)
+    if move is Move.ROLLBACK:
+        await roll_back(tx, artifact.row, rollout, [DECISION_REASON_JUDGE_ROLLBACK], now)
+        return move
+    if move is Move.ADVANCE:
+        await _advance(tx, artifact, rollout, now)
+    next_look = min(now + ROLLBACK_CHECK.every, rollout.next_check_at.ToDatetime(tzinfo=UTC))
+    await tx.governance.rollouts.save(rollout, next_look)
+    if move is Move.STAY:
+        _note_look(tx, rollout, judgement)
+    return move
+
+
+async def _move(
+    tx: Transaction,
+    artifact: deciding.Held,
+    rollout: Rollout,
+    judgement: Judgement,
+    now: datetime,
+    *,
+    is_due: bool,
+) -> Move:
+    stage = STAGES[stage_of(rollout)]
+    standing = Standing(
+        stage=stage.stage,
+        entered_at=rollout.stages[-1].entered_at.ToDatetime(tzinfo=UTC),
+        judgement=judgement,
+        stability_allowed=is_due and stage.needs_stability and await _promotable(tx, artifact, now),
+    )
+    return check_promote(standing, now) if is_due else check_rollback(standing)
+
+
+async def _promotable(tx: Transaction, artifact: deciding.Held, now: datetime) -> bool:
+    evidence = artifact.case.evidence or DecisionEvidence()
+    known = await deciding.preflight(tx, artifact, DECISION_ACTION_PROMOTE, evidence, now)
+    return resolve(known).decision == DECISION_ALLOW
+
+
+async def _advance(tx: Transaction, artifact: deciding.Held, rollout: Rollout, now: datetime) -> None:
+    left = STAGES[stage_of(rollout)]
+    if left.following is None:
+        raise ValueError(f"nothing follows {RolloutStage.Name(left.stage)}")
+    if left.needs_stability:
+        evidence = artifact.case.evidence or DecisionEvidence()
+        await deciding.decide(tx, artifact, DECISION_ACTION_PROMOTE, evidence, now, actor=trail.SYSTEM)
+    rollout.stages[-1].left_at.FromDatetime(now)
+    rollout.stages[-1].judgement.CopyFrom(rollout.last_judgement)
+    _enter(rollout, left.following, now)
+    if left.following == ROLLOUT_STAGE_CANARY_1:
+        rollout.stable_since.FromDatetime(now)
+    if left.following == ROLLOUT_STAGE_FULL:
+        await _activate(tx, artifact.row, rollout, now)
+    trail.note(
+        tx,
+        rollout.tenant_id,
+        rollout.subject,
+        trail.ADVANCED,
+        "STAGE_PASSED",
+        facts={"rollout_id": rollout.rollout_id, "stage": _stage_name(left.following)},
+    )
+
+
+async def _activate(tx: Transaction, row: ArtifactRow, rollout: Rollout, now: datetime) -> None:
+    """Move the pointer: running servers take the candidate up, and N-1 stays to return to."""
+    pointer = await tx.artifacts.pointer(row.artifact_type, row.tenant_id, row.scope)
+    if pointer is None:
+        target = await deciding.rollback_target(tx, row)
+        if target is not None:
+            await tx.artifacts.activate(row.artifact_type, row.tenant_id, row.scope, target.artifact_version)
+    await tx.artifacts.activate(row.artifact_type, row.tenant_id, row.scope, row.artifact_version)
+    for earlier in await tx.governance.rollouts.running(row.tenant_id, row.artifact_type, row.scope):
+        if earlier.rollout_id != rollout.rollout_id:
+            await _supersede(tx, earlier, now)
+    await _move_gold(tx, row, GOLD_STATE_PACKAGED, GOLD_STATE_ACTIVATED, now)
+
+
+async def _supersede(tx: Transaction, earlier: Rollout, now: datetime) -> None:
+    locked = await tx.governance.rollouts.locked(earlier.tenant_id, earlier.rollout_id)
+    if locked is None or locked.state != ROLLOUT_STATE_RUNNING:
+        return
+    locked.state = ROLLOUT_STATE_COMPLETED
+    locked.ended_at.FromDatetime(now)
+    locked.stages[-1].left_at.FromDatetime(now)
+    await tx.governance.rollouts.save(locked, now)
+    facts = {"rollout_id": locked.rollout_id}
+    trail.note(tx, locked.tenant_id, locked.subject, trail.SUPERSEDED, "LATER_ROLLOUT", facts=facts)
+
+
+async def roll_back(
+    tx: Transaction,
+    row: ArtifactRow,
+    rollout: Rollout,
+    reasons: list[DecisionReason],
+    now: datetime,
+    *,
+    actor: str = trail.SYSTEM,
+    idempotency_key: str = "",
+) -> tuple[GovernanceDecision, ArtifactRef | None]:
+    """Take a running rollout back, with the signed decision, and the row that serves from now on.
+
+    None where the candidate never served everyone, or where there is nothing that may serve: then nothing does.
+    """
+    decision = await deciding.return_decision(tx, row, reasons, now, actor=actor)
+    returned = None
+    if stage_of(rollout) == ROLLOUT_STAGE_FULL:
+        returned = await take_back(tx, row, f"rollback:{rollout.rollout_id}")
+    await _move_gold(tx, row, GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED, now)
+    rollout.state = ROLLOUT_STATE_ROLLED_BACK
+    rollout.rollback_reason = reasons[0]
+    rollout.ended_at.FromDatetime(now)
+    rollout.stages[-1].left_at.FromDatetime(now)
+    rollout.stages[-1].judgement.CopyFrom(rollout.last_judgement)
+    await tx.governance.rollouts.save(rollout, now)
+    judged_so = [JudgeReason.Name(each) for each in rollout.last_judgement.reasons]
+    is_judged = rollout.last_judgement.verdict == JUDGE_VERDICT_ROLLBACK and bool(judged_so)
+    trail.note(
+        tx,
+        rollout.tenant_id,
+        rollout.subject,
+        trail.ROLLED_BACK,
+        (judged_so[0] if is_judged else DecisionReason.Name(reasons[0]))
+        .removeprefix("JUDGE_REASON_")
+        .removeprefix("DECISION_REASON_"),
+        actor=actor,
+        idempotency_key=idempotency_key,
+        facts={
+            "rollout_id": rollout.rollout_id,
+            "stage": _stage_name(stage_of(rollout)),
+            "returned_version": str(returned.artifact_version) if returned else "0",
+        },
+    )
+    return decision, returned
+
+
+async def take_back(tx: Transaction, row: ArtifactRow, idempotency_key: str) -> ArtifactRef | None:
+    """Have the version before serve again, as a new and higher one; None where nothing is left that may.
+
+    The version before is N-1, or where a revocation froze its content, the one that it would have returned to.
+    """
+    line = (row.artifact_type, row.tenant_id, row.scope)
+    pointer = await tx.artifacts.pointer(*line)
+    if pointer is None:
+        return None
+    revoked = await revoked_contents(tx, row)
+    target = await _version(tx, row, pointer.rollback_version)
+    while target is not None and target.package_hash in revoked:
+        target = await deciding.rollback_target(tx, target)
+    if target is None:
+        await tx.artifacts.withdraw(*line)
+        return None
+    returned = await tx.artifacts.rollback(
+        *line, created_by=CREATED_BY, idempotency_key=idempotency_key, version=target.artifact_version
+    )
+    return deciding.subject_of(returned)
+
+
+async def revoked_contents(tx: Transaction, row: ArtifactRow) -> frozenset[bytes]:
+    """The contents of an artifact's line that a revocation froze: no version with one of them may serve."""
+    found = set()
+    for version in await tx.artifacts.versions(row.artifact_type, row.tenant_id, row.scope):
+        if (await tx.governance.cases.get(row.tenant_id, version.artifact_id)).frozen_by:
+            found.add(version.package_hash)
+    return frozenset(found)
+
+
+async def _version(tx: Transaction, row: ArtifactRow, version: int) -> ArtifactRow | None:
+    if not version:
+        return None
+    return await tx.artifacts.version(row.artifact_type, row.tenant_id, row.scope, version)
+
+
+async def _move_gold(
+    tx: Transaction, row: ArtifactRow, from_state: GoldState, to_state: GoldState, now: datetime
+) -> None:
+    """The gold that an artifact was built from follows it (§17)."""
+    refs = await tx.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
+    reason = GOLD_REASON_POST_DEPLOY_REGRESSION if to_state == GOLD_STATE_REVERTED else GOLD_REASON_UNSPECIFIED
+    for ref in sorted(refs):
+        if not ref.startswith("gold:"):
+            continue
+        gold = await tx.gold.locked(row.tenant_id, ref.removeprefix("gold:"))
+        if gold is None or gold.message.state != from_state:
+            continue
+        transition = GoldTransition(
+            gold_set_id=gold.message.gold_set_id,
+            from_state=from_state,
+            to_state=to_state,
+            applied=True,
+            reason_code=reason,
+            actor=trail.SYSTEM,
+        )
+        transition.occurred_at.FromDatetime(now)
+        await tx.gold.decide(row.tenant_id, transition)
+
+
+def _enter(rollout: Rollout, stage: RolloutStage, now: datetime) -> None:
+    entry = StageEntry(stage=stage, share_bp=STAGES[stage].share_bp)
+    entry.entered_at.FromDatetime(now)
+    rollout.stages.append(entry)
+
+
+def _note_look(tx: Transaction, rollout: Rollout, judgement: Judgement) -> None:
+    """A look that moved nothing is a row too: the trail says why a rollout stayed."""
+    reason = JudgeReason.Name(judgement.reasons[0]) if judgement.reasons else "JUDGE_REASON_UNSPECIFIED"
+    trail.note(
+        tx,
+        rollout.tenant_id,
+        rollout.subject,
+        "rollout.judged",
+        reason.removeprefix("JUDGE_REASON_"),
+        facts={"rollout_id": rollout.rollout_id, "stage": _stage_name(stage_of(rollout))},
+        correlation_id=trail.watch_of(rollout.rollout_id),
+    )
+
+
+def _stage_name(stage: RolloutStage) -> str:
+    return RolloutStage.Name(stage).removeprefix("ROLLOUT_STAGE_")

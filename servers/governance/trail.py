@@ -1,0 +1,95 @@
+"""The audit trail of an artifact on its way to live behaviour: every row under one correlation, so that a gap shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from selene.common.v1.scope_pb2 import TurnRef
+from selene.governance.v1.decision_pb2 import ArtifactRef
+from selene.governance.v1.rollout_pb2 import Rollout
+
+from servers.governance import ENGINE_ID
+from servers.governance.judge import Trail
+from servers.runtime.context import current_correlation
+from store import Rooms, Transaction
+from store.ledger import AuditFilter, AuditTrail
+
+SYSTEM: Final = "system"
+
+DECIDED: Final = "governance.decided"
+REPORTED: Final = "builder.reported"
+APPROVED: Final = "approval.given"
+PROVED: Final = "consumption.proved"
+STARTED: Final = "rollout.started"
+ADVANCED: Final = "rollout.advanced"
+ROLLED_BACK: Final = "rollout.rolled_back"
+SUPERSEDED: Final = "rollout.superseded"
+INVALIDATED: Final = "artifact.invalidated"
+
+_PAGE: Final = 1_000
+
+
+def correlation_of(artifact_id: str) -> str:
+    """What every audit row about an artifact is found by."""
+    return f"artifact:{artifact_id}"
+
+
+def watch_of(rollout_id: str) -> str:
+    """What the looks of the control loops at a rollout are found by: many, so not among the rows of its artifact."""
+    return f"rollout:{rollout_id}"
+
+
+def note(
+    tx: Transaction,
+    tenant_id: str,
+    subject: ArtifactRef,
+    transition: str,
+    reason_code: str,
+    *,
+    actor: str = SYSTEM,
+    idempotency_key: str = "",
+    facts: Mapping[str, str] | None = None,
+    correlation_id: str = "",
+) -> None:
+    """An audit row about an artifact. `turn_id` is the correlation of the call, where one asked."""
+    asked_in = current_correlation().correlation_id
+    tx.audit(
+        tenant_id=tenant_id,
+        owner=ENGINE_ID,
+        actor=actor,
+        transition=transition,
+        reason_code=reason_code,
+        scope=subject.scope,
+        turn=TurnRef(correlation_id=correlation_id or correlation_of(subject.artifact_id), turn_id=asked_in),
+        idempotency_key=idempotency_key,
+        hashes={"package": subject.package_hash},
+        facts={
+            "artifact_type": subject.artifact_type,
+            "artifact_version": str(subject.artifact_version),
+            **(facts or {}),
+        },
+    )
+
+
+async def completeness(rooms: Rooms | Transaction, rollout: Rollout) -> Trail:
+    """How many rows the trail of this activation has to hold, and how many of them it does. StoreUnavailable."""
+    tenant_id, artifact_id = rollout.tenant_id, rollout.subject.artifact_id
+    expected = Counter(
+        {
+            DECIDED: len(await rooms.governance.cases.decisions(tenant_id, artifact_id)),
+            APPROVED: len(await rooms.governance.cases.approvals(tenant_id, artifact_id)),
+            REPORTED: 1,
+            PROVED: 1,
+            STARTED: 1,
+            ADVANCED: len(rollout.stages) - 1,
+        }
+    )
+    found: Counter[str] = Counter()
+    audit = rooms.audit if isinstance(rooms, Rooms) else AuditTrail(rooms)
+    only, after = AuditFilter(correlation_id=correlation_of(artifact_id)), 0
+    while page := await audit.page(tenant_id, after=after, limit=_PAGE, only=only):
+        found.update(chained.event.transition for chained in page)
+        after = page[-1].event.sequence
+    return Trail(expected.total(), (expected & found).total())
