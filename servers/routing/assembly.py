@@ -26,10 +26,12 @@ from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
+from servers.routing.signals import leave
 from servers.runtime.config import ConfigError
 from servers.runtime.peers import PeerSettings, configured_peer
 from servers.runtime.secrets import redeemer
 from servers.runtime.server import Runtime, Service
+from servers.runtime.signals import producer
 from store import StoreError
 from store.routing import Rule
 
@@ -146,7 +148,7 @@ async def open_routing(
 
     directory = Directory(store, known)
     accounts = Accounts(store, clock, runtime.ids, domestic.domain, owner=engine_id, buckets=buckets)
-    recorder = Recorder(store, engine_id)
+    recorder = Recorder(store, engine_id, partial(leave, producer(runtime.settings, engine_id)))
     router = Router(
         domestic,
         directory=directory,

@@ -9,7 +9,7 @@ what it has not written: the calls of the last tenth of a second, or of as long 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -72,12 +72,17 @@ def gate_facts(passage: Passage) -> dict[str, str]:
     return facts
 
 
+Beside = Callable[[Transaction, Sequence[Trail]], Awaitable[None]]
+"""What else is kept with the trails of calls, in their transaction; it awaits nothing but that."""
+
+
 class Recorder:
     """Writes trails. `start` begins, `stop` writes what is left."""
 
-    def __init__(self, store: Store, owner: str) -> None:
+    def __init__(self, store: Store, owner: str, beside: Beside | None = None) -> None:
         self._store = store
         self._owner = owner
+        self._beside = beside
         self._waiting: list[Trail] = []
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -180,3 +185,5 @@ class Recorder:
                     facts={"request_id": trail.request_id, **step.facts},
                     occurred_at=step.at,
                 )
+        if self._beside is not None:
+            await self._beside(tx, batch)

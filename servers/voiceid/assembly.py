@@ -10,9 +10,10 @@ from selene.voiceid.v1 import service_pb2_grpc as v1_grpc
 from selene.voiceid.v2 import service_pb2_grpc as v2_grpc
 
 from servers.runtime.server import Runtime, Service
+from servers.runtime.signals import producer
 from servers.voiceid import NAME
 from servers.voiceid.conversation import Conversation
-from servers.voiceid.engine import Engine
+from servers.voiceid.engine import ENGINE_ID, Engine
 from servers.voiceid.enrollment_service import EnrollmentV1
 from servers.voiceid.migrated import Stages
 from servers.voiceid.models import registry
@@ -34,7 +35,8 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
     models = await asyncio.to_thread(_models, settings)
     batcher = open_batcher()
     metrics = DecisionMetrics(runtime.telemetry.registry)
-    engine = Engine(runtime.store, runtime.clock, settings, models, batcher, metrics)
+    leaving = producer(runtime.settings, ENGINE_ID)
+    engine = Engine(runtime.store, runtime.clock, settings, models, batcher, metrics, leaving)
     stages = Stages(runtime.store, settings.default_stage)
     conversation = Conversation(engine, runtime.clock, runtime.ids.new, metrics)
     edge = DecisionEdge(conversation, stages)
@@ -48,7 +50,7 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
     return (
         Service(
             v1_grpc.add_VoiceIdServiceServicer_to_server,
-            VoiceIdV1(edge, runtime.store, metrics),
+            VoiceIdV1(edge, runtime.store, metrics, leaving),
             "selene.voiceid.v1.VoiceIdService",
         ),
         Service(v2_grpc.add_VoiceIdServiceServicer_to_server, VoiceIdV2(edge), "selene.voiceid.v2.VoiceIdService"),

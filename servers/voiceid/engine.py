@@ -21,8 +21,9 @@ from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.runtime.auth import Principal
 from servers.runtime.clock import Clock
+from servers.runtime.signals import Producer
 from servers.runtime.storage import actor
-from servers.voiceid import ask_once, breaker, conflict
+from servers.voiceid import ask_once, breaker, conflict, signals
 from servers.voiceid.active_packs import PackRows, Packs
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
@@ -201,6 +202,7 @@ class Engine:
         models: Models | None,
         batcher: Batcher,
         metrics: DecisionMetrics,
+        producer: Producer | None = None,
     ) -> None:
         self.models = models
         self.settings = settings
@@ -208,6 +210,7 @@ class Engine:
         self._clock = clock
         self._batcher = batcher
         self._metrics = metrics
+        self._producer = producer
         dimensions = [model.dimension for model in models.speakers] if models else [1]
         model_set_hash = models.model_set_hash.hex() if models else ""
         self.rosters = Rosters(store, dimensions, model_set_hash)
@@ -470,7 +473,8 @@ class Engine:
             name = v1.ConflictState.Name(decision.conflict_state)
             await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, name)
         final = _final(decision, may_prompt=may_prompt)
-        kept = await tx.voiceid.streams.decide(_row(ask, decision, final, keys[1], now))
+        row = _row(ask, decision, final, keys[1], now)
+        kept = await tx.voiceid.streams.decide(row)
         if not kept.first:
             # Another server decided this stream first: nothing that this one spent may stay spent.
             raise _AlreadyDecided(kept.decision)
@@ -497,7 +501,18 @@ class Engine:
             hashes=hashes,
             facts=_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
         )
+        await self._leave_signal(tx, ask, decision, row)
         return final
+
+    async def _leave_signal(self, tx: Transaction, ask: Ask, decision: VoiceDecision, stream: DecidedStream) -> None:
+        """For learning, of whom the stream was to be, if they consent. Most decisions leave none, at no cost."""
+        said = signals.row_of(decision.conflict_state, decision.reason)
+        user_id = ask.claimed_user_id or ask.config.device_owner_user_id
+        if said is None or not user_id or self._producer is None or not self._producer.wants(stream.tenant_id):
+            return
+        if signals.consents(await tx.voiceid.profiles.current(stream.tenant_id, user_id), stream.decided_at):
+            seen = signals.decided(said, stream, decision.reason, ask.config.turn, user_id)
+            await self._producer.leave(tx, [seen])
 
 
 class _AlreadyDecided(Exception):

@@ -20,8 +20,9 @@ from servers.runtime.audio.order import config_expected
 from servers.runtime.auth import Principal, current_principal, require_device, require_subject, require_tenant
 from servers.runtime.context import current_correlation
 from servers.runtime.errors import Refusal
+from servers.runtime.signals import Producer
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
-from servers.voiceid import migration
+from servers.voiceid import migration, signals
 from servers.voiceid.conversation import Caller, Conversation, Event
 from servers.voiceid.engine import ENGINE_ID, Verdict
 from servers.voiceid.migrated import Stages
@@ -120,10 +121,13 @@ _NAMES = {v1.StreamStarted: "started", v1.SpeechEvent: "speech", v1.InterimConfi
 class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
     """selene.voiceid.v1.VoiceIdService."""
 
-    def __init__(self, edge: DecisionEdge, store: Store, metrics: DecisionMetrics) -> None:
+    def __init__(
+        self, edge: DecisionEdge, store: Store, metrics: DecisionMetrics, producer: Producer | None = None
+    ) -> None:
         self._edge = edge
         self._store = store
         self._metrics = metrics
+        self._producer = producer
 
     def Identify(self, request_iterator: Message, context: Message) -> AsyncIterator[v1_service.IdentifyResponse]:
         return self._edge.serve(context, "v1", _wrap_v1(v1_service.IdentifyResponse))
@@ -145,7 +149,9 @@ class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
         require_device(stream.device_id)
 
         async def confirm(tx: Transaction) -> v1_service.ConfirmIdentityResponse:
-            return await _confirm(tx, stream, request, caller)
+            answer = await _confirm(tx, stream, request, caller)
+            await self._leave_signal(tx, stream, request.speaker_user_id)
+            return answer
 
         reply = await once(
             self._store,
@@ -159,6 +165,15 @@ class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
         if stream.speaker_user_id is None:
             self._metrics.confirmed(replace(stream, speaker_user_id=request.speaker_user_id))
         return reply
+
+    async def _leave_signal(self, tx: Transaction, stream: DecidedStream, speaker_user_id: str) -> None:
+        """For learning, where the decision was wrong about somebody who consents."""
+        user_id = signals.about(stream, speaker_user_id)
+        if not user_id or self._producer is None or not self._producer.wants(stream.tenant_id):
+            return
+        now = tx.clock.now()
+        if signals.consents(await tx.voiceid.profiles.current(stream.tenant_id, user_id), now):
+            await self._producer.leave(tx, [signals.corrected(stream, turn(), now, user_id)])
 
 
 async def _confirm(

@@ -27,7 +27,7 @@ from servers.routing.defaults import ProviderSeed, default_profile
 from servers.routing.directory import Directory, seed
 from servers.routing.envelope import Asked, answered
 from servers.routing.profile import Resolved
-from servers.routing.recorder import Recorder
+from servers.routing.recorder import Beside, Recorder
 from servers.routing.router import CallMetrics, Domestic, Finished, Limit, RoutedCall, Router, Switched
 from servers.routing.selection import Unconfigured
 from store import Store
@@ -137,6 +137,7 @@ class Bench:
         name: str = "p1",
         prices: Mapping[str, int] | None = None,
         unconfigured: Collection[str] = (),
+        beside: Beside | None = None,
     ) -> None:
         self.store, self.clock, self.providers = store, clock, providers
         self.registry = CollectorRegistry()
@@ -144,7 +145,7 @@ class Bench:
         self.board = Board(store, clock, SeqIds(f"{name}-circuit"), OWNER, CircuitMetrics(self.registry))
         self.directory = Directory(store, self._known)
         self.accounts = Accounts(store, clock, SeqIds(f"{name}-grant"), DOMAIN_LLM, owner=OWNER, holder=name)
-        self.recorder = Recorder(store, OWNER)
+        self.recorder = Recorder(store, OWNER, beside)
         domestic = Domestic(
             domain=DOMAIN_LLM,
             capability=CAPABILITY_LLM,
