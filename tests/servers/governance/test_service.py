@@ -1,0 +1,356 @@
+"""From a decision to live behaviour over gRPC, and everything that a gate stops on the way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from selene.artifacts.v1 import artifacts_pb2 as artifacts
+from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, Scope
+from selene.governance.v1 import consent_pb2 as board
+from selene.governance.v1 import decision_pb2 as decisions
+from selene.governance.v1 import rollout_pb2 as rollouts
+
+from servers.governance.statement import digest, opened
+from tests.servers.governance.house import BETTER, EVIDENCE, REPORT, WORSE, Governed, governing
+from tests.servers.governance.windows import both
+
+CODE, LAUNCH = decisions.APPROVAL_KIND_CODE, decisions.APPROVAL_KIND_LAUNCH
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[Governed]:
+    async with governing(tmp_path) as governed:
+        yield governed
+
+
+async def test_a_good_pack_goes_live_stage_by_stage_and_a_worse_one_comes_back_by_itself(house: Governed) -> None:
+    row = await house.candidate()
+    rollout = await house.start(row)
+    assert [stage.stage for stage in rollout.stages] == [rollouts.ROLLOUT_STAGE_SHADOW]
+
+    before = await house.serves()
+    rollout = await house.advance(rollout, until=rollouts.ROLLOUT_STAGE_CANARY_2)
+    assert await house.serves() == before
+    rollout = await house.advance(rollout, until=rollouts.ROLLOUT_STAGE_FULL)
+
+    stages = [(entry.stage, entry.share_bp) for entry in rollout.stages]
+    assert [share for _, share in stages] == [0, 500, 2_500, 10_000]
+    entered = [entry.entered_at.ToDatetime() for entry in rollout.stages]
+    assert all(later - earlier >= DAY for earlier, later in itertools.pairwise(entered))
+    assert entered[3] - entered[1] >= 7 * DAY  # the stability window of §38.9
+    pointer = await house.pointer()
+    assert pointer is not None
+    assert (pointer.active_version, pointer.rollback_version) == (row.artifact_version, rollout.baseline_version)
+    promoted = (await house.call("ann", "ListDecisions", artifact_id=row.artifact_id)).decisions[-1].statement
+    assert (promoted.action, promoted.decision) == (decisions.DECISION_ACTION_PROMOTE, decisions.DECISION_ALLOW)
+
+    worse = await house.measure(rollout, WORSE)
+    assert worse.state == rollouts.ROLLOUT_STATE_ROLLED_BACK
+    assert await house.serves() == before
+    returned = await house.pointer()
+    assert returned is not None and returned.active_version > pointer.active_version
+    assert [event.reason_code for event in await house.trail("rollout.rolled_back")] == ["REGRESSION"]
+
+
+async def test_a_worse_pack_never_reaches_anybody(house: Governed) -> None:
+    rollout = await house.start(await house.candidate())
+    before = await house.pointer()
+    judged = await house.measure(rollout, WORSE)
+    assert judged.state == rollouts.ROLLOUT_STATE_ROLLED_BACK
+    assert judged.rollback_reason == decisions.DECISION_REASON_JUDGE_ROLLBACK
+    assert await house.pointer() == before
+
+
+async def test_a_pack_that_is_no_better_stays_in_the_first_canary(house: Governed) -> None:
+    rollout = await house.advance(await house.start(await house.candidate()), until=rollouts.ROLLOUT_STAGE_CANARY_1)
+    for _ in range(3):
+        await house.measure(rollout, {**BETTER, rollouts.KPI_METRIC_WORD_ERRORS: (990, 10_000)})
+        await house.controller.tick()
+    stands = await house.rollout(rollout.rollout_id)
+    assert stands.stages[-1].stage == rollouts.ROLLOUT_STAGE_CANARY_1
+    assert stands.last_judgement.verdict == rollouts.JUDGE_VERDICT_HOLD
+
+
+async def test_without_traffic_nothing_moves(house: Governed) -> None:
+    rollout = await house.start(await house.candidate())
+    for _ in range(3):
+        house.skip(10 * DAY)
+        await house.controller.tick()
+    stands = await house.rollout(rollout.rollout_id)
+    assert len(stands.stages) == 1
+    assert list(stands.last_judgement.reasons) == [rollouts.JUDGE_REASON_NO_TRAFFIC]
+
+
+async def test_a_privacy_leak_takes_a_rollout_back_with_the_window_that_tells_of_it(house: Governed) -> None:
+    rollout = await house.start(await house.candidate())
+    entered = rollout.stages[-1].entered_at.ToDatetime()
+    house.skip(timedelta(minutes=2))
+    windows = both(1, {}, {}, lasts=timedelta(minutes=1))
+    for window in windows:
+        window.starts_at.FromDatetime(entered)
+        window.ends_at.FromDatetime(entered + timedelta(minutes=1))
+    windows[1].safety.privacy_leaks = 1
+    reply = await house.call("build", "RecordKpis", rollout_id=rollout.rollout_id, windows=windows)
+    assert reply.rollout.state == rollouts.ROLLOUT_STATE_ROLLED_BACK
+    assert list(reply.rollout.last_judgement.reasons) == [rollouts.JUDGE_REASON_PRIVACY_LEAK]
+
+
+async def test_gates_open_in_their_order_only(house: Governed) -> None:
+    row = await house.candidate()
+    about = {"artifact_id": row.artifact_id}
+    early = await house.refused("build", "SubmitBuilderReport", report=REPORT, **about)
+    assert (early.reason, early.metadata["missing"]) == ("GATE_BLOCKED", "GOVERNANCE")
+    await house.allow(row)
+    early = await house.refused("bob", "Approve", kind=CODE, **about)
+    assert (early.reason, early.metadata["missing"]) == ("GATE_BLOCKED", "LEARNING_BRIDGE")
+    await house.call("build", "SubmitBuilderReport", report=REPORT, **about)
+    early = await house.refused("ann", "StartRollout", **about)
+    assert early.metadata["missing"] == "CODE_APPROVAL,LAUNCH_APPROVAL,CONSUMPTION_PROOF"
+    refused = await house.trail("gate.refused")
+    assert [event.reason_code for event in refused] == ["GATE_BLOCKED"] * 3
+
+
+async def test_a_report_whose_suite_did_not_pass_keeps_the_release_gate_shut(house: Governed) -> None:
+    row = await house.candidate()
+    await house.allow(row)
+    failing = decisions.BuilderReport()
+    failing.CopyFrom(REPORT)
+    failing.verification.replay_tests.passed = False
+    await house.call("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=failing)
+    for who, kind in (("bob", CODE), ("cay", LAUNCH)):
+        await house.call(who, "Approve", artifact_id=row.artifact_id, kind=kind)
+    gate = await house.call("ann", "CheckReleaseGate", artifact_id=row.artifact_id, through=decisions.GATE_RELEASE)
+    assert (gate.open, list(gate.missing)) == (False, [decisions.GATE_RELEASE])
+    await house.call("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=REPORT)
+    gate = await house.call("ann", "CheckReleaseGate", artifact_id=row.artifact_id, through=decisions.GATE_RELEASE)
+    assert gate.open
+
+
+async def test_two_people_permit_and_neither_of_them_proposed(house: Governed) -> None:
+    row = await house.candidate()
+    about = {"artifact_id": row.artifact_id}
+    await house.call("dan", "Decide", action=decisions.DECISION_ACTION_ACTIVATE, evidence=EVIDENCE, **about)
+    await house.call("build", "SubmitBuilderReport", report=REPORT, **about)
+    own = await house.refused("dan", "Approve", kind=CODE, **about)
+    assert (own.reason, own.metadata["cause"]) == ("OWN_WORK_REFUSED", "PROPOSER")
+    await house.call("bob", "Approve", kind=CODE, **about)
+    twice = await house.refused("bob", "Approve", kind=LAUNCH, **about)
+    assert (twice.reason, twice.metadata["cause"]) == ("OWN_WORK_REFUSED", "APPROVER")
+    reply = await house.call("cay", "Approve", kind=LAUNCH, **about)
+    assert not reply.bundle.missing
+
+
+async def test_the_bundle_is_signed_once_it_is_whole_and_exchanged_by_nobody(house: Governed) -> None:
+    row = await house.candidate()
+    ref = await house.permit(row)
+    reply = await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)
+    statement = opened(reply.signed, decisions.GateBundleStatement, house.store.trusted_keys())
+    assert statement.bundle_hash == digest(reply.bundle) and ref.endswith(statement.bundle_hash.hex())
+    late = await house.refused("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=REPORT)
+    assert late.reason == "GATE_BLOCKED"
+
+
+async def test_every_decision_and_permission_is_a_statement_that_verifies(house: Governed) -> None:
+    row = await house.candidate()
+    await house.permit(row)
+    bundle = (await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).bundle
+    trusted = house.store.trusted_keys()
+    assert opened(bundle.decision.signed, decisions.DecisionStatement, trusted) == bundle.decision.statement
+    assert bundle.decision.statement.subject.package_hash == row.package_hash
+    for approval in bundle.approvals:
+        assert opened(approval.signed, decisions.ApprovalStatement, trusted) == approval.statement
+
+
+async def test_a_later_hold_shuts_the_gate_that_was_open(house: Governed) -> None:
+    row = await house.candidate()
+    await house.prove(row)
+    poor = decisions.DecisionEvidence(policy=EVIDENCE.policy, privacy=EVIDENCE.privacy)
+    held = await house.allow(row, evidence=poor)
+    assert held.statement.decision == decisions.DECISION_HOLD
+    refused = await house.refused("ann", "StartRollout", artifact_id=row.artifact_id)
+    assert refused.reason == "GATE_BLOCKED" and refused.metadata["missing"].startswith("GOVERNANCE")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"replay_validation_hash": b"x" * 32}, "REPLAY_MISMATCH"),
+        ({"rollback_pointer_ref": "STT_VOCAB_PACK@9"}, "ROLLBACK_POINTER_MISSING"),
+        ({"gate_bundle_ref": "store://governance_gate_bundles/00"}, "GATE_BUNDLE_INCOMPLETE"),
+        ({"consumer_engine_id": "PH1.TTS"}, "PROOF_MISSING"),
+    ],
+)
+async def test_a_proof_that_does_not_hold_is_answered_with_its_block_reason(
+    house: Governed, fields: dict[str, object], reason: str
+) -> None:
+    row = await house.candidate()
+    bundle = await house.permit(row)
+    verdict = (await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, **fields))).verdict
+    named = [artifacts.ConsumptionBlockReason.Name(each) for each in verdict.block_reasons]
+    assert named == [f"CONSUMPTION_BLOCK_REASON_{reason}"] and not verdict.passed
+    gate = await house.call("ann", "CheckReleaseGate", artifact_id=row.artifact_id)
+    assert (gate.open, list(gate.missing)) == (False, [decisions.GATE_CONSUMPTION_PROOF])
+
+
+async def test_a_shadow_with_more_safety_events_blocks(house: Governed) -> None:
+    row = await house.candidate()
+    shown = house.proof(row, await house.permit(row))
+    shown["shadow"] = decisions.ShadowResult(turns=100, safety_events_active=1, safety_events_candidate=2)
+    verdict = (await house.call("build", "SubmitConsumptionProof", **shown)).verdict
+    assert list(verdict.block_reasons) == [artifacts.CONSUMPTION_BLOCK_REASON_SHADOW_REGRESSION]
+
+
+async def test_an_artifact_without_a_consumer_is_blocked(house: Governed) -> None:
+    await house.register(b"one", artifact_type="LEFTOVER_PACK", active=True)
+    orphan = await house.register(b"two", artifact_type="LEFTOVER_PACK")
+    decision = (await house.allow(orphan)).statement
+    assert decision.decision == decisions.DECISION_BLOCK
+    assert decisions.DECISION_REASON_NO_CONSUMER in decision.reasons
+
+
+async def test_an_artifact_for_everybody_is_no_tenants_to_activate(house: Governed) -> None:
+    everybody = Scope(scope_type=SCOPE_TYPE_GLOBAL)
+    await house.register(b"one", scope=everybody, active=True)
+    wide = await house.register(b"two", scope=everybody)
+    decision = (await house.allow(wide)).statement
+    assert decision.reasons[0] == decisions.DECISION_REASON_TENANT_SCOPE_UNVERIFIED
+
+
+@pytest.mark.parametrize("pointer", ["STT_VOCAB_PACK@7", "STT_ADAPTATION_PROFILE@1", "nothing", "STT_VOCAB_PACK@0"])
+async def test_a_rollback_pointer_to_nothing_is_held(house: Governed, pointer: str) -> None:
+    await house.register(b"one", active=True)
+    row = await house.register(b"two", pointer=pointer)
+    decision = (await house.allow(row)).statement
+    assert (decision.decision, list(decision.reasons)) == (
+        decisions.DECISION_HOLD,
+        [decisions.DECISION_REASON_ROLLBACK_POINTER_MISSING],
+    )
+
+
+async def test_one_rollout_at_a_time_for_a_kind_and_scope(house: Governed) -> None:
+    first = await house.start(await house.candidate())
+    second = await house.candidate()
+    await house.prove(second)
+    refused = await house.refused("ann", "StartRollout", artifact_id=second.artifact_id)
+    assert (refused.reason, refused.metadata["rollout_id"]) == ("ROLLOUT_STATE_REFUSED", first.rollout_id)
+    await house.call("ann", "Rollback", rollout_id=first.rollout_id, reason_code="MADE_ROOM")
+    await house.call("ann", "StartRollout", artifact_id=second.artifact_id)
+
+
+async def test_a_later_rollout_that_reaches_everyone_completes_the_one_before(house: Governed) -> None:
+    first = await house.advance(await house.start(await house.candidate()), until=rollouts.ROLLOUT_STAGE_FULL)
+    house.skip(DAY)
+    second = await house.start(await house.candidate())
+    await house.advance(second, until=rollouts.ROLLOUT_STAGE_FULL)
+    assert (await house.rollout(first.rollout_id)).state == rollouts.ROLLOUT_STATE_COMPLETED
+    assert (await house.rollout(second.rollout_id)).state == rollouts.ROLLOUT_STATE_RUNNING
+
+
+async def test_an_operator_takes_a_rollout_back_once(house: Governed) -> None:
+    rollout = await house.advance(await house.start(await house.candidate()), until=rollouts.ROLLOUT_STAGE_FULL)
+    about = {"rollout_id": rollout.rollout_id, "reason_code": "VENDOR_INCIDENT", "idempotency_key": "back"}
+    reply = await house.call("ann", "Rollback", **about)
+    assert reply.decision.statement.decision == decisions.DECISION_ROLLBACK
+    assert reply.returned.artifact_version > rollout.subject.artifact_version
+    assert await house.call("ann", "Rollback", **about) == reply
+    again = await house.refused("ann", "Rollback", **{**about, "idempotency_key": "again"})
+    assert (again.reason, again.metadata["state"]) == ("ROLLOUT_STATE_REFUSED", "ROLLED_BACK")
+
+
+async def test_windows_that_overlap_or_lie_in_the_future_are_refused(house: Governed) -> None:
+    rollout = await house.start(await house.candidate())
+    await house.measure(rollout)
+    now = house.now()
+    over = both(10, {}, {}, starts_at=now - timedelta(hours=2), lasts=timedelta(hours=1))
+    refused = await house.refused("build", "RecordKpis", rollout_id=rollout.rollout_id, windows=over)
+    assert refused.reason == "KPI_WINDOW_OVERLAPS"
+    ahead = both(10, {}, {}, starts_at=now, lasts=timedelta(hours=1))
+    refused = await house.refused("build", "RecordKpis", rollout_id=rollout.rollout_id, windows=ahead)
+    assert refused.reason == "FIELD_INVALID"
+    early = both(10, {}, {}, starts_at=now - 10 * DAY, lasts=timedelta(hours=1))
+    refused = await house.refused("build", "RecordKpis", rollout_id=rollout.rollout_id, windows=early)
+    assert [violation.field for violation in refused.violations] == ["windows[0].starts_at", "windows[1].starts_at"]
+
+
+async def test_the_board_says_who_must_act(house: Governed) -> None:
+    row = await house.candidate()
+
+    async def stands() -> board.BoardRow:
+        rows = (await house.call("ann", "GetBoard")).rows
+        assert len(rows) == 1
+        return rows[0]
+
+    await house.allow(row)
+    assert (await stands()).next_actor == board.BOARD_ACTOR_BUILDER
+    bundle = await house.permit(row)
+    assert (await stands()).next_actor == board.BOARD_ACTOR_CONSUMER
+    await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle))
+    assert (await stands()).next_actor == board.BOARD_ACTOR_OPERATOR
+    rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
+    assert ((await stands()).next_actor, (await stands()).rollout_id) == (
+        board.BOARD_ACTOR_CONTROLLER,
+        rollout.rollout_id,
+    )
+
+
+async def test_the_promotion_report_is_signed_and_holds_the_evidence(house: Governed) -> None:
+    rollout = await house.start(await house.candidate())
+    await house.measure(rollout)
+    reply = await house.call("ann", "GetPromotionReport", rollout_id=rollout.rollout_id)
+    report = opened(reply.signed, rollouts.PromotionReport, house.store.trusted_keys())
+    assert report == reply.report
+    words = next(
+        finding for finding in report.cohort_deltas[0].findings if finding.metric == rollouts.KPI_METRIC_WORD_ERRORS
+    )
+    assert words.delta_ppm == -200_000
+    assert [statement.decision for statement in report.decisions] == [decisions.DECISION_ALLOW]
+
+
+async def test_the_trail_of_an_activation_is_under_one_correlation_without_a_gap(house: Governed) -> None:
+    row = await house.candidate()
+    await house.advance(await house.start(row), until=rollouts.ROLLOUT_STAGE_CANARY_1)
+    about = [
+        event.transition
+        for event in await house.owners.trail("dev")
+        if event.turn.correlation_id == f"artifact:{row.artifact_id}"
+    ]
+    assert about == [
+        "governance.decided",
+        "builder.reported",
+        "approval.given",
+        "approval.given",
+        "gates.completed",
+        "consumption.proved",
+        "rollout.started",
+        "rollout.advanced",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "fields"),
+    [
+        ("ula", "Decide", {"artifact_id": "a", "action": 1, "evidence": EVIDENCE}),
+        ("ann", "Approve", {"artifact_id": "a", "kind": CODE}),
+        ("bob", "StartRollout", {"artifact_id": "a"}),
+        ("ann", "RecordKpis", {"rollout_id": "r", "windows": both(1, {}, {})}),
+        ("bob", "Rollback", {"rollout_id": "r", "reason_code": "BECAUSE"}),
+        ("ula", "GetBoard", {}),
+    ],
+)
+async def test_each_call_wants_its_role(house: Governed, who: str, method: str, fields: dict[str, object]) -> None:
+    assert (await house.refused(who, method, **fields)).reason == "ROLE_REQUIRED"
+    assert (await house.refused("ann", method, tenant_id="other", **fields)).reason == "TENANT_MISMATCH"
+
+
+async def test_a_decision_is_made_once_for_a_key_and_not_for_other_content(house: Governed) -> None:
+    row = await house.candidate()
+    first = await house.allow(row, idempotency_key="once")
+    assert await house.allow(row, idempotency_key="once") == first
+    asked = {"artifact_id": row.artifact_id, "evidence": EVIDENCE, "action": decisions.DECISION_ACTION_ROLLBACK}
+    assert (await house.refused("ann", "Decide", idempotency_key="once", **asked)).reason == "IDEMPOTENCY_KEY_REUSED"
+    assert len((await house.call("ann", "ListDecisions", artifact_id=row.artifact_id)).decisions) == 1
