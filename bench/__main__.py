@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-ROOMS: Final = ("bench.voiceid", "bench.routing", "bench.delivery")
+ROOMS: Final = ("bench.voiceid", "bench.routing", "bench.delivery", "bench.learning")
 
 
 def main(

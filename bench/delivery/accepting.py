@@ -85,21 +85,22 @@ def share(rate: float, of: float) -> float | None:
 
 
 async def _measured(name: str, data_dir: Path, url: str, seconds: float) -> Accepted:
-    commits_s = await _commits(data_dir, url, seconds / 2)
+    commits_s = await commits(data_dir, url, seconds / 2)
     with world.delivery(data_dir, url) as server:
         async with grpc.aio.insecure_channel(server.targets["delivery"]) as channel:
             stub = rpc.DeliveryServiceStub(channel)
             numbers = itertools.count()
-            await _repeated(lambda: _send(stub, numbers, []), CALLERS, seconds / 10)
+            await repeated(lambda: _send(stub, numbers, []), CALLERS, seconds / 10)
             taken: list[float] = []
-            sends_s = await _repeated(lambda: _send(stub, numbers, taken), CALLERS, seconds)
+            sends_s = await repeated(lambda: _send(stub, numbers, taken), CALLERS, seconds)
             alone: list[float] = []
-            await _repeated(lambda: _send(stub, numbers, alone), 1, seconds / 4)
-            batched_s = await _repeated(lambda: _send_batch(stub, numbers), BATCH_CALLERS, seconds)
+            await repeated(lambda: _send(stub, numbers, alone), 1, seconds / 4)
+            batched_s = await repeated(lambda: _send_batch(stub, numbers), BATCH_CALLERS, seconds)
     return Accepted(name, commits_s, sends_s, batched_s, Spread.of(taken), Spread.of(alone).p99)
 
 
-async def _commits(data_dir: Path, url: str, seconds: float) -> float:
+async def commits(data_dir: Path, url: str, seconds: float) -> float:
+    """Bare commits a second: one audit row in one transaction, by the better of `WRITERS` at once."""
     flags = {"data_dir": data_dir, "development.enabled": True, **({"store.url": url} if url else {})}
     clock = SystemClock()
     store = await open_store(load_settings(None, flags), clock, UuidV7Ids(clock))
@@ -119,7 +120,7 @@ async def _commits(data_dir: Path, url: str, seconds: float) -> float:
         return 1
 
     try:
-        return max([await _repeated(commit, writers, seconds) for writers in WRITERS])
+        return max([await repeated(commit, writers, seconds) for writers in WRITERS])
     finally:
         await store.close()
 
@@ -138,7 +139,7 @@ async def _send_batch(stub: Any, numbers: itertools.count[int]) -> int:
     return sum(not item.refusal and not item.repeated for item in reply.items)
 
 
-async def _repeated(work: Work, callers: int, seconds: float) -> float:
+async def repeated(work: Work, callers: int, seconds: float) -> float:
     """What so many callers get done in a second, each again and again."""
     began = time.perf_counter()
     until = began + seconds
