@@ -25,7 +25,6 @@ from clients.cli.reasons import reason_code
 from clients.cli.registry import Commands
 from clients.cli.session import EXIT_CODES, OK, REFUSED, UNREACHABLE, USAGE, Session, remote
 from clients.cli.standings import Standing, clock, view
-from clients.cli.whose import naming_tenant
 from clients.errors import SeleneError
 from clients.retry import NO_RETRY
 from clients.routing import Circuits, Routing
@@ -122,8 +121,7 @@ async def routes_live(
             session.output.show({"owners": [_document(each) for each in standings]}, view(standings, out))
             for each in standings:
                 if isinstance(each.reply, SeleneError):
-                    told = naming_tenant(each.reply, session.connection, session.settings.tenant)
-                    session.output.note(f"{each.owner}: {told}")
+                    session.output.note(f"{each.owner}: {session.told(each.reply)}")
             return _exit_code(standings)
         with Live(view(standings, out), console=out, auto_refresh=False) as shown:
             while True:

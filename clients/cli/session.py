@@ -79,6 +79,10 @@ class Session:
     output: Output
     connection: Connection
 
+    def told(self, error: SeleneError) -> SeleneError:
+        """The error, naming whom the calls speak for where that is what was refused."""
+        return naming_tenant(error, self.connection, self.settings.tenant)
+
     def voice(self, generation: Generation = "v2") -> VoiceId:
         settings = self.settings
         return VoiceId(
@@ -107,10 +111,11 @@ def remote(function: Callable[..., Awaitable[int | None]], *, owner: str = "voic
 
     async def converse(settings: Settings, output: Output, values: dict[str, Any]) -> int:
         async with settings.connect(owner) as connection:
+            session = Session(settings, output, connection)
             try:
-                return await function(Session(settings, output, connection), **values) or OK
+                return await function(session, **values) or OK
             except SeleneError as error:
-                raise naming_tenant(error, connection, settings.tenant) from error
+                raise session.told(error) from error
 
     def run(settings: Settings, output: Output, values: dict[str, Any]) -> int:
         return asyncio.run(converse(settings, output, values))

@@ -198,7 +198,8 @@ async def follow(
 
     try:
         return await converse(stream, _until(frames, silent) if until_silence else frames, on_event)
-    except SeleneError as error:
+    except SeleneError as failed:
+        error = session.told(failed)
         view.fail(lane, error)
         session.output.line({"stream": name, "event": "error", **error.document()})
         return error

@@ -200,7 +200,8 @@ async def transcribe(
         sound: Recording | AsyncIterable[bytes] = recording if fast else audio.paced(recording.frames())
         try:
             await _hear(session, recording.name, hearing.transcribe(sound, rate=recording.rate, locale=locale))
-        except SeleneError as error:
+        except SeleneError as refused:
+            error = session.told(refused)
             session.output.note(f"{recording.name}: {error}")
             session.output.line({"stream": recording.name, "event": "error", **error.document()})
             failed.append(error)

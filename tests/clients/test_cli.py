@@ -124,7 +124,9 @@ def test_a_refusal_exits_with_1_and_says_what_to_do(run, wav, threaded_double, r
     threaded_double.script.on_config = [refusal(grpc.StatusCode.PERMISSION_DENIED, "TENANT_MISMATCH")]
     result = run("identify", wav, "--fast", "--json")
     assert result.exit_code == 1
-    assert lines(result.stdout)[-1]["error"]["reason"] == "TENANT_MISMATCH"
+    error = lines(result.stdout)[-1]["error"]
+    assert error["reason"] == "TENANT_MISMATCH"
+    assert "calls without a token speak for tenant `dev`" in error["next_step"]
 
 
 def test_a_server_that_is_not_there_exits_with_4(run):
