@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import protovalidate
 import pytest
+import pytest_asyncio
 import soxr
 from selene.provider.v1.provider_pb2 import (
     CAPABILITY_STT,
@@ -36,7 +37,10 @@ from servers.stt.workers import Pool, WorkerDied, open_pool
 from servers.tts import espeak
 from tests.support.speech import LIBRISPEECH, pieces
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 NEVER = math.inf
+GIVEN_BACK_S = 20.0
 ASKED = Transcription("t-1", "req-1", "idem-1", "en-US")
 FRAME = 640  # 20 ms
 SILENCE_S = 0.25
@@ -60,11 +64,22 @@ SENTENCES = [
 KEYS = SENTENCES[4]
 
 
-@pytest.fixture
-async def pool(whisper_files: WhisperFiles) -> AsyncIterator[Pool]:
-    opened = await open_pool(1, whisper_files)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(whisper_files: WhisperFiles) -> AsyncIterator[Pool]:
+    """One decoder for the whole module: each takes half a second of CPU to start."""
+    pool = await open_pool(1, whisper_files)
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pool(opened: Pool) -> AsyncIterator[Pool]:
+    """Its decoder is idle before a test, and after it once what was given up is tidied up."""
+    assert opened.idle == 1
     yield opened
-    await opened.close()
+    async with asyncio.timeout(GIVEN_BACK_S), opened.lent():
+        pass
+    assert opened.idle == 1
 
 
 @cache
