@@ -27,7 +27,7 @@ from servers.routing.buckets import Change, Changed, ValkeySettings, open_bucket
 from servers.routing.gates import Bucket, Request, take
 from servers.routing.valkey import KEY, PAUSE_S, ValkeyBuckets
 from servers.runtime.config import ConfigError
-from store import Store
+from store import Store, StoreUnavailable, Unavailability
 from store.routing import ELSEWHERE, Quota, Rule
 from tests.support.identity import certificates
 from tests.support.routed import facts
@@ -477,6 +477,33 @@ async def test_each_slice_that_is_taken_or_given_back_is_in_the_trail(
     assert left.tokens == 4.0
     ids = [each["slice_id"] for each in (*taken, *returned)]
     assert len(set(ids)) == len(ids) and len(taken) > 1
+    await buckets.close()
+
+
+async def test_slices_that_cannot_be_told_at_once_are_told_when_the_store_is_back(
+    valkey: ValkeyServer, limited: Store, process: Process, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut(work: object) -> None:
+        raise StoreUnavailable(Unavailability.UNAVAILABLE, "cut")
+
+    buckets = buckets_of(valkey, clock)
+    await buckets.change([filled(clock)])
+    accounts = process(buckets)
+    with monkeypatch.context() as broken:
+        broken.setattr(limited, "perform", cut)
+        for _ in range(4):
+            assert await call(accounts, clock) == "QUOTA_GRANTED"
+            clock.advance(timedelta(seconds=2))
+            await accounts.replenish()
+    assert await rows_of(limited, "quota.taken") == []
+    clock.advance(timedelta(seconds=6))
+    await accounts.replenish()
+    (left,) = await buckets.change([replace(filled(clock), put=0.0)])
+    assert left is not None
+    taken = sum(float(each["taken"]) for each in await rows_of(limited, "quota.taken"))
+    returned = sum(float(each["returned"]) for each in await rows_of(limited, "quota.taken"))
+    assert taken - returned == 10.0 - left.tokens > 4.0
+    await accounts.stop()
     await buckets.close()
 
 
