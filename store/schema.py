@@ -591,5 +591,10 @@ delivery_webhooks = Table(
     Index("ix_delivery_webhooks_seen_at", "seen_at"),
 )
 
+# How many messages an account of a provider takes, and what processes hold of that.
+delivery_rates = Table(
+    "delivery_rates", metadata, _text("provider_ref", key=True), Column("body", JSON, nullable=False)
+)
+
 APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)
 LEDGERS = ("audit_events", "artifacts_ledger")

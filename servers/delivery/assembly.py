@@ -26,6 +26,7 @@ from servers.delivery.reports import Reports
 from servers.delivery.routes import DOMAIN_OF, Routes
 from servers.delivery.service import DeliveryV1, Gates
 from servers.delivery.settings import DeliverySettings
+from servers.delivery.shares import Shares
 from servers.delivery.wakeups import WakeUps
 from servers.delivery.webhooks import Source, serve_webhooks
 from servers.routing.accounts import Accounts
@@ -83,16 +84,17 @@ async def assemble(
         runtime.on_stop(adapter.close)
     routing = await _open_routing(runtime, adapters, _Secrets(settings), leases)
     rules = settings.rules.rules()
-    rates = {
-        ref: (account.rate_per_s / runtime.settings.workers, account.burst)
-        for ref, account in settings.accounts.items()
-        if account.rate_per_s
+    holder = runtime.ids.new()
+    limits = {
+        ref: (account.rate_per_s, account.burst) for ref, account in settings.accounts.items() if account.rate_per_s
     }
+    shares = Shares(runtime.store, runtime.clock, limits, holder=holder)
+    runtime.on_stop(shares.stop)
     routes = Routes(
         directory=routing.directory,
         board=routing.board,
         adapters=adapters,
-        rates=rates,
+        shares=shares,
         missing=routing.missing,
         clock=runtime.clock,
     )
@@ -104,7 +106,7 @@ async def assemble(
         keeper,
         rules,
         settings.dispatch,
-        holder=runtime.ids.new(),
+        holder=holder,
         jitter=random.random,
     )
     if settings.dispatch.enabled:

@@ -336,7 +336,7 @@ class Dispatcher:
                 return False
         sent: Sent | None = None
         try:
-            if not self._routes.admit(ref, self._now()):
+            if not await self._routes.admit(ref):
                 return False
             begun_at = self._clock.monotonic()
             begin = Begin(fence=work.fence, provider_ref=ref, declares=send.declares, token=send.token)

@@ -28,11 +28,10 @@ from selene.routing.v1.routing_pb2 import (
 from servers.delivery.adapter import CALLER_FAULTS, DeliveryAdapter, DeliveryReason, Sent
 from servers.delivery.machine import Delivery, Option
 from servers.delivery.parties import reaches
-from servers.delivery.schedule import account_bucket
+from servers.delivery.shares import Shares
 from servers.routing.board import Board, Key
 from servers.routing.circuit import Probe
 from servers.routing.directory import Directory
-from servers.routing.gates import Bucket, take
 from servers.routing.profile import Resolved
 from servers.routing.reasons import outcome_of
 from servers.routing.selection import Chosen, Refusal, select
@@ -70,9 +69,7 @@ class Ways:
 
 
 class Routes:
-    """Without I/O but for the leases of probes. `rates` are messages a second and at once, by provider; `missing` names
-    providers whose secret is not to be had.
-    """
+    """Without I/O but for the leases of probes and the shares of rates. `missing`: whose secret is not to be had."""
 
     def __init__(
         self,
@@ -80,7 +77,7 @@ class Routes:
         directory: Directory,
         board: Board,
         adapters: Mapping[str, DeliveryAdapter],
-        rates: Mapping[str, tuple[float, float]],
+        shares: Shares,
         missing: Callable[[], Collection[str]],
         clock: Clock,
     ) -> None:
@@ -89,10 +86,7 @@ class Routes:
         self._board = board
         self._missing = missing
         self._clock = clock
-        now = clock.now().timestamp()
-        self._buckets: dict[str, Bucket] = {
-            ref: account_bucket(per_s, burst, now) for ref, (per_s, burst) in rates.items()
-        }
+        self._shares = shares
 
     def ways(self, delivery: Delivery, intent: Intent | None, now: float, passed_over: Collection[str] = ()) -> Ways:
         """For a delivery, now. Without an intent, for its recipient was erased, nothing can be sent any more, but
@@ -124,13 +118,9 @@ class Routes:
             frozenset(probing),
         )
 
-    def admit(self, provider_ref: str, now: float) -> bool:
+    async def admit(self, provider_ref: str) -> bool:
         """Take a message of an account's rate; False where it is used up."""
-        bucket = self._buckets.get(provider_ref)
-        if bucket is None:
-            return True
-        self._buckets[provider_ref], wait_s = take(bucket, now, 1.0)
-        return wait_s == 0
+        return await self._shares.admit(provider_ref)
 
     async def probe(self, ways: Ways, provider_ref: str, timeout_s: float) -> str | None:
         """The lease of a probe; None where there is none to be had."""
@@ -189,18 +179,13 @@ class Routes:
     def _option(
         self, adapter: DeliveryAdapter, delivery: Delivery, now: float, *, serves: bool, open_until: float
     ) -> Option:
-        bucket = self._buckets.get(adapter.provider_ref)
-        full_until = 0.0
-        if bucket is not None:
-            _, wait_s = take(bucket, now, 1.0)
-            full_until = now + (wait_s or 0.0)
         return Option(
             provider_ref=adapter.provider_ref,
             declares=adapter.declares,
             token=adapter.token(delivery.delivery_id),
             serves=serves,
             open_until=open_until,
-            full_until=full_until,
+            full_until=self._shares.free_at(adapter.provider_ref, now),
         )
 
     def _askable(self, delivery: Delivery, known: Collection[str]) -> tuple[Option, ...]:

@@ -82,7 +82,7 @@ class AccountSettings(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    rate_per_s: float = Field(default=0.0, ge=0, description="messages a second that the account takes; 0: no limit")
+    rate_per_s: float = Field(default=0.0, ge=0, description="messages a second over all processes; 0: no limit")
     burst: float = Field(default=1.0, ge=1, description="of these at once")
     webhook_secret: str = Field(
         default="",

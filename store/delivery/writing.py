@@ -59,6 +59,7 @@ from store.schema import (
     delivery_ids,
     delivery_intents,
     delivery_locks,
+    delivery_rates,
     delivery_webhooks,
     micros,
 )
@@ -101,6 +102,10 @@ _ACCEPT = for_dialects(
 _KEEP_INTENT = for_dialects(lambda insert: insert(delivery_intents))
 _NOTE_ID = for_dialects(lambda insert: insert(delivery_ids).on_conflict_do_nothing())
 _NOTE_WEBHOOK = for_dialects(lambda insert: insert(delivery_webhooks).on_conflict_do_nothing())
+_BEGIN_RATE = for_dialects(lambda insert: insert(delivery_rates).values(body={}).on_conflict_do_nothing())
+_THIS_RATE = delivery_rates.c.provider_ref == bindparam("provider")
+_LOCK_RATE = select(delivery_rates.c.body).where(_THIS_RATE).with_for_update()
+_KEEP_RATE = update(delivery_rates).where(_THIS_RATE).values(body=bindparam("new_body"))
 _NOTE_EVENT = for_dialects(lambda insert: insert(delivery_events))
 
 _NEXT_CURSOR = for_dialects(
@@ -445,6 +450,20 @@ class Deliveries(DeliveryReader):
         """
         values = {"provider_ref": provider_ref, "event_id": event_id, "seen_at": self._writes.clock.now()}
         return (await self._writes.write(_NOTE_WEBHOOK[self._writes.dialect], values)).count == 0
+
+    async def rate(self, provider_ref: str) -> Mapping[str, Any]:
+        """What was kept of a provider account's rate, empty at first; nobody else changes it before the commit."""
+        which = {"provider": provider_ref}
+        rows = await self._writes.rows(_LOCK_RATE, which)
+        if not rows:
+            await self._writes.write(_BEGIN_RATE[self._writes.dialect], {"provider_ref": provider_ref})
+            rows = await self._writes.rows(_LOCK_RATE, which)
+        body: Mapping[str, Any] = rows[0].body
+        return body
+
+    async def keep_rate(self, provider_ref: str, body: Mapping[str, Any]) -> None:
+        """Keep this of it from now on."""
+        await self._writes.write(_KEEP_RATE, {"provider": provider_ref, "new_body": body})
 
     async def erase(self, tenant_id: str, recipient_id: str) -> bool:
         """Destroy the recipient's key: no intent for them can be opened again. False where there was none."""

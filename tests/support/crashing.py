@@ -25,6 +25,7 @@ from servers.delivery.keeping import Keeper, known_of
 from servers.delivery.machine import Delivery, Rules
 from servers.delivery.routes import Routes
 from servers.delivery.settings import DispatchSettings
+from servers.delivery.shares import Shares
 from servers.routing.board import Board, CircuitMetrics
 from servers.routing.directory import Directory, seed
 from servers.routing.profile import Resolved
@@ -145,11 +146,12 @@ class House:
         adapters: dict[str, DeliveryAdapter] = {
             each.provider_ref: FatefulAdapter(each, fate, self.clock, self.late) for each in self._adapters
         }
+        holder = f"process-{len(self._processes) + 1}"
+        shares = Shares(store, self.clock, rates or {}, holder=holder)
         routes = Routes(
-            directory=directory, board=board, adapters=adapters, rates=rates or {}, missing=tuple, clock=self.clock
+            directory=directory, board=board, adapters=adapters, shares=shares, missing=tuple, clock=self.clock
         )
         keeper = Keeper(store, self.clock, self.rules)
-        holder = f"process-{len(self._processes) + 1}"
         dispatcher = Dispatcher(
             store, self.clock, routes, keeper, self.rules, settings, holder=holder, jitter=lambda: 0.0
         )

@@ -21,6 +21,7 @@ from servers.delivery.keeping import Keeper
 from servers.delivery.machine import Rules
 from servers.delivery.routes import Routes
 from servers.delivery.settings import DispatchSettings
+from servers.delivery.shares import Shares
 from servers.routing.board import Board, CircuitMetrics
 from servers.routing.directory import Directory
 from servers.routing.profile import Resolved
@@ -66,8 +67,9 @@ async def main(tells: Connection, url: str, provider_url: str, kind: str, name: 
     directory = Directory(store, known)
     await directory.refresh()
     adapter = PlainAdapter(PROVIDER, provider_url, KINDS[kind], clock)
+    shares = Shares(store, clock, {}, holder=name)
     routes = Routes(
-        directory=directory, board=board, adapters={PROVIDER: adapter}, rates={}, missing=tuple, clock=clock
+        directory=directory, board=board, adapters={PROVIDER: adapter}, shares=shares, missing=tuple, clock=clock
     )
     dispatcher = Dispatcher(
         store,

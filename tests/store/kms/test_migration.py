@@ -18,6 +18,7 @@ BACK_TO_0001 = (
     "DROP TABLE delivery_ids",
     "DROP TABLE delivery_intents",
     "DROP TABLE delivery_locks",
+    "DROP TABLE delivery_rates",
     "DROP TABLE delivery_webhooks",
     "DROP TABLE kms_leases",
     "DROP TABLE kms_secrets",
