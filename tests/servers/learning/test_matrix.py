@@ -285,6 +285,15 @@ def test_an_utterance_that_was_right_is_no_corrected_one() -> None:
     assert told(assess(GOLD_DOMAIN_STT_TRANSCRIPT, TIER_2, items, SUBJECT)) == INSUFFICIENT
 
 
+def test_an_utterance_is_corrected_and_an_edit_agreed_where_everybody_makes_it() -> None:
+    common = edit(0, 1, "both")
+    verdicts = [edits(common, edit(2, 3, "left")), edits(common, edit(2, 3, "right"))]
+    items = [labelled(utterance(), verdicts, "i1"), labelled(utterance(), [edits(common), edits()], "i2")]
+    assessment = assess(GOLD_DOMAIN_STT_TRANSCRIPT, TIER_2, items, SUBJECT)
+    assert figure(assessment, "CORRECTED_UTTERANCES") == 1
+    assert figure(assessment, "SPAN_EDIT_AGREEMENT") == 1 / 4
+
+
 def test_consensus_tunes_transcripts_and_is_never_their_gold() -> None:
     items = good(GOLD_DOMAIN_STT_TRANSCRIPT, 500, TIER_3)
     assessment = assess(GOLD_DOMAIN_STT_TRANSCRIPT, TIER_3, items, SUBJECT)
@@ -396,6 +405,12 @@ def test_a_rank_without_a_context_is_not_relevant() -> None:
     assert figure(assessment, "PRECISION_AT_3") == pytest.approx(1 / 3)
 
 
+def test_a_context_is_relevant_where_everybody_says_so() -> None:
+    items = many(300, ranking(), [relevant("a", "b", "c"), relevant("a", "b")])
+    assessment = assess(GOLD_DOMAIN_CONTEXT_RANK, TIER_2, items, SUBJECT)
+    assert figure(assessment, "PRECISION_AT_3") == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(
     ("leaked", "subject"),
     [
@@ -474,6 +489,13 @@ def test_evaluators_who_prefer_the_baseline_do_not_make_gold_of_the_candidate(
     items = good(GOLD_DOMAIN_PAE_ROUTE, preferring, TIER_3)
     items += many(800 - preferring, LIFTED, [WORSE] * 3, first=preferring)
     assert told(assess(GOLD_DOMAIN_PAE_ROUTE, TIER_3, items, SUBJECT)) == expected
+
+
+def test_preference_is_counted_where_evaluators_agree() -> None:
+    said = [[BETTER] * 3, [WORSE] * 3, [WORSE] * 3, [BETTER, BETTER, WORSE]]
+    items = [labelled(LIFTED, each, f"i{index}") for index, each in enumerate(said)]
+    assessment = assess(GOLD_DOMAIN_PAE_ROUTE, TIER_3, items, SUBJECT)
+    assert figure(assessment, "CANDIDATE_PREFERRED") == pytest.approx(1 / 3)
 
 
 def test_agreement_that_chance_explains_shows_in_kappa() -> None:
