@@ -83,7 +83,11 @@ async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlo
     try:
         await register_shipped_pack(store)
         checkpoints = Checkpoints(store)
-        retention = Retention(store, clock, Kept(idempotency=timedelta(days=settings.store.idempotency_days)))
+        kept = Kept(
+            idempotency=timedelta(days=settings.store.idempotency_days),
+            deliveries=timedelta(days=settings.store.delivery_days),
+        )
+        retention = Retention(store, clock, kept)
         parts = Parts(
             clock=clock,
             ids=ids,

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Table, delete, select, tuple_
+from sqlalchemy import Column, Delete, Table, bindparam, delete, func, select, tuple_
 
 from store.access import Writes
-from store.schema import conflict_retries, delivery_webhooks, idempotency, prompt_budgets, prompt_cooldowns
+from store.schema import (
+    ENDED,
+    conflict_retries,
+    delivery_events,
+    delivery_ids,
+    delivery_intents,
+    delivery_webhooks,
+    idempotency,
+    prompt_budgets,
+    prompt_cooldowns,
+)
 
 BATCH = 500
 """Rows that one transaction removes at most: some 10 ms of SQLite's only writer."""
@@ -19,7 +29,8 @@ BATCH = 500
 @dataclass(frozen=True, slots=True)
 class Kept:
     """For how long: an idempotency key since its first use, a budget and a retry since they were last spent, a
-    cooldown since it ended, the id of a provider's webhook since it was first seen.
+    cooldown since it ended, the id of a provider's webhook since it was first seen, what was sent in a delivery and
+    what happened to it since it became final. The delivery itself stays: it is never sent again.
     """
 
     idempotency: timedelta = timedelta(days=7)
@@ -27,6 +38,28 @@ class Kept:
     prompt_cooldowns: timedelta = timedelta(days=1)
     conflict_retries: timedelta = timedelta(days=1)
     delivery_webhooks: timedelta = timedelta(days=30)
+    deliveries: timedelta = timedelta(days=90)
+
+
+# As in the index: only then is it used. A final state never changes, and each later event of its delivery has it too.
+_ENDED = (
+    select(delivery_events.c.tenant_id, delivery_events.c.delivery_id)
+    .where(ENDED, delivery_events.c.at < bindparam("before"))
+    .group_by(delivery_events.c.tenant_id, delivery_events.c.delivery_id)
+    .order_by(func.min(delivery_events.c.at))
+    .limit(bindparam("at_most"))
+)
+
+
+def _of_delivery(table: Table) -> Delete:
+    return delete(table).where(table.c.tenant_id == bindparam("tenant"), table.c.delivery_id == bindparam("delivery"))
+
+
+_EMPTY = (
+    _of_delivery(delivery_intents),
+    _of_delivery(delivery_ids),
+    _of_delivery(delivery_events).where(delivery_events.c.at < bindparam("before")),
+)
 
 
 class Retention:
@@ -48,7 +81,18 @@ class Retention:
             count = await self._oldest(table, since, now - age, at_most - sum(removed.values()))
             if count:
                 removed[kind] = count
-        return removed
+        emptied = await self._emptied(now - kept.deliveries, at_most - sum(removed.values()))
+        return {**removed, "deliveries": emptied} if emptied else removed
+
+    async def _emptied(self, before: datetime, at_most: int) -> int:
+        """Deliveries that have been final since before then, without what was sent and what happened by now."""
+        if at_most <= 0:
+            return 0
+        rows = await self._writes.rows(_ENDED, {"before": before, "at_most": at_most})
+        over = [{"tenant": row.tenant_id, "delivery": row.delivery_id, "before": before} for row in rows]
+        for statement in _EMPTY if over else ():
+            await self._writes.write(statement, over)
+        return len(over)
 
     async def _oldest(self, table: Table, since: Column[Any], before: datetime, at_most: int) -> int:
         if at_most <= 0:

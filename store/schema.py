@@ -544,6 +544,9 @@ deliveries = Table(
     Index("ix_deliveries_state", "tenant_id", "state", "accepted_at", "delivery_id", "channel"),
 )
 
+# Final: SENT_ACKED, FAILED_DEFINITE, CANCELLED, EXPIRED. Their last events say since when.
+ENDED = text("state IN (4, 7, 8, 9)")
+
 # Apart from the row, which every change rewrites: a mail may be large.
 delivery_intents = Table(
     "delivery_intents", metadata, _text("tenant_id", key=True), _text("delivery_id", key=True), _blob("sealed")
@@ -570,6 +573,7 @@ delivery_events = Table(
     Column("body", JSON, nullable=False),
     _instant("at"),
     Index("ix_delivery_events_delivery", "tenant_id", "delivery_id", "cursor"),
+    Index("ix_delivery_events_ended", "at", sqlite_where=ENDED, postgresql_where=ENDED),
 )
 
 delivery_ids = Table(
@@ -580,6 +584,7 @@ delivery_ids = Table(
     _text("value", key=True),
     _text("tenant_id", key=True),
     _text("delivery_id", key=True),
+    Index("ix_delivery_ids_delivery", "tenant_id", "delivery_id"),
 )
 
 delivery_webhooks = Table(

@@ -49,6 +49,12 @@ class StoreSettings(_Section):
     idempotency_days: float = Field(
         default=7.0, ge=1.0, le=3650.0, description="how long a repeated request gets its first reply"
     )
+    delivery_days: float = Field(
+        default=90.0,
+        ge=1.0,
+        le=3650.0,
+        description="how long what was sent, and what happened to it, is kept of a final delivery",
+    )
 
 
 class TlsSettings(_Section):

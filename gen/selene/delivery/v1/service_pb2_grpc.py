@@ -135,7 +135,7 @@ class DeliveryServiceServicer(object):
     def Watch(self, request, context):
         """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
-        Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+        What happened to deliveries that have been final for long is removed; the deliveries themselves stay, and cursors stay what they were.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
         """

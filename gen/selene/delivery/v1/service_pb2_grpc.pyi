@@ -64,7 +64,7 @@ class DeliveryServiceStub:
     Watch: _grpc.UnaryStreamMultiCallable[_service_pb2.WatchRequest, _service_pb2.WatchResponse]
     """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
-    Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+    What happened to deliveries that have been final for long is removed; the deliveries themselves stay, and cursors stay what they were.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
     """
@@ -130,7 +130,7 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     Watch: _aio.UnaryStreamMultiCallable[_service_pb2.WatchRequest, _service_pb2.WatchResponse]  # type: ignore[assignment]
     """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
-    Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+    What happened to deliveries that have been final for long is removed; the deliveries themselves stay, and cursors stay what they were.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
     """
@@ -223,7 +223,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_service_pb2.WatchResponse], _abc.AsyncIterator[_service_pb2.WatchResponse]]:
         """Follow what happens from a cursor on: first what happened since, then what happens. Nothing is missed across reconnects: ask again with the last cursor.
 
-        Deliveries that have been final for long are removed, and their events with them; cursors stay what they were.
+        What happened to deliveries that have been final for long is removed; the deliveries themselves stay, and cursors stay what they were.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, NOT_SERVING when the server stops).
         """
