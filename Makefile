@@ -15,7 +15,7 @@ demo: .venv/server ## Enrol and recognise real voices, live. Your own: make demo
 	@$(BIN)/python -m servers.demonstration $(if $(AUDIO),--audio "$(AUDIO)")
 
 test: .venv/dev ## Every test: real models, real SQLite and PostgreSQL, a real grpcurl
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: .venv/dev .cache/protovalidate/buf/validate/validate.proto ## ruff, mypy, import-linter, buf format/lint/breaking, generated tree clean
 	$(BIN)/ruff check $(PATHS)
