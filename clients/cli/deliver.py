@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from selene_messages.selene.delivery import v1
 
-from clients.cli import channels, routed
+from clients.cli import channels, routed, senders
 from clients.cli.intents import (
     CHANNELS,
     PRIORITIES,
@@ -87,6 +87,7 @@ _Id = Annotated[str, typer.Argument(help="The delivery's id, as `deliver send` p
 _OfId = Annotated[str, typer.Argument(help="Only this delivery", show_default=False)]
 _State = Annotated[StateName | None, typer.Option("--state", help="Only in this state")]
 _OfChannel = Annotated[ChannelName | None, typer.Option("--channel", help="Only over this channel")]
+_OnlyOver = Annotated[ChannelName | None, typer.Option("--over", help="Only this channel")]
 _Last = Annotated[int, typer.Option("--last", "-n", help="How many", min=1)]
 _After = Annotated[int, typer.Option("--after", help="Go on after this cursor; 0: from the beginning", min=0)]
 _FromNow = Annotated[bool, typer.Option("--from-now", help="Only what happens from now on")]
@@ -113,6 +114,7 @@ def register(commands: Commands) -> None:
         ("resolve", deliver_resolve),
         ("reconcile", deliver_reconcile),
         ("status", deliver_status),
+        ("channels", deliver_channels),
     ):
         deliver.command(name, epilog=EXIT_CODES)(remote(command, owner=OWNER))
 
@@ -345,6 +347,38 @@ async def deliver_status(
             await asyncio.sleep(_EVERY_S)
             seen = await channels.look(deliveries, circuits, subject)
             shown.update(channels.rendered(seen, out), refresh=True)
+
+
+async def deliver_channels(
+    session: Session,
+    of_channel: _OnlyOver = None,
+    once: _Once = False,
+    locale: routed.Locale = routed.REFERENCE_LOCALE,
+    user: routed.User = "",
+    as_channel: routed.Channel = "",
+) -> None:
+    """Who sends over each channel, in which order, what each lacks and what each promises: live, until Ctrl-C.
+
+    What a provider does not promise is paid for with waiting: where it neither takes the same key twice, nor can be
+    asked, nor reports by itself, a lost answer leaves the delivery UNKNOWN until a person settles it.
+
+    \b
+      selene deliver channels
+      selene deliver channels --over sms --once
+      selene deliver channels --once --json
+    """
+    subject = routed.subject(session, locale=locale, user=user, channel=as_channel)
+    deliveries = _deliveries(session)
+    channel = CHANNELS[of_channel] if of_channel else v1.DeliveryChannel.UNSPECIFIED
+    found = await deliveries.channels(subject, channel)
+    out = session.output.out
+    if session.output.as_json or once or not out.is_terminal:
+        session.output.show(senders.document(found), senders.rendered(found, out))
+        return
+    with Live(senders.rendered(found, out), console=out, auto_refresh=False) as shown:
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            shown.update(senders.rendered(await deliveries.channels(subject, channel), out), refresh=True)
 
 
 def expiry(expires_in: str, not_before: datetime | None) -> datetime | None:

@@ -58,9 +58,13 @@ class Standing:
 def view(standings: Sequence[Standing], console: Console) -> RenderableType:
     """The table, and below it what can be done about each reason why a provider is not configured."""
     replies = [each.reply for each in standings if not isinstance(each.reply, SeleneError)]
-    reasons = {provider.reason_code for reply in replies for provider in reply.providers}
-    advice = [Text(f"{reason}: {told}", style="dim") for reason, told in _ADVICE.items() if reason in reasons]
-    return Group(table(standings, console), *advice)
+    return Group(table(standings, console), *advice([provider for reply in replies for provider in reply.providers]))
+
+
+def advice(providers: Iterable[v1.ProviderStanding]) -> list[Text]:
+    """What can be done about each reason why one of these is not configured."""
+    reasons = {provider.reason_code for provider in providers}
+    return [Text(f"{reason}: {told}", style="dim") for reason, told in _ADVICE.items() if reason in reasons]
 
 
 def table(standings: Sequence[Standing], console: Console) -> Table:
@@ -89,12 +93,13 @@ def _rows(standing: Standing) -> list[dict[str, RenderableType]]:
         told = standing.reply.reason or standing.reply.code.name
         return [{"owner": standing.owner, "provider": Text("?"), "available": Text(told, style="red")}]
     return [
-        {"owner": standing.owner if index == 0 else "", **_row(provider, standing.reply.domain)}
+        {"owner": standing.owner if index == 0 else "", **row(provider, standing.reply.domain)}
         for index, provider in enumerate(standing.reply.providers)
     ]
 
 
-def _row(provider: v1.ProviderStanding, domain: v1.Domain) -> dict[str, RenderableType]:
+def row(provider: v1.ProviderStanding, domain: v1.Domain) -> dict[str, RenderableType]:
+    """The cells of a provider, by heading."""
     circuit = provider.circuit or v1.Circuit()
     readings = {reading.measure: reading for reading in provider.readings}
     never = circuit.reason_code == "NEVER_OPENED"

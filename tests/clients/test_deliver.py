@@ -14,7 +14,7 @@ from rich.console import Console
 from selene_messages.selene.delivery import v1
 from selene_messages.selene.routing import v1 as routing
 
-from clients.cli import channels
+from clients.cli import channels, senders
 from clients.cli.deliver import expiry, line
 from clients.cli.intents import IntentUnusable, Said, content, duration, person
 from clients.cli.standings import Standing
@@ -161,6 +161,32 @@ async def test_the_table_counts_deliveries_by_channel_and_shows_the_circuits(run
     assert {"smtp/primary", "twilio/sms"} <= {each["provider_ref"] for each in document["circuits"]["providers"]}
     told = (await run("deliver", "status")).stdout
     assert "NOT_CONFIGURED" in told and "WECHAT" in told
+
+
+async def test_the_channels_tell_who_sends_what_each_lacks_and_what_can_be_done(run: Run) -> None:
+    document = json.loads((await run("deliver", "channels", "--json")).stdout)
+    of = {each["channel"]: each["providers"] for each in document["channels"]}
+    assert list(of) == [f"DELIVERY_CHANNEL_{name}" for name in ("SMS", "EMAIL", "WHATSAPP", "WECHAT", "PUSH")]
+    assert [each["standing"]["provider_ref"] for each in of["DELIVERY_CHANNEL_SMS"]] == ["twilio/sms", "vonage/sms"]
+    assert {each["standing"]["reason_code"] for each in of["DELIVERY_CHANNEL_SMS"]} == {"NO_ADAPTER"}
+    told = (await run("deliver", "channels", "--over", "email")).stdout
+    assert "smtp/primary" in told and "twilio/sms" not in told
+    assert "NO_ADAPTER: on the server" in told
+
+
+async def test_a_watch_begins_at_one_place(run: Run) -> None:
+    result = await run("deliver", "watch", "--after", "3", "--from-now")
+    assert result.exit_code == 2 and "--from-now" in result.stderr
+
+
+def test_what_a_provider_promises_is_told_beside_what_it_lacks() -> None:
+    promise = v1.ProviderPromise(key_window=timedelta(hours=24), reports=True)
+    provider = v1.ChannelProvider(standing=routing.ProviderStanding(provider_ref="resend/email"), promise=promise)
+    standing = v1.ChannelStanding(channel=v1.DeliveryChannel.EMAIL, providers=[provider])
+    console = Console(width=200, record=True)
+    console.print(senders.rendered([standing], console))
+    (row,) = [line.split() for line in console.export_text().splitlines() if "resend/email" in line]
+    assert row[-5:] == ["24", "h", "no", "yes", "no"]
 
 
 async def test_a_delivery_that_is_not_there_is_said_so(run: Run) -> None:
