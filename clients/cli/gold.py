@@ -1,4 +1,4 @@
-"""`selene gold`: what is learned, on its way to gold: propose it, label it, ask for its next step, see what blocks it."""
+"""`selene gold`: what is learned, on its way to gold: propose, label, ask for the next step, see what blocks it."""
 
 from __future__ import annotations
 
