@@ -328,12 +328,18 @@ def _criteria(row: Row) -> tuple[Criterion, ...]:
 def _setting(scope: Subject) -> Setting:
     return Setting(
         tenant_id=scope.tenant_id,
-        user_of=lambda signal_id: scope.user_id or scope.signal_users.get(signal_id, ""),
+        user_of=lambda signal_id: _user_of(signal_id, scope),
         rollback_pointer_present=scope.rollback_pointer_present,
         weights=ROUTE_WEIGHTS,
         threshold=scope.threshold,
         packet_valid=scope.packet_valid,
     )
+
+
+def _user_of(signal_id: str, scope: Subject) -> str:
+    """Whose query it was; nobody's where it was not the user's whom the set is for."""
+    user = scope.signal_users.get(signal_id, scope.user_id)
+    return user if scope.user_id in ("", user) else ""
 
 
 def _spoilt(domain: GoldDomain, items: Sequence[LabelledItem]) -> list[str]:

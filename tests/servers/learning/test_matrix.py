@@ -418,6 +418,7 @@ def test_a_context_is_relevant_where_everybody_says_so() -> None:
         (context("x", user="u2"), SUBJECT),
         (context("x", user=USER), dataclasses.replace(SUBJECT, signal_users={})),
         (context("x", user=USER), dataclasses.replace(SUBJECT, user_id="u2")),
+        (context("x", user="u2"), dataclasses.replace(SUBJECT, user_id="u2")),
     ],
 )
 @pytest.mark.parametrize("labels", [2, 0])
@@ -430,7 +431,14 @@ def test_any_leak_rejects(leaked: object, subject: Subject, labels: int) -> None
     assert list(assessment.offending_item_ids) == ["leak"]
 
 
-@pytest.mark.parametrize("subject", [SUBJECT, dataclasses.replace(SUBJECT, user_id=USER, signal_users={})])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        SUBJECT,
+        dataclasses.replace(SUBJECT, user_id=USER),
+        dataclasses.replace(SUBJECT, user_id=USER, signal_users={}),
+    ],
+)
 def test_a_context_of_the_querys_user_does_not_leak(subject: Subject) -> None:
     mine = ranking(context("a", user=USER), context("b"), context("c", user=USER))
     items = many(300, mine, [relevant("a", "b", "c")] * 2)
