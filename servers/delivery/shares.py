@@ -134,7 +134,7 @@ class Shares:
     async def _written(
         self, ref: str, held: _Held, used: tuple[float, ...] | None, wanted: int, tx: Transaction
     ) -> Exchanged:
-        now = tx.clock.now().timestamp()
+        now = self._now()
         before = account_of(await tx.delivery.rate(ref), held.per_s, held.burst, now)
         done = exchange(before, self._holder, used, wanted, now)
         if done.account.shares == before.shares and not used:

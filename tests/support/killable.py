@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.support.dispatching", "tests.support.crash_dispatcher"])
+_FORKS.set_forkserver_preload([f"tests.support.{name}" for name in ("dispatching", "crash_dispatcher", "sharing")])
 
 Main = Callable[..., Coroutine[Any, Any, None]]
 """What a process does; its first argument is the connection over which it tells the test of it."""
