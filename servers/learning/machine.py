@@ -112,12 +112,13 @@ TABLE: Final[Mapping[tuple[GoldState, GoldState], Row]] = MappingProxyType(
 def step(from_state: GoldState, to_state: GoldState, guard: Guard) -> Step:
     """Whether the transition is applied, and its reason code.
 
-    A frozen set moves nowhere: its listed transitions are refused with GOLD_POLICY_SCOPE_VIOLATION (§21).
+    A frozen set goes no way forward: it is refused with GOLD_POLICY_SCOPE_VIOLATION (§21). What is live is taken back
+    nevertheless.
     """
     row = TABLE.get((from_state, to_state))
     if row is None:
         return Step(False, GOLD_REASON_STATE_TRANSITION_INVALID)
-    if guard.frozen:
+    if guard.frozen and to_state != GOLD_STATE_REVERTED:
         return Step(False, GOLD_REASON_POLICY_SCOPE_VIOLATION)
     if not row.holds(guard):
         return Step(False, row.refused)
