@@ -78,6 +78,7 @@ async def assemble(
     leases = None
     if credential_of is None:
         leases = open_leases(runtime, ENGINE_ID)
+        leases.overlap([ref + REPORTS_OF for ref in settings.accounts])
         credential_of = leases.credential
     adapters = (adapters_of or accounts)(settings, credential_of, runtime.clock)
     for adapter in adapters.values():

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 import structlog
 from aiohttp import web
@@ -24,7 +24,7 @@ from servers.delivery import ENGINE_ID
 from servers.delivery.adapter import Report, Webhook, WebhookRefused
 from servers.delivery.reports import Taken
 from servers.delivery.settings import WebhookSettings
-from servers.routing.credentials import Credential, CredentialUnavailable
+from servers.routing.credentials import Credential, CredentialUnavailable, Overlapping
 from servers.runtime.storage import SYSTEM_TENANT
 from servers.runtime.tls import ListenError, TlsFiles, is_loopback
 from store import Store, StoreError
@@ -56,6 +56,8 @@ _STATUS: Final[Mapping[str, int]] = {
 _OF_READERS: Final = frozenset({"SIGNATURE_MISSING", "SIGNATURE_INVALID", "TOO_OLD", "MALFORMED"})
 
 _log = structlog.get_logger("selene.delivery")
+
+T = TypeVar("T")
 
 Take = Callable[[Sequence[Report]], Awaitable[Taken]]
 """`servers.delivery.reports.Reports.take`. StoreError."""
@@ -226,20 +228,22 @@ class WebhookServer:
             raise _Refused("PATH_UNKNOWN")
         ref = source.reader.provider_ref
         if request.method == "GET" and isinstance(source.reader, Challenged):
-            secret = await _secret(source)
-            with self._reading(ref):
-                said = source.reader.challenge(url=self._url(request), secret=secret, now=self._clock.now())
+            challenge = source.reader.challenge
+            said = await self._read(
+                source, lambda secret: challenge(url=self._url(request), secret=secret, now=self._clock.now())
+            )
             return _text(200, said)
         if request.method != "POST":
             raise _Refused("METHOD_REFUSED", ref)
         body = await self._body(request, ref)
-        secret = await _secret(source)
-        with self._reading(ref):
-            reports = source.reader.read(
-                url=self._url(request), headers=_headers(request), body=body, secret=secret, now=self._clock.now()
-            )
+        url, headers = self._url(request), _headers(request)
+
+        def read(secret: bytes) -> tuple[Report, ...]:
+            reports = source.reader.read(url=url, headers=headers, body=body, secret=secret, now=self._clock.now())
             _check(ref, reports)
-        await self._keep(ref, reports)
+            return reports
+
+        await self._keep(ref, await self._read(source, read))
         return _text(200, "")
 
     async def _body(self, request: web.BaseRequest, ref: str) -> bytes:
@@ -276,6 +280,20 @@ class WebhookServer:
                 self._counts[ref, reason] += count
         if taken.early:
             raise _Refused("MESSAGE_UNKNOWN_YET", ref)
+
+    async def _read(self, source: Source, read: Callable[[bytes], T]) -> T:
+        """What is read with the secret, else with the one before it: the vendor may not sign with the new one yet."""
+        ref = source.reader.provider_ref
+        secret = await _secret(source)
+        try:
+            with self._reading(ref):
+                return read(secret)
+        except _Refused as refused:
+            before = await _secret_before(source) if refused.reason == "SIGNATURE_INVALID" else None
+            if before is None:
+                raise
+        with self._reading(ref):
+            return read(before)
 
     @contextlib.contextmanager
     def _reading(self, ref: str) -> Iterator[None]:
@@ -355,6 +373,13 @@ async def _secret(source: Source) -> bytes:
         return (await source.credential.reveal()).encode()
     except CredentialUnavailable:
         raise _Refused("SECRET_UNAVAILABLE", source.reader.provider_ref) from None
+
+
+async def _secret_before(source: Source) -> bytes | None:
+    if not isinstance(source.credential, Overlapping):
+        return None
+    before = await source.credential.reveal_before()
+    return None if before is None else before.encode()
 
 
 def _headers(request: web.BaseRequest) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class CredentialUnavailable(Exception):
@@ -14,4 +14,13 @@ class Credential(Protocol):
 
     async def reveal(self) -> str:
         """The secret as it is now, for the one call that needs it. CredentialUnavailable."""
+        ...
+
+
+@runtime_checkable
+class Overlapping(Credential, Protocol):
+    """A secret that others use, who learn of the next one at another time than we do."""
+
+    async def reveal_before(self) -> str | None:
+        """The secret before the present one, as long as its overlap lasts; None where there is none."""
         ...

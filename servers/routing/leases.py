@@ -8,7 +8,7 @@ there ends soon. A call redeems the lease, and what it gets is gone with the cal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -33,6 +33,8 @@ RENEW_BEFORE: Final = timedelta(seconds=60)
 ASK_AGAIN_AFTER: Final = timedelta(seconds=60)
 """After a denial; after silence it is asked again sooner, and ever less often up to this."""
 CALL_S: Final = 5.0
+LONGEST: Final = timedelta(minutes=60)
+"""How long leases of secrets are asked for that others use: renewed at half of that, each lasts half an hour yet."""
 
 _log = structlog.get_logger("selene.routing")
 
@@ -85,8 +87,8 @@ class NotIssued(Exception):
 class Issuer(Protocol):
     """Who gives out leases."""
 
-    async def issue(self, handle: str, owner: str) -> Issued:
-        """A lease. NotIssued."""
+    async def issue(self, handle: str, owner: str, ttl: timedelta | None = None) -> Issued:
+        """A lease, for so long; None means as long as whoever gives it out wants. NotIssued."""
         ...
 
 
@@ -106,6 +108,8 @@ class Leases:
         self._handles: Handles = dict
         self._ready: Ready = _nobody
         self._held: dict[str, Issued] = {}
+        self._before: dict[str, Issued] = {}
+        self._overlapping: frozenset[str] = frozenset()
         self._put_off: dict[str, _PutOff] = {}
         self._failing: set[str] = set()
         self._causes: dict[str, Unconfigured] = {}
@@ -114,6 +118,10 @@ class Leases:
     def credential(self, provider_ref: str) -> Credential:
         """The secret of a provider, whatever its handle and its lease are when it is asked for."""
         return _Leased(self, provider_ref)
+
+    def overlap(self, provider_refs: Collection[str]) -> None:
+        """Keep the lease of the version before of these, as long as it lasts: others sign with them."""
+        self._overlapping = frozenset(provider_refs)
 
     def missing(self) -> Mapping[str, Unconfigured]:
         """Providers that need a secret and have none to be had now, and why."""
@@ -144,7 +152,7 @@ class Leases:
     async def renew(self) -> None:
         """One look at every secret."""
         handles = set(self._handles().values())
-        for known in (self._held, self._put_off, self._causes):
+        for known in (self._held, self._before, self._put_off, self._causes):
             for gone in known.keys() - handles:
                 del known[gone]
         self._failing.clear()
@@ -170,6 +178,21 @@ class Leases:
             self._failing.add(handle)
             raise CredentialUnavailable("it is not text") from None
 
+    async def reveal_before(self, provider_ref: str) -> str | None:
+        """The version before, as long as its lease and its overlap last; None where there is none to be had."""
+        handle = self._handles().get(provider_ref, "")
+        before = self._before.get(handle)
+        if before is None:
+            return None
+        try:
+            return (await self._redeemer.redeem(before.reference)).decode()
+        except LeaseRefused:
+            if self._before.get(handle) is before:
+                del self._before[handle]
+        except (BackendUnavailable, StoreError, UnicodeDecodeError) as error:
+            _log.warning("the secret before could not be had", handle=handle, cause=type(error).__name__)
+        return None
+
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -189,12 +212,16 @@ class Leases:
         secret = await self._store.kms.secrets.get(handle)
         if secret is None or secret.state != SECRET_STATE_ACTIVE:
             self._held.pop(handle, None)
+            self._before.pop(handle, None)
             self._put_off.pop(handle, None)
             self._causes.pop(handle, None)
             return
         held, put_off = self._held.get(handle), self._put_off.get(handle)
         now = self._clock.now()
-        if held is not None and held.version >= secret.version and now < held.ends_at - RENEW_BEFORE:
+        if handle in self._before and self._before[handle].ends_at <= now:
+            del self._before[handle]
+        ahead = LONGEST / 2 if self._overlaps(handle) else RENEW_BEFORE
+        if held is not None and held.version >= secret.version and now < held.ends_at - ahead:
             return
         if put_off is None or put_off.version != secret.version or self._clock.monotonic() >= put_off.until:
             await self._ask(handle, secret.version)
@@ -202,10 +229,14 @@ class Leases:
         if held is not None and held.ends_at <= now:
             del self._held[handle]
 
+    def _overlaps(self, handle: str) -> bool:
+        return any(its == handle and ref in self._overlapping for ref, its in self._handles().items())
+
     async def _ask(self, handle: str, version: int) -> None:
-        had = handle in self._held
+        had = self._held.get(handle)
+        overlaps = self._overlaps(handle)
         try:
-            self._held[handle] = await self._issuer.issue(handle, self._owner)
+            issued = await self._issuer.issue(handle, self._owner, LONGEST if overlaps else None)
         except NotIssued as why:
             self._causes[handle] = Unconfigured.LEASE_DENIED if why.denied else Unconfigured.NO_SECRETS_OWNER
             before = self._put_off.get(handle)
@@ -215,9 +246,12 @@ class Leases:
                 after_s = min(after_s, LOOK_EVERY_S * 2 ** (silences - 1))
             self._put_off[handle] = _PutOff(version, self._clock.monotonic() + after_s, silences)
             return
+        self._held[handle] = issued
         self._put_off.pop(handle, None)
         self._causes.pop(handle, None)
-        if not had:
+        if overlaps and had is not None and had.version < issued.version:
+            self._before[handle] = had
+        if had is None:
             for provider_ref in [ref for ref, its in self._handles().items() if its == handle]:
                 self._ready(provider_ref)
 
@@ -227,7 +261,7 @@ def _nobody(provider_ref: str) -> None:
 
 
 class _Leased:
-    """See `servers.routing.credentials.Credential`."""
+    """See `servers.routing.credentials.Overlapping`."""
 
     def __init__(self, leases: Leases, provider_ref: str) -> None:
         self._leases = leases
@@ -235,6 +269,9 @@ class _Leased:
 
     async def reveal(self) -> str:
         return await self._leases.reveal(self._provider_ref)
+
+    async def reveal_before(self) -> str | None:
+        return await self._leases.reveal_before(self._provider_ref)
 
 
 class SecretsOwner:
@@ -244,13 +281,15 @@ class SecretsOwner:
         self._peer = peer
         self._ids = ids
 
-    async def issue(self, handle: str, owner: str) -> Issued:
+    async def issue(self, handle: str, owner: str, ttl: timedelta | None = None) -> Issued:
         """See `Issuer`."""
         peer = self._peer()
         if peer is None:
             _log.warning("no lease", handle=handle, cause="there is no secrets owner")
             raise NotIssued(denied=False)
         request = kms.IssueLeaseRequest(handle=handle, owner=owner, idempotency_key=self._ids.new())
+        if ttl is not None:
+            request.ttl.FromTimedelta(ttl)
         try:
             metadata = peer.metadata()
             # A connection for each: one that is kept for minutes may be dead without a word, and gRPC's own waits

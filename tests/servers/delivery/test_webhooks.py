@@ -111,6 +111,7 @@ class Vault:
 
     secret: str | None = SECRET
     asked: int = 0
+    before: str | None = None
 
     async def was_asked(self) -> bool:
         return self.asked > 0
@@ -120,6 +121,9 @@ class Vault:
         if self.secret is None:
             raise CredentialUnavailable("there is no lease of it")
         return self.secret
+
+    async def reveal_before(self) -> str | None:
+        return self.before
 
 
 @dataclass
@@ -226,7 +230,7 @@ async def sent_once(store: Store, clock: FakeClock, *ids: ProviderId) -> None:
     )
     async with store.transaction() as tx:
         await tx.delivery.accept([row])
-        await tx.delivery.note_ids("t1", DELIVERY_ID, [ProviderId(REF, "key", DELIVERY_ID), *ids])
+        await tx.delivery.note_ids({("t1", DELIVERY_ID): [ProviderId(REF, "key", DELIVERY_ID), *ids]})
         audit(tx)
 
 
@@ -442,6 +446,25 @@ async def test_a_rotated_secret_holds_at_once(bench: Bench) -> None:
     body = json.dumps([bench.event("e1")]).encode()
     assert await bench.post(body) == 401
     assert await bench.post(body, bench.signed(body, secret="the-next-one")) == 200
+
+
+async def test_while_two_secrets_overlap_both_sign_and_no_other(bench: Bench) -> None:
+    bench.vault.secret, bench.vault.before = "the-next-one", SECRET
+    for number, (secret, status) in enumerate(((SECRET, 200), ("the-next-one", 200), ("another", 401))):
+        body = json.dumps([bench.event(f"e{number}")]).encode()
+        assert await bench.post(body, bench.signed(body, secret=secret)) == status
+    bench.vault.before = None
+    body = json.dumps([bench.event("e9")]).encode()
+    assert await bench.post(body, bench.signed(body, secret=SECRET)) == 401
+
+
+async def test_the_secret_before_believes_no_more_than_the_present_one(bench: Bench) -> None:
+    bench.vault.secret, bench.vault.before = "the-next-one", SECRET
+    body = json.dumps([bench.event("e1")]).encode()
+    headers = bench.signed(body, secret=SECRET)
+    bench.clock.advance(WINDOW + timedelta(seconds=1))
+    assert await bench.post(body, headers) == 403
+    assert bench.answers == ["TOO_OLD"]
 
 
 @pytest.mark.parametrize("path", ["/", "/webhooks", "/webhooks/", f"{PATH}/", "/webhooks/acme%2Fsms", "/webhooks/x/y"])

@@ -17,7 +17,7 @@ from selene_messages.selene.kms import v1
 from clients.retry import NO_RETRY
 from clients.secrets import Secrets
 from servers.routing import leases as module
-from servers.routing.credentials import CredentialUnavailable
+from servers.routing.credentials import CredentialUnavailable, Overlapping
 from servers.routing.leases import ASK_AGAIN_AFTER, LOOK_EVERY_S, RENEW_BEFORE, Issued, Leases, SecretsOwner
 from servers.routing.selection import Unconfigured
 from servers.runtime.auth import ROLE_SERVICE, Principal, issue_token
@@ -89,9 +89,9 @@ class Counting:
         self._issuer = issuer
         self.asked = 0
 
-    async def issue(self, handle: str, owner: str) -> Issued:
+    async def issue(self, handle: str, owner: str, ttl: timedelta | None = None) -> Issued:
         self.asked += 1
-        return await self._issuer.issue(handle, owner)
+        return await self._issuer.issue(handle, owner, ttl)
 
 
 @pytest.fixture
@@ -398,3 +398,41 @@ async def test_no_repr_shows_a_reference(desk: Desk) -> None:
     held = desk.leases._held[HANDLE]
     assert held.reference.startswith("lease://")
     assert held.reference not in repr(held)
+
+
+async def test_a_secret_that_others_use_is_had_beside_the_next_one_for_as_long_as_it_overlaps(desk: Desk) -> None:
+    desk.leases.overlap([PROVIDER])
+    credential = desk.leases.credential(PROVIDER)
+    assert isinstance(credential, Overlapping)
+    await desk.put(FIRST)
+    await desk.leases.renew()
+    assert await credential.reveal_before() is None
+    desk.clock.skip(25 * 60)
+    await desk.put(SECOND, overlap=timedelta(minutes=20))
+    await desk.leases.renew()
+    assert (await desk.reveal(), await credential.reveal_before()) == (SECOND.decode(), FIRST.decode())
+    desk.clock.skip(19 * 60)
+    await desk.leases.renew()
+    assert await credential.reveal_before() == FIRST.decode()
+    desk.clock.skip(2 * 60)
+    await desk.leases.renew()
+    assert await credential.reveal_before() is None
+    assert await desk.reveal() == SECOND.decode()
+
+
+async def test_a_secret_that_is_revoked_leaves_nothing_before_it(desk: Desk) -> None:
+    desk.leases.overlap([PROVIDER])
+    for secret in (FIRST, SECOND):
+        await desk.put(secret)
+        await desk.leases.renew()
+    await desk.operator.revoke(HANDLE, "LEAKED")
+    assert await desk.leases.reveal_before(PROVIDER) is None
+    await desk.leases.renew()
+    assert await desk.leases.reveal_before(PROVIDER) is None
+
+
+async def test_a_secret_that_nobody_else_uses_does_not_outlive_its_replacement(desk: Desk) -> None:
+    for secret in (FIRST, SECOND):
+        await desk.put(secret)
+        await desk.leases.renew()
+    assert await desk.leases.reveal_before(PROVIDER) is None
