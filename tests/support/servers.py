@@ -29,7 +29,7 @@ from clients.errors import SeleneError
 from clients.retry import NO_RETRY
 from clients.voiceid import Generation, VoiceId
 from servers.process import owner
-from servers.runtime.auth import make_data_dir
+from servers.runtime.auth import make_data_dir, write_secret
 from servers.runtime.config import Settings, load_settings
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.server import Owner, Parts, RunningServer, Runtime, Service, serve
@@ -284,7 +284,7 @@ def begin_migrated(settings: Settings) -> None:
     make_data_dir(settings.data_dir)
     database = settings.data_dir / DATABASE
     if not settings.store.url and not database.exists():
-        database.write_bytes(migrated_sqlite())
+        write_secret(database, migrated_sqlite())
 
 
 @asynccontextmanager
@@ -295,10 +295,15 @@ async def serving(
     clock: SteppedClock | None = None,
     lock_timeout_s: float = 5.0,
     grace_s: float = 0.0,
+    migrated: bool = True,
 ) -> AsyncIterator[House]:
-    """Voice identity and the audit trail on a store in `data_dir`, until the block ends."""
+    """Voice identity and the audit trail on a store in `data_dir`, until the block ends.
+
+    With `migrated` unset the server makes its database itself, as one that is installed does.
+    """
     settings = settings_of(data_dir, flags)
-    begin_migrated(settings)
+    if migrated:
+        begin_migrated(settings)
     clock = clock or SteppedClock()
     ids = UuidV7Ids(clock)
     store = await open_store(settings, clock, ids)
@@ -345,7 +350,7 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory, models_dir: Path, mira: P
     folder = tmp_path_factory.mktemp("enrolled")
 
     async def make() -> None:
-        async with serving(folder) as house:
+        async with serving(folder, migrated=False) as house:
             client = house.client()
             await enrol(client, mira)
             await enrol(client, otto)
