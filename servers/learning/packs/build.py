@@ -99,7 +99,7 @@ def build(pack_type: str, source: Source) -> bytes:
             return b""
         pack = builder.kind(header=_header(pack_type, source), **{builder.field: entries})
         payload = pack.SerializeToString(deterministic=True)
-    return _accepted(pack_type, payload)
+    return _accepted(pack_type, payload) if payload else b""
 
 
 def empty(pack_type: str) -> bytes:
