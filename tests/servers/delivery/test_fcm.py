@@ -135,7 +135,7 @@ async def test_a_secret_that_is_no_account_is_never_sent(
 async def test_an_account_that_google_does_not_know_is_refused(
     adapter: Fcm, cloud: FcmSimulator, account: Account
 ) -> None:
-    account.secret = FcmSimulator().service_account()
+    account.secret = FcmSimulator("somebody else").service_account()
     assert told(await send(adapter, push())) == (Certainty.REFUSED, ProviderReason.CREDENTIAL_REFUSED)
     assert cloud.asked == []
 

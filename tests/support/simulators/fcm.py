@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -17,20 +18,26 @@ PROJECT = "selene-test"
 _CODES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 
 
+@functools.cache
+def _key(owner: str) -> rsa.RSAPrivateKey:
+    """Made once: to make one takes longer than most tests."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class FcmSimulator(MessagingSimulator):
     """``devices`` are those that are registered. ``granted`` are the tokens that it gave, ``assertions`` what for.
 
-    ``token_status`` is what it answers to an exchange instead of a token.
+    ``token_status`` is what it answers to an exchange instead of a token. Projects of one owner have one key.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "selene") -> None:
         super().__init__(set())
         self.devices: set[str] = set()
         self.granted: list[str] = []
         self.assertions: list[Mapping[str, Any]] = []
         self.expires_in: object = 3599
         self.token_status = 200
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key = _key(owner)
 
     @property
     def token_url(self) -> str:
