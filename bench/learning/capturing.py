@@ -29,6 +29,8 @@ from bench.stats import Spread
 TENANT: Final = world.TENANT
 CALLERS: Final = 64
 STREAMS: Final = 2
+PREPARED_A_SECOND: Final = 15_000
+"""Messages of each stream: more than are taken in a second."""
 SECONDS: Final = 10.0
 QUICK_SECONDS: Final = 1.5
 UNARY_TARGET: Final = 0.5
@@ -144,7 +146,8 @@ async def _measured(name: str, data_dir: Path, url: str, seconds: float) -> Capt
             await repeated(lambda: _capture(stub, numbers, []), CALLERS, seconds / 10)
             taken: list[float] = []
             captures_s = await repeated(lambda: _capture(stub, numbers, taken), CALLERS, seconds)
-            streamed = await asyncio.gather(*(_streamed(stub, f"stream-{one}", seconds) for one in range(STREAMS)))
+            prepared = [_prepared(f"stream-{one}", seconds) for one in range(STREAMS)]
+            streamed = await asyncio.gather(*(_streamed(channel, each, seconds) for each in prepared))
     acknowledged = sum(one[0] for one in streamed)
     replies = sum(one[1] for one in streamed)
     longest = max(one[2] for one in streamed)
@@ -161,20 +164,35 @@ async def _capture(stub: Any, numbers: itertools.count[int], taken: list[float])
     return 1
 
 
-async def _streamed(stub: Any, name: str, seconds: float) -> tuple[int, int, float]:
+def _prepared(name: str, seconds: float) -> list[bytes]:
+    """The messages of a stream, made before they are sent: what making them costs is the producers' own."""
+    config = messages.CaptureStreamConfig(tenant_id=TENANT, stream_id=name)
+    streamed = (
+        messages.StreamedSignal(sequence=number, signal=signal(number, name))
+        for number in range(1, int(seconds * PREPARED_A_SECOND))
+    )
+    return [
+        messages.CaptureStreamRequest(config=config).SerializeToString(),
+        *(messages.CaptureStreamRequest(signal=one).SerializeToString() for one in streamed),
+    ]
+
+
+async def _streamed(channel: grpc.aio.Channel, prepared: list[bytes], seconds: float) -> tuple[int, int, float]:
     """Signals that a stream acknowledged as taken, in how many replies, and how long that took."""
+    method: Any = channel.stream_stream(
+        "/selene.learning.v1.SignalService/CaptureStream",
+        response_deserializer=messages.CaptureStreamResponse.FromString,
+    )
     began = time.perf_counter()
 
-    async def told() -> AsyncIterator[messages.CaptureStreamRequest]:
-        yield messages.CaptureStreamRequest(config=messages.CaptureStreamConfig(tenant_id=TENANT, stream_id=name))
-        for number in itertools.count(1):
+    async def told() -> AsyncIterator[bytes]:
+        for message in prepared:
             if time.perf_counter() - began >= seconds:
                 return
-            streamed = messages.StreamedSignal(sequence=number, signal=signal(number, name))
-            yield messages.CaptureStreamRequest(signal=streamed)
+            yield message
 
     taken = replies = 0
-    async for reply in stub.CaptureStream(told()):
+    async for reply in method(told()):
         taken += reply.taken
         replies += bool(reply.taken)
     return taken, replies, time.perf_counter() - began

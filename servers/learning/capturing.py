@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -12,10 +12,10 @@ from typing import Final
 import protovalidate
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1.scope_pb2 import TurnRef
-from selene.learning.v1.signal_pb2 import CapturedSignal, LearningSignal
+from selene.learning.v1.signal_pb2 import LearningSignal
 
 from servers.learning import ENGINE_ID
-from servers.learning.intake import TimeLimits, field_problem, intake_path, safety_critical, time_problem
+from servers.learning.intake import SECOND_NS, TimeLimits, field_problem, intake_path, safety_critical, time_problem
 from servers.learning.priority import weigh
 from servers.runtime.auth import Principal
 from servers.runtime.batches import Batches
@@ -36,6 +36,9 @@ from store.learning import (
 )
 
 AT_ONCE: Final = 500
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_S: Final = -62_135_596_800  # 0001-01-01, by google.protobuf.Timestamp
+LAST_S: Final = 253_402_300_799  # 9999-12-31T23:59:59
 SYSTEM: Final = "system"
 REFUSED: Final = "signals.refused"
 
@@ -73,7 +76,7 @@ class Rules:
             [FieldViolation(field_path(one.proto.field), one.proto.rule_id, one.proto.message) for one in found]
         )
 
-    def sound(self, signal: LearningSignal, arrived_at: datetime) -> Sound:
+    def sound(self, signal: LearningSignal, arrived_ns: int) -> Sound:
         """The signal with the way that it takes. Refusal: CONSENT_REQUIRED, FIELD_INVALID."""
         if not signal.consent_asserted:
             raise Refusal(
@@ -83,7 +86,7 @@ class Rules:
         if problem is not None:
             field = f"signal.{problem.field}"
             raise Refusal.of_fields([FieldViolation(field, problem.rule, problem.description)])
-        late = self._late(signal, arrived_at)
+        late = self._late(signal, arrived_ns)
         new = NewSignal(
             signal,
             intake_path(signal.signal_class, signal.severity),
@@ -92,13 +95,12 @@ class Rules:
         )
         return Sound(new, late)
 
-    def _late(self, signal: LearningSignal, arrived_at: datetime) -> Refusal | None:
-        try:
-            occurred_at = signal.occurred_at.ToDatetime(tzinfo=UTC)
-        except (ValueError, OverflowError):
+    def _late(self, signal: LearningSignal, arrived_ns: int) -> Refusal | None:
+        seconds, nanos = signal.occurred_at.seconds, signal.occurred_at.nanos
+        if not (FIRST_S <= seconds <= LAST_S and 0 <= nanos < SECOND_NS):
             rule = FieldViolation("signal.occurred_at", "timestamp.range", "must be a time of the years 1 to 9999")
-            raise Refusal.of_fields([rule]) from None
-        problem = time_problem(occurred_at, arrived_at, signal.capture_source, self._limits)
+            raise Refusal.of_fields([rule])
+        problem = time_problem(seconds * SECOND_NS + nanos, arrived_ns, signal.capture_source, self._limits)
         if problem is None:
             return None
         return Refusal(
@@ -107,6 +109,11 @@ class Rules:
             cause=problem.cause.value,
             limit_s=str(problem.limit_s),
         )
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Since the epoch, to the microsecond."""
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def taken(outcome: Outcome, sound: Sound) -> Captured:
@@ -140,21 +147,21 @@ async def capture(
 ) -> list[Outcome]:
     """Within a transaction: signals of one tenant, with one audit row for those that are new. None where none is."""
     outcomes = await tx.learning.signals.capture(tenant_id, new, weigh)
-    rows = fresh(outcomes)
-    if rows:
-        _vouch(tx, tenant_id, rows, actor=actor, reason=reason, turn=turn, facts=facts)
+    captured = fresh(outcomes)
+    if captured:
+        _vouch(tx, tenant_id, captured, actor=actor, reason=reason, turn=turn, facts=facts)
     return outcomes
 
 
-def fresh(outcomes: Sequence[Outcome]) -> list[CapturedSignal]:
+def fresh(outcomes: Sequence[Outcome]) -> list[Captured]:
     """Those that are new, in their order."""
-    return [one.row for one in outcomes if isinstance(one, Captured) and not one.repeated]
+    return [one for one in outcomes if isinstance(one, Captured) and not one.repeated]
 
 
 def _vouch(
     tx: Transaction,
     tenant_id: str,
-    rows: Sequence[CapturedSignal],
+    captured: Sequence[Captured],
     *,
     actor: str,
     reason: str,
@@ -170,8 +177,8 @@ def _vouch(
         reason_code=reason,
         turn=turn,
         idempotency_key=key,
-        hashes={ROOT: signals_root(rows)},
-        facts={"first": str(rows[0].sequence), "last": str(rows[-1].sequence), **(facts or {})},
+        hashes={ROOT: signals_root(captured)},
+        facts={"first": str(captured[0].row.sequence), "last": str(captured[-1].row.sequence), **(facts or {})},
     )
 
 
@@ -209,7 +216,7 @@ async def _capture_each(offers: Sequence[Offer], tx: Transaction) -> Sequence[Ou
             _vouch(
                 tx,
                 tenant_id,
-                [outcome.row],
+                [outcome],
                 actor=actors[who],
                 reason="CAPTURED",
                 turn=offer.turn,
@@ -256,7 +263,7 @@ def _outgoing(outgoing: Outgoing, rules: Rules) -> Sound | Refusal:
     if broken is not None:
         return broken
     try:
-        return rules.sound(outgoing.signal, outgoing.written_at)
+        return rules.sound(outgoing.signal, nanoseconds(outgoing.written_at))
     except Refusal as refusal:
         return refusal
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -51,6 +50,8 @@ from selene.learning.v1.signal_pb2 import (
     Severity,
     SignalClass,
 )
+
+SECOND_NS = 1_000_000_000
 
 DEFECT_FROM: Mapping[SignalClass, Severity] = MappingProxyType(
     {
@@ -159,19 +160,18 @@ def field_problem(signal: LearningSignal) -> FieldProblem | None:
     return FieldProblem("capture_source", "signal.source_of_class", f"must be {wanted} for {named}")
 
 
-def time_problem(
-    occurred_at: datetime, arrived_at: datetime, source: CaptureSource, limits: TimeLimits
-) -> TimeProblem | None:
-    """Why a signal cannot be learned from any more, or yet; on the limit it still can.
+def time_problem(occurred_ns: int, arrived_ns: int, source: CaptureSource, limits: TimeLimits) -> TimeProblem | None:
+    """Why a signal cannot be learned from any more, or yet; on the limit it still can. Times are nanoseconds of one
+    epoch.
 
     What people and evaluations say may come when it comes, while the running system tells at once: what it says later
     than the intake allows would move figures that were drawn already.
     """
-    age = arrived_at - occurred_at
-    if -age > timedelta(seconds=limits.skew_s):
+    age_ns = arrived_ns - occurred_ns
+    if -age_ns > limits.skew_s * SECOND_NS:
         return TimeProblem(TimeCause.FUTURE, limits.skew_s)
-    if age > timedelta(seconds=limits.oldest_s):
+    if age_ns > limits.oldest_s * SECOND_NS:
         return TimeProblem(TimeCause.ANCIENT, limits.oldest_s)
-    if source == CAPTURE_SOURCE_RUNTIME_OUTCOME and age > timedelta(seconds=limits.intake_s):
+    if source == CAPTURE_SOURCE_RUNTIME_OUTCOME and age_ns > limits.intake_s * SECOND_NS:
         return TimeProblem(TimeCause.TOO_LATE, limits.intake_s)
     return None

@@ -17,7 +17,7 @@ from selene.learning.v1 import service_pb2_grpc as learning_grpc
 from selene.learning.v1.signal_pb2 import LearningSignal
 
 from servers.learning import ENGINE_ID, NAME
-from servers.learning.capturing import REFUSED, Capturer, Offer, Rules, Sound, capture, fresh, taken
+from servers.learning.capturing import REFUSED, Capturer, Offer, Rules, Sound, capture, fresh, nanoseconds, taken
 from servers.runtime.audio.order import config_expected
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
@@ -43,7 +43,7 @@ class SignalsV1(learning_grpc.SignalServiceServicer):
 
     async def Capture(self, request: messages.CaptureRequest, context: Any) -> messages.CaptureResponse:
         caller = _producer(request.signal.tenant_id)
-        sound = self._rules.sound(request.signal, self._clock.now())
+        sound = self._rules.sound(request.signal, nanoseconds(self._clock.now()))
         with refusing_store_errors():
             outcome = await self._capturer.take_on(Offer(sound, caller, turn()))
         captured = taken(outcome, sound)
@@ -90,6 +90,7 @@ class SignalsV1(learning_grpc.SignalServiceServicer):
     def _step(self, tenant_id: str, position: int, signals: Sequence[messages.StreamedSignal]) -> Step:
         """What to do with signals that came after a position, in their order, up to the first that is out of it."""
         step = Step(position)
+        arrived_ns = nanoseconds(self._clock.now())
         for streamed in signals:
             if streamed.sequence <= step.through:
                 step.reply.repeated_count += 1
@@ -104,20 +105,20 @@ class SignalsV1(learning_grpc.SignalServiceServicer):
                 break
             step.through = streamed.sequence
             try:
-                step.sound.append((streamed.sequence, self._sound(tenant_id, streamed.signal)))
+                step.sound.append((streamed.sequence, self._sound(tenant_id, streamed.signal, arrived_ns)))
             except Refusal as refusal:
                 step.refuse(streamed.sequence, refusal)
         step.reply.acknowledged_through = step.through
         return step
 
-    def _sound(self, tenant_id: str, signal: LearningSignal) -> Sound:
+    def _sound(self, tenant_id: str, signal: LearningSignal, arrived_ns: int) -> Sound:
         """Refusal: what Capture refuses before it is stored."""
         broken = self._rules.broken(signal)
         if broken is not None:
             raise broken
         if signal.tenant_id != tenant_id:
             raise Refusal(reasons.ERROR_REASON_TENANT_MISMATCH, "the stream is another tenant's")
-        return self._rules.sound(signal, self._clock.now())
+        return self._rules.sound(signal, arrived_ns)
 
     async def _keep(self, config: messages.CaptureStreamConfig, caller: Principal, step: Step) -> None:
         """Make a step durable, with its position; the reply is complete then."""
@@ -156,8 +157,10 @@ class Feed:
         self._call = call
         self._stopping = stopping
         self._at_most = at_most
-        self._signals: asyncio.Queue[messages.StreamedSignal | None] = asyncio.Queue(at_most)
+        self._signals: list[messages.StreamedSignal] = []
         self._ended = False
+        self._come = asyncio.Event()
+        self._room = asyncio.Event()
         self.refusal: Refusal | None = None
         """Why the stream ended, where its caller did not end it; there once `some` gives nothing."""
         self._reading = asyncio.ensure_future(self._read())
@@ -165,16 +168,11 @@ class Feed:
 
     async def some(self) -> list[messages.StreamedSignal]:
         """All that have come, at least one; none once the stream has ended."""
-        if self._ended:
-            return []
-        found: list[messages.StreamedSignal] = []
-        signal = await self._signals.get()
-        while signal is not None:
-            found.append(signal)
-            if len(found) == self._at_most or self._signals.empty():
-                return found
-            signal = self._signals.get_nowait()
-        self._ended = True
+        while not self._signals and not self._ended:
+            self._come.clear()
+            await self._come.wait()
+        found, self._signals = self._signals, []
+        self._room.set()
         return found
 
     async def close(self) -> None:
@@ -188,14 +186,19 @@ class Feed:
             while (message := await self._call.read()) is not EOF:
                 if message.WhichOneof("message") != "signal":
                     raise config_expected(self._call.received - 1)
-                await self._signals.put(message.signal)
+                self._signals.append(message.signal)
+                self._come.set()
+                while len(self._signals) >= self._at_most:
+                    self._room.clear()
+                    await self._room.wait()
         except Refusal as refusal:
             self.refusal = refusal
         except asyncio.CancelledError:
             if not self._stopping.is_set():
                 raise
             self.refusal = Refusal(reasons.ERROR_REASON_NOT_SERVING, "the server is stopping; ask another", owner=NAME)
-        await self._signals.put(None)
+        self._ended = True
+        self._come.set()
 
     async def _watch(self) -> None:
         await self._stopping.wait()

@@ -11,9 +11,10 @@ from selene.learning.v1.signal_pb2 import CapturedSignal
 from sqlalchemy import BigInteger, Select, bindparam, func, select, tuple_
 
 from store.access import Reads
+from store.learning.row import root
 from store.learning.tables import SAFETY_CRITICAL, outbox, signals, streams
 from store.ledger import AuditFilter, AuditTrail
-from store.merkle import leaf_hash, tree_root
+from store.merkle import leaf_hash
 
 CAPTURED = "signals.captured"
 """The transition of audit rows that vouch for signals: `first` and `last` are their sequences, `signals` their root."""
@@ -21,7 +22,6 @@ CAPTURED = "signals.captured"
 ROOT = "signals"
 
 _OF_TENANT = select(signals.c.canonical).where(signals.c.tenant_id == bindparam("tenant"))
-BY_KEYS = _OF_TENANT.where(signals.c.idempotency_key.in_(bindparam("keys", expanding=True)))
 BY_IDS = _OF_TENANT.where(signals.c.signal_id.in_(bindparam("ids", expanding=True)))
 _BETWEEN = _OF_TENANT.where(signals.c.sequence.between(bindparam("first"), bindparam("last"))).order_by(
     signals.c.sequence
@@ -143,7 +143,7 @@ class SignalsReader:
                 return expected
             which = {"tenant": tenant_id, "first": first, "last": last}
             leaves = [leaf_hash(bytes(row.canonical)) for row in await self._reads.rows(_BETWEEN, which)]
-            if [tree_root(leaves)] != roots:
+            if [root(leaves)] != roots:
                 return first
             expected = last + 1
         return None if await self.size(tenant_id) == expected - 1 else expected

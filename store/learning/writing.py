@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from selene.learning.v1.signal_pb2 import CapturedSignal, LearningSignal
-from sqlalchemy import bindparam, delete, select, tuple_, update
+from sqlalchemy import JSON, bindparam, cast, column, delete, func, select, tuple_, union, update
 
 from store.access import Writes, for_dialects
 from store.learning.reading import (
-    BY_IDS,
-    BY_KEYS,
     SignalOutboxReader,
     SignalsReader,
     SignalStreamsReader,
@@ -30,6 +29,28 @@ Weigh = Callable[[LearningSignal, int], int]
 """The priority of a signal that was seen so often before, in basis points."""
 
 Kind = tuple[int, int, str, str]
+
+
+def _known_on_sqlite() -> Any:
+    each = func.json_each(bindparam("wanted", type_=JSON)).table_valued("value")
+    return _known_of(*(select(func.json_extract(each.c.value, f"$[{place}]")) for place in (0, 1)))
+
+
+def _known_on_postgresql() -> Any:
+    wanted = cast(bindparam("wanted", type_=JSON), JSON)
+    each = func.json_array_elements(wanted).table_valued(column("value", JSON), name="wanted").render_derived()
+    return _known_of(*(select(each.c.value[place].as_string()) for place in (0, 1)))
+
+
+def _known_of(keys: Any, ids: Any) -> Any:
+    """By key, then by id: each is looked up by its own index."""
+    table = signals.c
+    found = select(table.canonical).where(table.tenant_id == bindparam("tenant"))
+    return union(found.where(table.idempotency_key.in_(keys)), found.where(table.signal_id.in_(ids)))
+
+
+# What is wanted in one value: no statement to be made for its number.
+KNOWN = {"sqlite": _known_on_sqlite(), "postgresql": _known_on_postgresql()}
 
 _LOCK = for_dialects(
     lambda insert: (
@@ -98,8 +119,8 @@ class Signals(SignalsReader):
         # Asked as a read: a counter that did not move is no change that anybody audits.
         sequence = (await self._writes.rows(_LOCK[self._writes.dialect], {"tenant": tenant_id}))[0].sequence
         known = await self._known(tenant_id, [one.signal for one in new])
-        outcomes: list[Outcome] = []
-        fresh: list[NewSignal] = []
+        outcomes: list[Outcome | None] = []
+        fresh: list[tuple[NewSignal, CapturedSignal]] = []
         for one in new:
             outcome = known.outcome_of(one.signal)
             if outcome is None and not one.admissible:
@@ -107,21 +128,24 @@ class Signals(SignalsReader):
             if outcome is None:
                 # Its numbers are filled in below, once it is known how many there are.
                 row = CapturedSignal(signal=one.signal, intake_path=one.intake_path)
-                outcome = Captured(row, repeated=False)
                 known.add(row)
-                fresh.append(one)
+                fresh.append((one, row))
             outcomes.append(outcome)
-        rows = [one.row for one in outcomes if isinstance(one, Captured) and not one.repeated]
-        if rows:
-            await self._number(tenant_id, rows, sequence, weigh)
-            await self._keep(tenant_id, rows, fresh)
-        return outcomes
+        if fresh:
+            await self._number(tenant_id, [row for _, row in fresh], sequence, weigh)
+        made = [Captured(row, False, canonical(row)) for _, row in fresh]
+        if made:
+            await self._keep(tenant_id, made, [one for one, _ in fresh])
+        there = iter(made)
+        return [next(there) if one is None else _complete(one) for one in outcomes]
 
     async def _known(self, tenant_id: str, wanted: Sequence[LearningSignal]) -> _Known:
-        keys, ids = {one.idempotency_key for one in wanted}, {one.signal_id for one in wanted}
         known = _Known()
-        by_key = await self._writes.rows(BY_KEYS, {"tenant": tenant_id, "keys": sorted(keys)})
-        for row in (*by_key, *await self._writes.rows(BY_IDS, {"tenant": tenant_id, "ids": sorted(ids)})):
+        asked = {
+            "tenant": tenant_id,
+            "wanted": [[one.idempotency_key, one.signal_id] for one in wanted],
+        }
+        for row in await self._writes.rows(KNOWN[self._writes.dialect], asked):
             known.add(captured(row))
         return known
 
@@ -146,26 +170,26 @@ class Signals(SignalsReader):
         }
         return {kind: after[kind] - more[kind] for kind in more}
 
-    async def _keep(self, tenant_id: str, rows: Sequence[CapturedSignal], fresh: Sequence[NewSignal]) -> None:
+    async def _keep(self, tenant_id: str, made: Sequence[Captured], fresh: Sequence[NewSignal]) -> None:
         now = self._writes.clock.now()
         values = [
             {
                 "tenant_id": tenant_id,
-                "sequence": row.sequence,
-                "signal_id": row.signal.signal_id,
-                "idempotency_key": row.signal.idempotency_key,
-                "domain": row.signal.domain,
-                "intake_path": row.intake_path,
-                "safety_critical": int(one.safety_critical),
-                "user_id": row.signal.user_id,
-                "priority_bp": row.priority_bp,
+                "sequence": one.row.sequence,
+                "signal_id": new.signal.signal_id,
+                "idempotency_key": new.signal.idempotency_key,
+                "domain": new.signal.domain,
+                "intake_path": new.intake_path,
+                "safety_critical": int(new.safety_critical),
+                "user_id": new.signal.user_id,
+                "priority_bp": one.row.priority_bp,
                 "captured_at": now,
-                "canonical": canonical(row),
+                "canonical": one.canonical,
             }
-            for row, one in zip(rows, fresh, strict=True)
+            for one, new in zip(made, fresh, strict=True)
         ]
         await self._writes.write(_KEEP[self._writes.dialect], values)
-        await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": rows[-1].sequence})
+        await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": made[-1].row.sequence})
 
 
 class _Known:
@@ -186,7 +210,7 @@ class _Known:
             return IdTaken(signal.signal_id) if signal.signal_id in self._ids else None
         if not same(row, signal.SerializeToString(deterministic=True)):
             return KeyReused(signal.idempotency_key)
-        return Captured(row, repeated=True)
+        return Captured(row, True, b"")
 
 
 class SignalStreams(SignalStreamsReader):
@@ -238,6 +262,11 @@ class SignalOutbox(SignalOutboxReader):
         if rows:
             await self._writes.write(_TAKE, {"keys": [(row.tenant_id, row.idempotency_key) for row in rows]})
         return [Outgoing(LearningSignal.FromString(bytes(row.canonical)), row.written_at) for row in rows]
+
+
+def _complete(outcome: Outcome) -> Outcome:
+    """With its bytes: a repetition within one capture was found before its first had its numbers."""
+    return replace(outcome, canonical=canonical(outcome.row)) if isinstance(outcome, Captured) else outcome
 
 
 def _kind(signal: LearningSignal) -> Kind:

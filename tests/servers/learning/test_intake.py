@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from selene.learning.v1 import signal_pb2 as nouns
 
@@ -38,9 +36,10 @@ BROKEN = {
 FROM_HIGH = {nouns.SIGNAL_CLASS_FALSE_REJECT, nouns.SIGNAL_CLASS_DRIFT_ALERT, nouns.SIGNAL_CLASS_SPEAKER_SWITCH}
 
 LIMITS = TimeLimits(skew_s=60, oldest_s=1000, intake_s=100)
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = 1_000_000_000
+NOW_NS = 1_767_225_600 * SECOND
 RUNTIME, CORRECTION = nouns.CAPTURE_SOURCE_RUNTIME_OUTCOME, nouns.CAPTURE_SOURCE_USER_CORRECTION
-TICK = 0.000_001
+TICK = 1
 
 
 def test_the_table_says_something_of_every_class() -> None:
@@ -102,24 +101,24 @@ def test_a_wrong_source_is_named_with_the_one_that_is_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "source", "problem"),
+    ("age_ns", "source", "problem"),
     [
-        (-60 + TICK, RUNTIME, None),
-        (-60, RUNTIME, None),
-        (-60 - TICK, RUNTIME, TimeProblem(TimeCause.FUTURE, 60)),
-        (-60 - TICK, CORRECTION, TimeProblem(TimeCause.FUTURE, 60)),
+        (-60 * SECOND + TICK, RUNTIME, None),
+        (-60 * SECOND, RUNTIME, None),
+        (-60 * SECOND - TICK, RUNTIME, TimeProblem(TimeCause.FUTURE, 60)),
+        (-60 * SECOND - TICK, CORRECTION, TimeProblem(TimeCause.FUTURE, 60)),
         (0, RUNTIME, None),
-        (100 - TICK, RUNTIME, None),
-        (100, RUNTIME, None),
-        (100 + TICK, RUNTIME, TimeProblem(TimeCause.TOO_LATE, 100)),
-        (100 + TICK, CORRECTION, None),
-        (1000 - TICK, CORRECTION, None),
-        (1000, CORRECTION, None),
-        (1000 + TICK, CORRECTION, TimeProblem(TimeCause.ANCIENT, 1000)),
-        (1000 + TICK, RUNTIME, TimeProblem(TimeCause.ANCIENT, 1000)),
+        (100 * SECOND - TICK, RUNTIME, None),
+        (100 * SECOND, RUNTIME, None),
+        (100 * SECOND + TICK, RUNTIME, TimeProblem(TimeCause.TOO_LATE, 100)),
+        (100 * SECOND + TICK, CORRECTION, None),
+        (1000 * SECOND - TICK, CORRECTION, None),
+        (1000 * SECOND, CORRECTION, None),
+        (1000 * SECOND + TICK, CORRECTION, TimeProblem(TimeCause.ANCIENT, 1000)),
+        (1000 * SECOND + TICK, RUNTIME, TimeProblem(TimeCause.ANCIENT, 1000)),
     ],
 )
 def test_a_signal_is_refused_just_over_each_limit(
-    age_s: float, source: nouns.CaptureSource, problem: TimeProblem | None
+    age_ns: int, source: nouns.CaptureSource, problem: TimeProblem | None
 ) -> None:
-    assert time_problem(NOW - timedelta(seconds=age_s), NOW, source, LIMITS) == problem
+    assert time_problem(NOW_NS - age_ns, NOW_NS, source, LIMITS) == problem

@@ -11,7 +11,7 @@ from selene.common.v1.scope_pb2 import TurnRef
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_PAE_ROUTE
 from selene.learning.v1 import signal_pb2 as nouns
 
-from servers.learning.capturing import Rules
+from servers.learning.capturing import Rules, nanoseconds
 from servers.learning.intake import TimeLimits
 from servers.runtime.config import ConfigError, load_settings
 from servers.runtime.signals import ANONYMOUS, EVERY_TENANT, Producer, Seen, producer
@@ -50,7 +50,7 @@ def made(*tenants: str) -> Producer:
 def test_a_signal_keeps_every_rule_of_intake(user: str, named: str) -> None:
     one = made().signal(seen(user_id=user))
     assert RULES.broken(one) is None
-    assert RULES.sound(one, NOW).late is None
+    assert RULES.sound(one, nanoseconds(NOW)).late is None
     assert (one.user_id, one.consent_asserted) == (named, True)
     assert (one.privacy_scope == nouns.PRIVACY_SCOPE_USER) is bool(user)
 

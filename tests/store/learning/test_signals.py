@@ -11,6 +11,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_PAE_ROUTE, GOLD_DOMAIN_VOICE_IDENTITY
 from selene.learning.v1 import signal_pb2 as nouns
 
@@ -27,7 +29,8 @@ from store.learning import (
     canonical,
     signals_root,
 )
-from store.merkle import inclusion_proof, leaf_hash, verify_inclusion
+from store.learning.row import root
+from store.merkle import inclusion_proof, leaf_hash, tree_root, verify_inclusion
 from tests.support.signals import signal
 from tests.support.stores import audit
 from tests.support.time import FakeClock
@@ -50,16 +53,16 @@ async def capture(store: Store, *wanted: NewSignal, tenant: str = "t1") -> Seque
 
     async def work(tx: Transaction) -> Sequence[Outcome]:
         outcomes = await tx.learning.signals.capture(tenant, wanted, weigh)
-        rows = [one.row for one in outcomes if isinstance(one, Captured) and not one.repeated]
-        if rows:
+        made = [one for one in outcomes if isinstance(one, Captured) and not one.repeated]
+        if made:
             tx.audit(
                 tenant_id=tenant,
                 owner="PH1.FEEDBACK",
                 actor="system",
                 transition=CAPTURED,
                 reason_code="CAPTURED",
-                hashes={"signals": signals_root(rows)},
-                facts={"first": str(rows[0].sequence), "last": str(rows[-1].sequence)},
+                hashes={"signals": signals_root(made)},
+                facts={"first": str(made[0].row.sequence), "last": str(made[-1].row.sequence)},
             )
         return outcomes
 
@@ -87,7 +90,7 @@ async def test_signals_get_sequences_without_gaps_and_what_they_weigh(store: Sto
 
 async def test_the_same_signal_is_kept_once(store: Store) -> None:
     [first] = rows(await capture(store, new("1")))
-    assert await capture(store, new("1"), new("1")) == [Captured(first, repeated=True)] * 2
+    assert await capture(store, new("1"), new("1")) == [Captured(first, True, canonical(first))] * 2
     assert await capture(store, new("1", impact_estimate_bp=1)) == [KeyReused("key-1")]
     assert await capture(store, new("1", idempotency_key="other")) == [IdTaken("signal-1")]
     assert await store.learning.signals.size("t1") == 1
@@ -99,8 +102,8 @@ async def test_repetitions_within_one_capture_are_found_too(store: Store) -> Non
     )
     [first] = await store.learning.signals.page("t1")
     assert outcomes == [
-        Captured(first, repeated=False),
-        Captured(first, repeated=True),
+        Captured(first, False, canonical(first)),
+        Captured(first, True, canonical(first)),
         KeyReused("key-1"),
         IdTaken("signal-1"),
     ]
@@ -109,7 +112,7 @@ async def test_repetitions_within_one_capture_are_found_too(store: Store) -> Non
 async def test_what_is_not_admissible_is_only_looked_for(store: Store) -> None:
     [known] = rows(await capture(store, new("1")))
     late = [NewSignal(signal(name), B, admissible=False) for name in ("1", "2")]
-    assert await capture(store, *late) == [Captured(known, repeated=True), Absent()]
+    assert await capture(store, *late) == [Captured(known, True, canonical(known)), Absent()]
     assert await store.learning.signals.size("t1") == 1
 
 
@@ -183,6 +186,12 @@ async def test_more_than_a_statement_may_bind_is_refused(sqlite_store: Store) ->
     with pytest.raises(ValueError, match="at most"):
         await capture(sqlite_store, *(new(str(number)) for number in range(AT_MOST + 1)))
     assert len(await capture(sqlite_store, *(new(str(number)) for number in range(AT_MOST)))) == AT_MOST
+
+
+@given(st.integers(0, 70))
+def test_the_root_is_that_of_the_standard(size: int) -> None:
+    leaves = [leaf_hash(bytes([number])) for number in range(size)]
+    assert root(leaves) == tree_root(leaves)
 
 
 async def test_one_signal_is_shown_to_belong_to_the_audit_row_of_its_batch(sqlite_store: Store) -> None:
