@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import testing
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from clients import cli
 from tests.support.owners import Owners, serving
 
 Run = Callable[..., Awaitable[Any]]
+
+# To build every command and option of `selene` takes longer than most commands take; once a process is enough.
+_selene = functools.cache(cli.build)
+_commands = functools.cache(get_command)
 
 
 @pytest.fixture
@@ -37,8 +44,9 @@ def command(owners: Owners, folder: Path, monkeypatch: pytest.MonkeyPatch, *, co
     monkeypatch.setenv("SELENE_TARGET", "127.0.0.1:1")
     monkeypatch.setenv("SELENE_TARGETS", targets)
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(testing, "_get_command", _commands)
 
     async def invoke(*arguments: object) -> Any:
-        return await asyncio.to_thread(CliRunner().invoke, cli.build(), [str(argument) for argument in arguments])
+        return await asyncio.to_thread(CliRunner().invoke, _selene(), [str(argument) for argument in arguments])
 
     return invoke
