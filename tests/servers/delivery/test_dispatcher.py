@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,8 +21,8 @@ from selene.delivery.v1.delivery_pb2 import (
 )
 
 from servers.delivery.adapter import Declares
-from servers.delivery.keeping import Keeper, Step, known_of
-from servers.delivery.machine import Lease, Rules, apply
+from servers.delivery.keeping import Keeper, Known, Step, known_of
+from servers.delivery.machine import Cancel, Lease, Refused, Rules, apply
 from servers.delivery.schedule import QuietHours
 from servers.runtime.clock import ManualClock
 from servers.runtime.ids import SeededIds
@@ -188,3 +189,41 @@ async def test_a_commit_whose_answer_was_lost_is_found_and_never_made_twice(sqli
         assert done is not None and (done.revision, done.delivery.state) == (2, DELIVERY_STATE_LEASED)
         there_now = await there.store.delivery.get(TENANT, name)
         assert there_now is not None and there_now.revision == 2
+
+
+async def test_of_two_steps_of_one_delivery_kept_at_once_the_second_is_not(sqlite_url: str) -> None:
+    async with alone(sqlite_url) as (there, _):
+        names = await there.accept(text("m1"), text("m2"))
+        rows = [await there.store.delivery.get(TENANT, name) for name in names]
+        first, second = (known_of(row) for row in rows if row is not None)
+        keeper = Keeper(there.store, there.clock, RULES)
+
+        def cancelled(known: Known, reason: str) -> Step:
+            after = apply(known.delivery, Cancel(reason), there.clock.now().timestamp(), RULES)
+            assert not isinstance(after, Refused)
+            return Step(before=known, after=after, transition="delivery.cancelled")
+
+        steps = [cancelled(first, "ONE"), cancelled(first, "OTHER"), cancelled(second, "ONE")]
+        one, other, beside = await asyncio.gather(*(keeper.keep(step) for step in steps))
+        assert one is not None and one.revision == 2 and one.delivery.reason == "ONE"
+        assert other is None
+        assert beside is not None and beside.delivery.delivery_id == names[1]
+        assert [(await there.delivery(TENANT, name)).reason for name in names] == ["ONE", "ONE"]
+
+
+async def test_a_channel_is_leased_for_once_half_of_it_is_free_or_a_poll_is_due(sqlite_url: str) -> None:
+    async with alone(sqlite_url) as (there, simulator):
+        simulator.plan(Act.TAKE, *[Act.TAKE_AND_HANG] * 3, Act.TAKE, *[Act.TAKE] * 3)
+        names = await there.accept(*(text(f"m{number}") for number in range(8)))
+        process = await there.process(settings=SETTINGS.model_copy(update={"concurrency": 4, "batch": 8}))
+        assert await process.round() == 4
+        while not any([(await there.delivery(TENANT, name)).final for name in names]):
+            await asyncio.sleep(0)
+        assert await process.round() == 0
+        there.clock.advance(SETTINGS.poll_s)
+        assert await process.round() == 1
+        simulator.go_on.set()
+        await process.quiet()
+        assert await process.round() == 3
+        await process.quiet()
+        assert len(simulator.accepted) == 8

@@ -148,3 +148,22 @@ async def test_an_erased_recipient_cannot_be_written_to_by_what_was_accepted_bef
     assert await store.delivery.open("t1", later.delivery_id) == b"hello"
     with pytest.raises(KeyDestroyed):
         await store.delivery.open("t1", delivery_id("m1"))
+
+
+async def test_intents_are_opened_together_and_each_that_cannot_be_says_why(store: Store, clock: FakeClock) -> None:
+    rows = [intent(f"m{number}", clock.now(), intent=f"said {number}".encode()) for number in range(5)]
+    await accept(store, *rows)
+    async with store.transaction() as tx:
+        await tx.delivery.erase("t1", rows[1].recipient_id)
+        audit(tx)
+    wanted = [rows[4].delivery_id, rows[1].delivery_id, delivery_id("nobody"), rows[0].delivery_id, rows[4].delivery_id]
+    opened = await store.delivery.open_all("t1", wanted)
+    assert [each if isinstance(each, bytes) else type(each) for each in opened] == [
+        b"said 4",
+        KeyDestroyed,
+        NotFound,
+        b"said 0",
+        b"said 4",
+    ]
+    assert [type(each) for each in await store.delivery.open_all("t2", wanted[:1])] == [NotFound]
+    assert await store.delivery.open_all("t1", []) == []

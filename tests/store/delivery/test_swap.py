@@ -9,9 +9,9 @@ import pytest
 from selene.delivery.v1 import delivery_pb2 as contract
 
 from store import Store, UnauditedChange
-from store.delivery import Depth, Standing
+from store.delivery import Depth, Standing, Swap
 from tests.store.delivery.deliveries import DAY, LEASE, TICK, accept, change, delivery_id, intent, lease, swap
-from tests.support.stores import open_store
+from tests.support.stores import audit, open_store
 from tests.support.time import FakeClock
 
 ACCEPTED = contract.DELIVERY_STATE_ACCEPTED
@@ -86,6 +86,47 @@ async def test_what_was_never_leased_can_be_changed_and_is_due_then(store: Store
     assert await swap(store, second, ACCEPTED, due_at=clock.now() + DAY)
     assert await lease(store, clock.now()) == []
     assert [row.message_id for row in await lease(store, clock.now() + DAY)] == ["m2"]
+
+
+async def test_changes_of_many_are_each_kept_or_not_on_their_own(store: Store, clock: FakeClock) -> None:
+    await accept(store, *(intent(name, clock.now(), provider_account="first") for name in ("m1", "m2", "m3", "m4")))
+    leased = {row.message_id: row for row in await lease(store, clock.now())}
+    assert await swap(store, leased["m2"], SENDING)
+    foreign = replace(leased["m4"], tenant_id="t2")
+    body = {"said": 'it\'s "ünïcode" \\ ☂', "at": 1767225600.123456, "none": None}
+    swaps = [
+        Swap(change(leased["m3"], RETRYABLE, due_at=clock.now() + DAY, body=body, releases=True), 1, 1),
+        Swap(change(leased["m2"], SENT, releases=True), 1, 1),
+        Swap(change(foreign, SENT, releases=True), 1, 1),
+        Swap(change(leased["m1"], SENDING, provider_account="second"), 1, 1),
+    ]
+    async with store.transaction() as tx:
+        assert await tx.delivery.swap_all(swaps) == [True, False, False, True]
+        assert await tx.delivery.swap_all([]) == []
+        audit(tx)
+    there = {row.message_id: row for row in await store.delivery.page("t1")}
+    assert there["m1"] == replace(
+        leased["m1"], state=SENDING, due_at=None, body={"reason": "CHANGED"}, provider_account="second", revision=2
+    )
+    assert there["m3"] == replace(
+        leased["m3"], state=RETRYABLE, due_at=clock.now() + DAY, body=body, revision=2, holder="", lease_until=None
+    )
+    assert (there["m2"].state, there["m4"]) == (SENDING, leased["m4"])
+    told = [(event.delivery.message_id, event.delivery.state) for event in await store.delivery.events("t1", after=5)]
+    assert told == [("m3", RETRYABLE), ("m1", SENDING)]
+    # Only the one that was released is free for another delivery to the same person.
+    await accept(store, *(intent(f"{name}'", clock.now(), recipient_lock=f"r-{name}/1") for name in ("m1", "m3")))
+    assert [row.message_id for row in await lease(store, clock.now())] == ["m3'"]
+
+
+async def test_one_delivery_cannot_become_two_things_at_once(store: Store, clock: FakeClock) -> None:
+    await accept(store, intent("m1", clock.now()))
+    (leased,) = await lease(store, clock.now())
+    swaps = [Swap(change(leased, state), 1, 1) for state in (SENDING, SENT)]
+    with pytest.raises(ValueError, match="one thing"):
+        async with store.transaction() as tx:
+            await tx.delivery.swap_all(swaps)
+    assert await store.delivery.get("t1", leased.delivery_id) == leased
 
 
 async def test_of_changes_at_the_same_moment_one_is_kept(store_url: str, clock: FakeClock) -> None:
