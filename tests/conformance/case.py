@@ -19,7 +19,8 @@
     then: steps after it that show what it did
 
 $tenant is the case's own, different for every client, and so is $handle, for secrets are no tenant's. $signal is
-SIGNAL as it happened when the case began. $pcm16,
+SIGNAL as it happened when the case began. $evidence, $report, $proof and $parser are what governance asks for of the
+candidate that `artifacts.py` put into the tenant's ledger. $pcm16,
 $float32 and $opus are audio formats. $some, $absent and $empty are conditions on a value; so are !at_least, !at_most,
 !one_of, !bytes (a length) and !holds (a part of it). !repeat is a text so many times over. !sealed is a `secret`
 sealed for a `handle` to a `key`, which is a reply of GetSealingKey. !with is the message `of`, but for what is said
@@ -98,6 +99,7 @@ SHORT = {
         "llm.v1": ("LanguageService",),
         "delivery.v1": ("DeliveryService",),
         "learning.v1": ("SignalService", "GoldService"),
+        "governance.v1": ("GovernanceService", "ConsentService"),
         "routing.v1": ("RoutingService", "CircuitService", "LimitsService"),
     }.items()
     for name in names
@@ -227,6 +229,11 @@ def _read(path: Path) -> Iterator[Case]:
 
 def _short(rpc: str) -> str:
     return rpc.removeprefix("selene.").replace("voiceid.", "").replace("VoiceIdService/", "")
+
+
+def tenant_of(case_name: str, client_name: str) -> str:
+    """The tenant of one run of a case: nobody else's."""
+    return f"{case_name.replace('/', '-')}-{client_name}"
 
 
 def _given(item: Mapping[str, Any], *, setup: bool = False) -> Iterator[Step]:

@@ -20,6 +20,7 @@ from google.protobuf import descriptor, descriptor_pool, json_format, message_fa
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
 from selene.delivery.v1 import service_pb2_grpc as delivery_grpc
+from selene.governance.v1 import service_pb2_grpc as governance_grpc
 from selene.kms.v1 import service_pb2_grpc as kms_grpc
 from selene.learning.v1 import service_pb2_grpc as learning_grpc
 from selene.llm.v1 import service_pb2_grpc as llm_grpc
@@ -126,6 +127,8 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "selene.delivery.v1.DeliveryService": delivery_grpc.DeliveryServiceStub,
     "selene.learning.v1.SignalService": learning_grpc.SignalServiceStub,
     "selene.learning.v1.GoldService": learning_grpc.GoldServiceStub,
+    "selene.governance.v1.GovernanceService": governance_grpc.GovernanceServiceStub,
+    "selene.governance.v1.ConsentService": governance_grpc.ConsentServiceStub,
     "selene.routing.v1.RoutingService": routing_grpc.RoutingServiceStub,
     "selene.routing.v1.CircuitService": routing_grpc.CircuitServiceStub,
     "selene.routing.v1.LimitsService": routing_grpc.LimitsServiceStub,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -9,8 +10,20 @@ import pytest
 
 from servers.voiceid.models.faults import ModelError, ModelFault
 from tests.conformance import sound
+from tests.conformance.artifacts import FOLDER, prepare
+from tests.conformance.case import cases, tenant_of
+from tests.conformance.clients import CLIENTS
 from tests.conformance.serving import SETTINGS, Live, serving
 from tests.conformance.vendors import MAIL, VENDOR, mail_server, simulated
+
+GOVERNED_HERE = "selene"
+"""The server whose ledgers hold what cases of governance are about."""
+
+
+def _tenants() -> list[str]:
+    """Of every run of a case of governance."""
+    governed = [case for case in cases() if case.path.parent.name == FOLDER]
+    return [tenant_of(case.name, client.name) for case in governed for client in CLIENTS]
 
 
 @pytest.fixture(scope="package")
@@ -26,7 +39,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
                     settings = settings.replace(VENDOR, stack.enter_context(simulated()))
                 if MAIL in settings:
                     settings = settings.replace(MAIL, str(stack.enter_context(mail_server())))
-                started[name] = stack.enter_context(serving(tmp_path_factory.mktemp(name), settings))
+                data_dir = tmp_path_factory.mktemp(name)
+                if name == GOVERNED_HERE:
+                    asyncio.run(prepare(data_dir, _tenants()))
+                started[name] = stack.enter_context(serving(data_dir, settings))
             return started[name]
 
         yield get

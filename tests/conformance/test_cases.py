@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.conformance.artifacts import GOVERNED
 from tests.conformance.case import (
     CONSTANTS,
     FOLDER,
@@ -27,6 +28,7 @@ from tests.conformance.case import (
     handle_of,
     load,
     messages,
+    tenant_of,
     value_at,
 )
 from tests.conformance.clients import CLIENTS, Call, Client, Outcome, method_named, reflected
@@ -138,10 +140,10 @@ def _servers(case: Case) -> set[str]:
 
 async def _found(case: Case, client: Client, servers: Mapping[str, Reached]) -> list[str]:
     """What was not as the case says, up to the first step that disagreed."""
-    tenant = f"{case.name.replace('/', '-')}-{client.name}"
+    tenant = tenant_of(case.name, client.name)
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     values = {**CONSTANTS, "tenant": tenant, "handle": handle_of(tenant), "now": now}
-    values["signal"] = filled(SIGNAL, values)
+    values |= {name: filled(message, values) for name, message in {"signal": SIGNAL, **GOVERNED}.items()}
     for step in case.steps:
         expected = filled(step.document, values)
         reached = servers[expected.get("server", case.server)]
