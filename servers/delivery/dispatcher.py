@@ -156,6 +156,11 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
+    @property
+    def under_way(self) -> int:
+        """How many deliveries are worked on here."""
+        return len(self._running)
+
     async def quiet(self) -> None:
         """Once nothing is under way here."""
         while self._running:
