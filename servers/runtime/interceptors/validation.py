@@ -64,12 +64,11 @@ class ValidationLayer:
             except DecodeError:
                 undecodable = FieldViolation("", "message.decode", "the bytes are not a message of this type")
                 raise Refusal.of_fields([undecodable]) from None
-            broken = [_as_field_violation(violation.proto) for violation in collect(message)]
-            if _NUL_BYTE in raw:  # in UTF-8 only a NUL has this byte
-                broken += [
-                    FieldViolation(path, "string.nul", "must not hold the character NUL")
-                    for path in texts.with_nul(message)
-                ]
+            # In UTF-8 only a NUL has this byte. Named first: of many violations the details hold the first only.
+            with_nul = texts.with_nul(message) if _NUL_BYTE in raw else ()
+            broken = [FieldViolation(path, "string.nul", "must not hold the character NUL") for path in with_nul]
+            named = (_as_field_violation(violation.proto) for violation in collect(message))
+            broken += [violation for violation in named if violation.field not in with_nul]
             if broken:
                 raise Refusal.of_fields(broken)
             return message
