@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -41,7 +42,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
                     settings = settings.replace(MAIL, str(stack.enter_context(mail_server())))
                 data_dir = tmp_path_factory.mktemp(name)
                 if name == GOVERNED_HERE:
-                    asyncio.run(prepare(data_dir, _tenants()))
+                    # In a thread of its own: who needs the server may be a test that runs in a loop.
+                    with ThreadPoolExecutor(1) as thread:
+                        thread.submit(asyncio.run, prepare(data_dir, _tenants())).result()
                 started[name] = stack.enter_context(serving(data_dir, settings))
             return started[name]
 
