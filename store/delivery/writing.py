@@ -24,10 +24,12 @@ from sqlalchemy import (
     column,
     delete,
     func,
+    literal_column,
     null,
     or_,
     select,
     type_coerce,
+    union_all,
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -142,6 +144,24 @@ _FOUND = (
     # SQLite, with its single writer, has no such clause.
     .with_for_update(skip_locked=True, of=deliveries)
 )
+
+
+def _waits(channel: int, priority: int) -> Select[int, int]:
+    of_channel, of_priority = literal_column(str(channel), Integer), literal_column(str(priority), Integer)
+    queue = (deliveries.c.channel == of_channel, deliveries.c.priority == of_priority)
+    # The first, in place of whether there is one: PostgreSQL would look for any row of a queue that it takes for long.
+    first = (
+        select(deliveries.c.ready_at)
+        .where(NOT_UNKNOWN, *queue, deliveries.c.ready_at <= bindparam("now"))
+        .order_by(deliveries.c.ready_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(of_channel.label("channel"), of_priority.label("priority")).where(first.is_not(None))
+
+
+# Of which channels and priorities something is due: to look into each queue is a statement.
+WAITING = union_all(*(_waits(channel, priority) for channel in CHANNELS for priority in PRIORITIES))
 _OF_STATES = deliveries.c.state.in_(bindparam("in_states", expanding=True))
 DUE = _FOUND.where(
     NOT_UNKNOWN, deliveries.c.channel == bindparam("over"), deliveries.c.priority == bindparam("at_priority")
@@ -353,11 +373,14 @@ class Deliveries(DeliveryReader):
         return [replace(delivery(one), fence=one.fence + 1, holder=holder, lease_until=until) for one in chosen]
 
     async def _due(self, now: datetime, limit: int, over: Sequence[int], states: Collection[int]) -> list[Row[Any]]:
+        waiting = {(row.priority, row.channel) for row in await self._writes.rows(WAITING, {"now": now})}
         found: list[Row[Any]] = []
         for priority in PRIORITIES:
             values = {"now": now, "at_most": limit - len(found), "at_priority": priority}
             of_priority: list[Row[Any]] = []
             for channel in over:
+                if (priority, channel) not in waiting:
+                    continue
                 which = {**values, "over": channel, **({"in_states": list(states)} if states else {})}
                 of_priority += await self._writes.rows(DUE_OF_STATES if states else DUE, which)
             found += sorted(of_priority, key=lambda row: row.ready_at)
