@@ -2,7 +2,23 @@
 
 import typer
 
-from clients.cli import deliver, limits, manage, material, routes, secrets, signals, speak, talk, token, trail
+from clients.cli import (
+    consent,
+    deliver,
+    gate,
+    judge,
+    limits,
+    manage,
+    material,
+    rollout,
+    routes,
+    secrets,
+    signals,
+    speak,
+    talk,
+    token,
+    trail,
+)
 from clients.cli.registry import GET_SERVER, Commands, load_installed
 
 _HELP = """Who is speaking, what was said, what does it mean? And which provider answered, why, and what was decided.
@@ -27,7 +43,23 @@ def build() -> typer.Typer:
     """The whole command, from this package and every installed one that registers itself."""
     app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
     commands = Commands(app)
-    for room in (speak, talk, manage, routes, limits, deliver, signals, trail, secrets, token, material):
+    for room in (
+        speak,
+        talk,
+        manage,
+        routes,
+        limits,
+        deliver,
+        signals,
+        gate,
+        rollout,
+        judge,
+        consent,
+        trail,
+        secrets,
+        token,
+        material,
+    ):
         room.register(commands)
     load_installed(commands)
     app.callback(help=_HELP, epilog=_epilog(commands))(_root)
