@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ def clopper_pearson(errors: int, trials: int, *, confidence: float = 0.95) -> In
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence {confidence} is outside (0, 1)")
     tail = (1.0 - confidence) / 2.0
-    lower = 0.0 if errors == 0 else float(beta.ppf(tail, errors, trials - errors + 1))
-    upper = 1.0 if errors == trials else float(beta.ppf(1.0 - tail, errors + 1, trials - errors))
+    lower = 0.0 if errors == 0 else float(betaincinv(errors, trials - errors + 1, tail))
+    upper = 1.0 if errors == trials else float(betaincinv(errors + 1, trials - errors, 1.0 - tail))
     return Interval(lower, upper)
 
 

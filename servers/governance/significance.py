@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from scipy.stats import hypergeom
-
 ALPHA: Final = 0.05
 _FEW: Final = 5
 """Expected counts below which the normal approximation is not to be trusted."""
@@ -37,6 +35,8 @@ def p_lower(candidate: Rate, baseline: Rate) -> float:
     smaller_side = min(candidate.trials, baseline.trials)
     rarer = min(many, trials - many)
     if rarer * smaller_side < _FEW * trials and min(rarer, smaller_side) <= _LONGEST_TAIL:
+        from scipy.stats import hypergeom  # takes a second to import, which no server should wait for
+
         return float(hypergeom.cdf(few, trials, many, candidate.trials))
     pooled = many / trials
     spread = math.sqrt(pooled * (1.0 - pooled) * (1.0 / candidate.trials + 1.0 / baseline.trials))
