@@ -26,6 +26,8 @@ from store.checkpoint import checkpoint_columns, checkpoint_holds
 from store.engine import open_database, sqlite_file
 from store.errors import NotFound
 from store.keys import signature_holds
+from store.learning.reading import CAPTURED, SignalsReader
+from store.learning.tables import signals
 from store.ledger import GENESIS, Head, audit_columns, head_of, row_hash
 from store.merkle import Frontier, leaf_hash
 from store.schema import (
@@ -58,6 +60,7 @@ class Fault(StrEnum):
     PAYLOAD_ALTERED = "PAYLOAD_ALTERED"
     PAYLOAD_MISSING = "PAYLOAD_MISSING"
     POINTER_ALTERED = "POINTER_ALTERED"
+    SIGNALS_DIFFER = "SIGNALS_DIFFER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ async def verify_store(
             await _readable(report, artifacts_ledger.name, "", signatures)
             await _readable(report, artifact_payloads.name, "", _verify_payloads(reads, report))
             await _readable(report, artifact_pointers.name, "", _verify_pointers(reads, report))
+            for tenant_id in await _captured_of(reads):
+                await _readable(report, signals.name, tenant_id, _verify_signals(reads, report, tenant_id))
     finally:
         await database.close()
     report.elapsed_s = timer() - started
@@ -152,6 +157,7 @@ async def verify_tenant(reads: Reads, tenant_id: str, trusted_keys: Mapping[str,
     for ledger in LEDGERS:
         chain = _Chain(reads, report, ledger, tenant_id, trusted_keys, ())
         await _readable(report, ledger.name, tenant_id, chain.verify())
+    await _readable(report, signals.name, tenant_id, _verify_signals(reads, report, tenant_id))
     return report
 
 
@@ -332,3 +338,22 @@ async def _verify_pointers(reads: Reads, report: VerifyReport) -> None:
     async for found in reads.stream(astray):
         detail = f"{found.artifact_type}@{found.active_version} is not in the ledger with this content"
         report.add(Fault.POINTER_ALTERED, artifact_pointers.name, found.tenant_id, 0, detail)
+
+
+async def _captured_of(reads: Reads) -> list[str]:
+    """Every tenant of whom the trail says that signals were captured, or who has some."""
+    told = select(audit_events.c.tenant_id).where(audit_events.c.transition == CAPTURED).distinct()
+    tenants = {row.tenant_id for row in await reads.rows(told)}
+    try:
+        tenants |= {row.tenant_id for row in await reads.rows(select(signals.c.tenant_id).distinct())}
+    except SQLAlchemyError:
+        # A store from before there were signals. Where the trail tells of some, they are found missing.
+        return sorted(tenants)
+    return sorted(tenants)
+
+
+async def _verify_signals(reads: Reads, report: VerifyReport, tenant_id: str) -> None:
+    """Signals are no chain of their own: rows of the trail vouch for them."""
+    first = await SignalsReader(reads).first_unproved(tenant_id)
+    if first is not None:
+        report.add(Fault.SIGNALS_DIFFER, signals.name, tenant_id, first, "not what the trail says was captured")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
+from datetime import UTC
 from itertools import product
 from typing import Any
 
-from selene.audit.v1.audit_pb2 import AuditEvent
 from selene.learning.v1.signal_pb2 import CapturedSignal
 from sqlalchemy import BigInteger, Select, bindparam, func, select, tuple_
 
@@ -23,9 +23,9 @@ ROOT = "signals"
 
 _OF_TENANT = select(signals.c.canonical).where(signals.c.tenant_id == bindparam("tenant"))
 BY_IDS = _OF_TENANT.where(signals.c.signal_id.in_(bindparam("ids", expanding=True)))
-_BETWEEN = _OF_TENANT.where(signals.c.sequence.between(bindparam("first"), bindparam("last"))).order_by(
-    signals.c.sequence
-)
+_PLACED = signals.c.sequence.between(bindparam("first"), bindparam("last"))
+_WHOLE = select(signals).where(signals.c.tenant_id == bindparam("tenant"), _PLACED).order_by(signals.c.sequence)
+_BETWEEN = _OF_TENANT.where(_PLACED).order_by(signals.c.sequence)
 _IDS_OF_USER = (
     select(signals.c.signal_id)
     .where(signals.c.tenant_id == bindparam("tenant"), signals.c.user_id == bindparam("user"))
@@ -130,33 +130,55 @@ class SignalsReader:
     async def first_unproved(self, tenant_id: str) -> int | None:
         """The first sequence at which the signals are not those that the audit trail vouches for; None where all are.
 
-        Where one of a batch was changed, that is the first of the batch: the trail has one root for all of it. Whether
-        the trail itself is whole is for `Store.verify`.
+        Where the bytes of one of a batch were changed, that is the first of the batch: the trail has one root for all
+        of it. Whether the trail itself is whole is for `Store.verify`.
         """
         expected = 1
-        trail = AuditTrail(self._reads)
-        async for event in _captures(trail, tenant_id):
-            facts = {fact.name: fact.value for fact in event.facts}
-            first, last = int(facts["first"]), int(facts["last"])
-            roots = [one.sha256 for one in event.hashes if one.name == ROOT]
+        async for first, last, digests in _captures(AuditTrail(self._reads), tenant_id):
             if first != expected:
                 return expected
             which = {"tenant": tenant_id, "first": first, "last": last}
-            leaves = [leaf_hash(bytes(row.canonical)) for row in await self._reads.rows(_BETWEEN, which)]
-            if [root(leaves)] != roots:
+            rows = await self._reads.rows(_WHOLE, which)
+            if [root([leaf_hash(bytes(row.canonical)) for row in rows])] != digests:
                 return first
+            differing = next((row.sequence for row in rows if not _repeats(row)), None)
+            if differing is not None:
+                return int(differing)
             expected = last + 1
         return None if await self.size(tenant_id) == expected - 1 else expected
 
 
-async def _captures(trail: AuditTrail, tenant_id: str) -> AsyncIterator[AuditEvent]:
-    """Audit rows that vouch for signals, a page at a time: nothing is open while their signals are read."""
+async def _captures(trail: AuditTrail, tenant_id: str) -> AsyncIterator[tuple[int, int, list[bytes]]]:
+    """First and last sequence of signals that were captured together, and their root, as the trail says.
+
+    A page at a time: nothing is open while the signals are read.
+    """
     after = 0
     while events := await trail.page(tenant_id, after=after, only=AuditFilter(transition=CAPTURED)):
-        for chained in events:
-            after = chained.event.sequence
-            if any(fact.name == "first" for fact in chained.event.facts):
-                yield chained.event
+        for event in (chained.event for chained in events):
+            after = event.sequence
+            facts = {fact.name: fact.value for fact in event.facts}
+            digests = [one.sha256 for one in event.hashes if one.name == ROOT]
+            yield int(facts.get("first", 0)), int(facts.get("last", 0)), digests
+
+
+def _repeats(row: Any) -> bool:
+    """Whether the columns say what the bytes say; whether safety is at stake is a rule's, not the bytes'."""
+    one = captured(row)
+    signal = one.signal
+    return bool(
+        (row.sequence, row.signal_id, row.idempotency_key, row.domain, row.intake_path, row.user_id, row.priority_bp)
+        == (
+            one.sequence,
+            signal.signal_id,
+            signal.idempotency_key,
+            signal.domain,
+            one.intake_path,
+            signal.user_id,
+            one.priority_bp,
+        )
+        and row.captured_at == one.captured_at.ToDatetime(tzinfo=UTC)
+    )
 
 
 class SignalStreamsReader:

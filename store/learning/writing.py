@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -131,11 +132,12 @@ class Signals(SignalsReader):
                 known.add(row)
                 fresh.append((one, row))
             outcomes.append(outcome)
+        now = self._writes.clock.now()
         if fresh:
-            await self._number(tenant_id, [row for _, row in fresh], sequence, weigh)
+            await self._number(tenant_id, [row for _, row in fresh], sequence, weigh, now)
         made = [Captured(row, False, canonical(row)) for _, row in fresh]
         if made:
-            await self._keep(tenant_id, made, [one for one, _ in fresh])
+            await self._keep(tenant_id, made, [one for one, _ in fresh], now)
         there = iter(made)
         return [next(there) if one is None else _complete(one) for one in outcomes]
 
@@ -149,15 +151,17 @@ class Signals(SignalsReader):
             known.add(captured(row))
         return known
 
-    async def _number(self, tenant_id: str, rows: Sequence[CapturedSignal], sequence: int, weigh: Weigh) -> None:
+    async def _number(
+        self, tenant_id: str, rows: Sequence[CapturedSignal], sequence: int, weigh: Weigh, now: datetime
+    ) -> None:
         seen = await self._seen(tenant_id, Counter(_kind(row.signal) for row in rows))
-        now = Timestamp()
-        now.FromDatetime(self._writes.clock.now())
+        captured_at = Timestamp()
+        captured_at.FromDatetime(now)
         for number, row in enumerate(rows, start=sequence + 1):
             kind = _kind(row.signal)
             row.sequence, row.frequency = number, seen[kind]
             row.priority_bp = weigh(row.signal, seen[kind])
-            row.captured_at.CopyFrom(now)
+            row.captured_at.CopyFrom(captured_at)
             seen[kind] += 1
 
     async def _seen(self, tenant_id: str, more: Counter[Kind]) -> dict[Kind, int]:
@@ -170,8 +174,7 @@ class Signals(SignalsReader):
         }
         return {kind: after[kind] - more[kind] for kind in more}
 
-    async def _keep(self, tenant_id: str, made: Sequence[Captured], fresh: Sequence[NewSignal]) -> None:
-        now = self._writes.clock.now()
+    async def _keep(self, tenant_id: str, made: Sequence[Captured], fresh: Sequence[NewSignal], now: datetime) -> None:
         values = [
             {
                 "tenant_id": tenant_id,

@@ -31,6 +31,7 @@ from store.learning import (
 )
 from store.learning.row import root
 from store.merkle import inclusion_proof, leaf_hash, tree_root, verify_inclusion
+from store.verify import Fault, verify_store
 from tests.support.signals import signal
 from tests.support.stores import audit
 from tests.support.time import FakeClock
@@ -213,6 +214,8 @@ TAMPERING = {
         4,
     ),
     "the last batch is cut off": ("DELETE FROM learning_signals WHERE sequence > 6", 7),
+    "a column is changed": ("UPDATE learning_signals SET user_id = 'otto' WHERE sequence = 5", 5),
+    "it becomes less urgent": ("UPDATE learning_signals SET priority_bp = 0 WHERE sequence = 9", 9),
     "one is slipped in": (
         "INSERT INTO learning_signals SELECT tenant_id, 10, 'x', 'x', domain, intake_path, safety_critical, user_id, "
         "priority_bp, captured_at, canonical FROM learning_signals WHERE sequence = 1",
@@ -226,6 +229,7 @@ async def test_tampering_past_the_triggers_is_found(sqlite_store: Store, sqlite_
     for batch in range(3):
         await capture(sqlite_store, *(new(f"{batch}-{number}") for number in range(3)))
     assert await sqlite_store.learning.signals.first_unproved("t1") is None
+    assert (await verify_store(sqlite_url, sqlite_store.trusted_keys())).ok
     statement, first = TAMPERING[what]
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as raw:
         for verb in ("update", "delete"):
@@ -233,6 +237,23 @@ async def test_tampering_past_the_triggers_is_found(sqlite_store: Store, sqlite_
         assert raw.execute(statement).rowcount
         raw.commit()
     assert await sqlite_store.learning.signals.first_unproved("t1") == first
+    for report in (await verify_store(sqlite_url, sqlite_store.trusted_keys()), await sqlite_store.verify("t1")):
+        assert [(one.fault, one.tenant_id, one.sequence) for one in report.findings] == [
+            (Fault.SIGNALS_DIFFER, "t1", first)
+        ]
+
+
+@pytest.mark.parametrize("captured", [True, False])
+async def test_a_store_without_signals_verifies_unless_the_trail_tells_of_some(
+    sqlite_store: Store, sqlite_url: str, captured: bool
+) -> None:
+    if captured:
+        await capture(sqlite_store, new("1"))
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as raw:
+        raw.execute("DROP TABLE learning_signals")
+        raw.commit()
+    report = await verify_store(sqlite_url, sqlite_store.trusted_keys())
+    assert [one.fault for one in report.findings] == ([Fault.UNREADABLE] if captured else [])
 
 
 @pytest.mark.parametrize(
