@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
 from selene.governance.v1.consent_pb2 import REVOCATION_STEP_UNSPECIFIED, REVOCATION_TRIGGER_EXPIRED_TTL
+from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING
 
 from servers.governance import moving, revoking, trail
+from servers.governance.rollout import ROLLBACK_CHECK, Move
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
 from store import Store, StoreError, Transaction
@@ -33,6 +36,7 @@ class Controller:
         self._store = store
         self._clock = clock
         self._every_s = every_s
+        self._beat_at: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -51,7 +55,20 @@ class Controller:
         done = await self._each(await governance.consents.expired(now, limit=AT_ONCE), self._expire)
         while steps := await self._each(await governance.consents.open(limit=AT_ONCE), self._revoke):
             done += steps
-        return done + await self._each(await governance.rollouts.due(now, limit=AT_ONCE), self._check)
+        done += await self._each(await governance.rollouts.due(now, limit=AT_ONCE), self._check)
+        if self._beat_at is None or now - self._beat_at >= ROLLBACK_CHECK.every:
+            self._beat_at = now
+            done += await self._each(await self._regressed(now), self._take_back)
+        return done
+
+    async def _regressed(self, now: datetime) -> list[tuple[str, str]]:
+        """The heartbeat: it only reads, for mostly there is nothing to do."""
+        running = await self._store.governance.rollouts.all_running()
+        return [
+            (rollout.tenant_id, rollout.rollout_id)
+            for rollout in running
+            if await moving.regressed(self._store, rollout, now)
+        ]
 
     async def _each(self, found: Sequence[tuple[str, str]], work: Work) -> int:
         """Each in a transaction of its own: one that fails holds up no other, and is tried again at the next tick."""
@@ -85,6 +102,13 @@ class Controller:
             return False
         await moving.check(tx, self._store.trusted_keys(), rollout, now)
         return True
+
+    async def _take_back(self, tx: Transaction, tenant_id: str, rollout_id: str) -> bool:
+        rollout = await tx.governance.rollouts.locked(tenant_id, rollout_id)
+        if rollout is None or rollout.state != ROLLOUT_STATE_RUNNING:
+            return False
+        now = self._clock.now()
+        return await moving.check(tx, self._store.trusted_keys(), rollout, now, promotes=False) is Move.ROLLBACK
 
     async def _repeat(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from selene.gold.v1.gold_pb2 import (
 from selene.governance.v1.decision_pb2 import (
     DECISION_ACTION_PROMOTE,
     DECISION_ALLOW,
+    DECISION_REASON_BASELINE_REPLACED,
     DECISION_REASON_JUDGE_ROLLBACK,
     ArtifactRef,
     DecisionEvidence,
@@ -47,7 +48,6 @@ from servers.governance.judge import Trail, judge
 from servers.governance.rollout import (
     FIRST,
     PROMOTE_CHECK,
-    ROLLBACK_CHECK,
     STAGE_MINIMUM,
     STAGES,
     Move,
@@ -113,16 +113,25 @@ async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) ->
     )
 
 
+async def regressed(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> bool:
+    """Whether a running rollout is to be taken back: what the heartbeat asks, without changing anything."""
+    judgement = await judged(rooms, rollout, now)
+    return judgement.verdict == JUDGE_VERDICT_ROLLBACK or await baseline_replaced(rooms, rollout)
+
+
 async def check(
     tx: Transaction, trusted: deciding.Trusted, rollout: Rollout, now: datetime, *, promotes: bool = True
 ) -> Move:
-    """Judge a running rollout and do what has to be done: the heartbeat, and the promotion check where it is due.
+    """Judge a running rollout and do what has to be done: take it back, or advance it where the check is due.
 
     The rollout is locked. Nothing but a regression moves it before its time; without `promotes` nothing else at all.
     """
     artifact = await deciding.held(tx, trusted, rollout.tenant_id, rollout.subject.artifact_id)
     judgement = await judged(tx, rollout, now)
     rollout.last_judgement.CopyFrom(judgement)
+    if await baseline_replaced(tx, rollout):
+        await roll_back(tx, artifact.row, rollout, [DECISION_REASON_BASELINE_REPLACED], now)
+        return Move.ROLLBACK
     if rollout.HasField("stable_since"):
         since = rollout.stable_since.ToDatetime(tzinfo=UTC)
         rollout.stable_since.FromDatetime(stable_since(since, judgement, now))
@@ -135,11 +144,19 @@ async def check(
         return move
     if move is Move.ADVANCE:
         await _advance(tx, artifact, rollout, now)
-    next_look = min(now + ROLLBACK_CHECK.every, rollout.next_check_at.ToDatetime(tzinfo=UTC))
-    await tx.governance.rollouts.save(rollout, next_look)
+    await tx.governance.rollouts.save(rollout, rollout.next_check_at.ToDatetime(tzinfo=UTC))
     if move is Move.STAY:
         _note_look(tx, rollout, judgement)
     return move
+
+
+async def baseline_replaced(rooms: Rooms | Transaction, rollout: Rollout) -> bool:
+    """Whether another version serves than the one that the candidate is held against."""
+    if stage_of(rollout) == ROLLOUT_STAGE_FULL:
+        return False
+    subject = rollout.subject
+    pointer = await rooms.artifacts.pointer(subject.artifact_type, rollout.tenant_id, subject.scope)
+    return (pointer.active_version if pointer else 0) != rollout.baseline_version
 
 
 async def _move(

@@ -38,6 +38,13 @@ def rollout_state(rollout: Rollout) -> Refusal:
     )
 
 
+def superseded() -> Refusal:
+    """ROLLOUT_STATE_REFUSED, for a candidate that would be a step back."""
+    return Refusal(
+        reasons.ERROR_REASON_ROLLOUT_STATE_REFUSED, "a version that is not older serves already", state="SUPERSEDED"
+    )
+
+
 def frozen(artifact_id: str, revocation_id: str) -> Refusal:
     """ARTIFACT_FROZEN."""
     return Refusal(

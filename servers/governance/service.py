@@ -42,7 +42,7 @@ from servers.governance.approvals import own_work
 from servers.governance.deciding import Held
 from servers.governance.judge import judge
 from servers.governance.places import following, place, spelled
-from servers.governance.rollout import ROLLBACK_CHECK
+from servers.governance.rollout import PROMOTE_CHECK
 from servers.governance.statement import digest
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
@@ -222,8 +222,10 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                     raise refusals.rollout_state(other)
             pointer = await tx.artifacts.pointer(row.artifact_type, row.tenant_id, row.scope)
             baseline = pointer.active_version if pointer else 0
+            if baseline >= row.artifact_version:
+                raise refusals.superseded()
             rollout = moving.new_rollout(self._ids.new(), row, baseline, now)
-            await tx.governance.rollouts.start(rollout, now + ROLLBACK_CHECK.every)
+            await tx.governance.rollouts.start(rollout, now + PROMOTE_CHECK.every)
             trail.note(
                 tx,
                 request.tenant_id,

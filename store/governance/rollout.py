@@ -88,6 +88,11 @@ class RolloutsReader:
         rows = await self._reads.rows(found.order_by(rollouts.c.due_at).limit(limit))
         return [(row.tenant_id, row.rollout_id) for row in rows]
 
+    async def all_running(self) -> list[Rollout]:
+        """Those of every tenant that are running: at most two a line, so that they are few."""
+        found = select(rollouts.c.body).where(RUNNING).order_by(rollouts.c.tenant_id, rollouts.c.rollout_id)
+        return [Rollout.FromString(row.body) for row in await self._reads.rows(found)]
+
 
 class Rollouts(RolloutsReader):
     """Writing rollouts, within one transaction; the caller audits."""

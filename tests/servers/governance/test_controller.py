@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
 from selene.governance.v1.consent_pb2 import REVOCATION_TRIGGER_USER_REQUEST
 
@@ -17,6 +19,7 @@ from servers.governance.revocation import ORDER_OF_WORK
 from store import Store, Transaction
 from tests.servers.governance.house import BETTER, SCOPE, TENANT, Governed, governing
 from tests.servers.governance.test_consent_service import learn
+from tests.servers.governance.windows import window
 
 TRANSITIONS = (
     "revocation.captured",
@@ -133,3 +136,41 @@ async def test_the_loops_look_by_themselves(tmp_path: Path) -> None:
         await house.measure(rollout, BETTER)
         await becomes(house, rollout.rollout_id, rollouts.ROLLOUT_STAGE_CANARY_1)
         assert len(await house.trail("rollout.advanced")) == 1
+
+
+async def test_the_heartbeat_takes_back_what_regressed_within_a_minute(tmp_path: Path) -> None:
+    async with governing(tmp_path) as house:
+        rollout = await house.start(await house.candidate())
+        await house.controller.tick()
+        leak = window(rollouts.ARM_CANDIDATE, 1, {}, starts_at=house.now(), privacy_leaks=1)
+        async with house.store.transaction() as tx:
+            assert await tx.governance.rollouts.measured(rollout, rollouts.ROLLOUT_STAGE_SHADOW, leak)
+            tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.measured", reason_code="TEST")
+        house.skip(timedelta(seconds=50))
+        await house.controller.tick()
+        assert (await house.rollout(rollout.rollout_id)).state == rollouts.ROLLOUT_STATE_RUNNING
+        house.skip(timedelta(seconds=10))
+        await asyncio.gather(house.controller.tick(), house.another_controller().tick())
+        assert (await house.rollout(rollout.rollout_id)).state == rollouts.ROLLOUT_STATE_ROLLED_BACK
+        assert len(await house.trail("rollout.rolled_back")) == 1
+
+
+async def test_a_heartbeat_that_finds_nothing_writes_nothing(tmp_path: Path) -> None:
+    async with governing(tmp_path) as house:
+        rollout = await house.start(await house.candidate())
+        before = len(await house.owners.trail(TENANT))
+        for _ in range(5):
+            house.skip(timedelta(seconds=61))
+            assert await house.controller.tick() == 0
+        assert len(await house.owners.trail(TENANT)) == before
+        assert (await house.rollout(rollout.rollout_id)).revision == 1
+
+
+async def test_a_rollout_ends_when_another_version_takes_its_baselines_place(tmp_path: Path) -> None:
+    async with governing(tmp_path) as house:
+        rollout = await house.start(await house.candidate())
+        await house.register(b"another", active=True)
+        await house.controller.tick()
+        ended = await house.rollout(rollout.rollout_id)
+        assert ended.rollback_reason == decisions.DECISION_REASON_BASELINE_REPLACED
+        assert await house.serves() == b"another"

@@ -354,3 +354,11 @@ async def test_a_decision_is_made_once_for_a_key_and_not_for_other_content(house
     asked = {"artifact_id": row.artifact_id, "evidence": EVIDENCE, "action": decisions.DECISION_ACTION_ROLLBACK}
     assert (await house.refused("ann", "Decide", idempotency_key="once", **asked)).reason == "IDEMPOTENCY_KEY_REUSED"
     assert len((await house.call("ann", "ListDecisions", artifact_id=row.artifact_id)).decisions) == 1
+
+
+async def test_a_version_that_is_not_newer_than_what_serves_does_not_begin(house: Governed) -> None:
+    row = await house.candidate()
+    await house.prove(row)
+    await house.register(b"newer", active=True)
+    refused = await house.refused("ann", "StartRollout", artifact_id=row.artifact_id)
+    assert (refused.reason, refused.metadata) == ("ROLLOUT_STATE_REFUSED", {"state": "SUPERSEDED"})

@@ -44,6 +44,7 @@ class DecisionReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECISION_REASON_NO_CONSUMER: _ClassVar[DecisionReason]
     DECISION_REASON_OPERATOR_REQUEST: _ClassVar[DecisionReason]
     DECISION_REASON_JUDGE_ROLLBACK: _ClassVar[DecisionReason]
+    DECISION_REASON_BASELINE_REPLACED: _ClassVar[DecisionReason]
 
 class ApprovalKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -83,6 +84,7 @@ DECISION_REASON_ROLLBACK_POINTER_MISSING: DecisionReason
 DECISION_REASON_NO_CONSUMER: DecisionReason
 DECISION_REASON_OPERATOR_REQUEST: DecisionReason
 DECISION_REASON_JUDGE_ROLLBACK: DecisionReason
+DECISION_REASON_BASELINE_REPLACED: DecisionReason
 APPROVAL_KIND_UNSPECIFIED: ApprovalKind
 APPROVAL_KIND_CODE: ApprovalKind
 APPROVAL_KIND_LAUNCH: ApprovalKind

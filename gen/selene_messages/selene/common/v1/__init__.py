@@ -473,7 +473,8 @@ class ErrorReason(betterproto2.Enum):
 
     ROLLOUT_STATE_REFUSED = 151
     """
-    FAILED_PRECONDITION. Where the rollout stands, or another one that runs for the same kind and scope, does not allow it.
+    FAILED_PRECONDITION. Where the rollout stands, or another one that runs for the same kind and scope, does not allow it. `rollout_id` is absent where a version
+    that is not older serves already; `state` is SUPERSEDED then.
 
         {"reason": "ROLLOUT_STATE_REFUSED", "domain": "selene", "metadata": {"rollout_id": "0198c1…", "state": "RUNNING"}}
     """

@@ -412,6 +412,11 @@ class DecisionReason(betterproto2.Enum):
     The judge found a regression (§20).
     """
 
+    BASELINE_REPLACED = 14
+    """
+    The version that the candidate was held against serves no more: what was measured compares nothing.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -429,6 +434,7 @@ class DecisionReason(betterproto2.Enum):
             11: "DECISION_REASON_NO_CONSUMER",
             12: "DECISION_REASON_OPERATOR_REQUEST",
             13: "DECISION_REASON_JUDGE_ROLLBACK",
+            14: "DECISION_REASON_BASELINE_REPLACED",
         }
 
     @classmethod
@@ -448,6 +454,7 @@ class DecisionReason(betterproto2.Enum):
             "DECISION_REASON_NO_CONSUMER": 11,
             "DECISION_REASON_OPERATOR_REQUEST": 12,
             "DECISION_REASON_JUDGE_ROLLBACK": 13,
+            "DECISION_REASON_BASELINE_REPLACED": 14,
         }
 
 
