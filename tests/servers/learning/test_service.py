@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from servers.learning.intake import TimeLimits
 from servers.runtime.auth import ROLE_SERVICE, ROLE_USER
 from store import Transaction
 from tests.servers.learning.conftest import Learning, Line
+from tests.support.owners import serving
 from tests.support.servers import TENANT
 from tests.support.stores import audit
 
@@ -348,3 +350,19 @@ async def test_what_engines_left_is_taken_on_once_and_what_breaks_a_rule_is_told
     await learning.store.perform(leave)
     await drain(learning.store, RULES)
     assert await kept(learning) == ["signal-1"]
+
+
+async def test_what_engines_leave_is_taken_on_by_itself(tmp_path: Path) -> None:
+    async with serving(["learning"], tmp_path, {"owners.learning.intake.outbox_every_s": 0.01}) as owners:
+        learning = Learning(owners)
+
+        async def leave(tx: Transaction) -> None:
+            await tx.learning.outbox.put([learning.signal("1")])
+            audit(tx, TENANT)
+
+        await owners.store.perform(leave)
+        async with asyncio.timeout(10):
+            while await owners.store.learning.signals.size(TENANT) == 0:
+                await asyncio.sleep(0.01)
+        assert await kept(learning) == ["signal-1"]
+        assert await owners.store.learning.outbox.waiting() == 0
