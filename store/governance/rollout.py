@@ -8,6 +8,8 @@ from typing import Any
 
 from selene.common.v1.scope_pb2 import Scope
 from selene.governance.v1.rollout_pb2 import (
+    ROLLOUT_STAGE_CANARY_1,
+    ROLLOUT_STAGE_CANARY_2,
     ROLLOUT_STATE_RUNNING,
     KpiWindow,
     Rollout,
@@ -21,6 +23,8 @@ from store.errors import Conflict
 from store.governance.tables import RUNNING, kpis, rollouts
 from store.ledger import ARTIFACTS, lock_head
 from store.schema import Instant
+
+CANARIES = frozenset({ROLLOUT_STAGE_CANARY_1, ROLLOUT_STAGE_CANARY_2})
 
 
 class RolloutsReader:
@@ -87,6 +91,17 @@ class RolloutsReader:
         found = select(rollouts.c.tenant_id, rollouts.c.rollout_id).where(RUNNING, rollouts.c.due_at <= now)
         rows = await self._reads.rows(found.order_by(rollouts.c.due_at).limit(limit))
         return [(row.tenant_id, row.rollout_id) for row in rows]
+
+    async def canaries(self, tenant_id: str, artifact_type: str) -> list[Rollout]:
+        """Those of a kind whose candidate serves a part of the subjects: the last stage tells which share."""
+        table = rollouts.c
+        found = select(table.body).where(
+            table.tenant_id == tenant_id,
+            table.artifact_type == artifact_type,
+            table.state == ROLLOUT_STATE_RUNNING,
+        )
+        running = [Rollout.FromString(row.body) for row in await self._reads.rows(found.order_by(table.started_at))]
+        return [rollout for rollout in running if rollout.stages[-1].stage in CANARIES]
 
     async def all_running(self) -> list[Rollout]:
         """Those of every tenant that are running: at most two a line, so that they are few."""

@@ -97,8 +97,8 @@ async def test_a_controller_that_dies_at_any_commit_leaves_every_step_done_once(
             assert len(await house.trail(*TRANSITIONS)) == len(TRANSITIONS)
 
 
-async def test_four_controllers_at_once_move_a_rollout_once(tmp_path: Path) -> None:
-    async with governing(tmp_path) as house:
+async def test_four_controllers_at_once_move_a_rollout_once(tmp_path: Path, store_url: str) -> None:
+    async with governing(tmp_path, {"store.url": store_url}) as house:
         rollout = await house.start(await house.candidate())
         await house.measure(rollout, BETTER)
         await asyncio.gather(*(house.another_controller().tick() for _ in range(4)))
@@ -108,6 +108,18 @@ async def test_four_controllers_at_once_move_a_rollout_once(tmp_path: Path) -> N
             rollouts.ROLLOUT_STAGE_CANARY_1,
         ]
         assert len(await house.trail("rollout.advanced")) == 1
+
+
+async def test_four_controllers_at_once_do_each_step_of_a_revocation_once(tmp_path: Path, store_url: str) -> None:
+    async with governing(tmp_path, {"store.url": store_url}) as house:
+        revocation_id = await revoked(house)
+        await asyncio.gather(*(house.another_controller().tick() for _ in range(4)))
+        await house.controller.tick()
+        kept = await house.store.governance.consents.revocation(TENANT, revocation_id)
+        assert kept is not None
+        assert [record.step for record in kept.message.steps] == list(ORDER_OF_WORK)
+        assert len(await house.trail(*TRANSITIONS)) == len(TRANSITIONS)
+        assert await house.serves() == b"one"
 
 
 async def test_a_rollout_whose_controller_died_before_the_commit_goes_on_with_the_next(tmp_path: Path) -> None:

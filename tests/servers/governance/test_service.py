@@ -14,8 +14,9 @@ from selene.governance.v1 import consent_pb2 as board
 from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
 
+from servers.cohort import serves
 from servers.governance.statement import digest, opened
-from tests.servers.governance.house import BETTER, EVIDENCE, REPORT, WORSE, Governed, governing
+from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, WORSE, Governed, governing
 from tests.servers.governance.windows import both
 
 CODE, LAUNCH = decisions.APPROVAL_KIND_CODE, decisions.APPROVAL_KIND_LAUNCH
@@ -362,3 +363,21 @@ async def test_a_version_that_is_not_newer_than_what_serves_does_not_begin(house
     await house.register(b"newer", active=True)
     refused = await house.refused("ann", "StartRollout", artifact_id=row.artifact_id)
     assert (refused.reason, refused.metadata) == ("ROLLOUT_STATE_REFUSED", {"state": "SUPERSEDED"})
+
+
+async def test_a_canary_tells_its_consumers_whom_the_candidate_serves(house: Governed) -> None:
+    row = await house.candidate()
+    rollout = await house.start(row)
+    canaries = house.store.governance.rollouts.canaries
+    assert await canaries("dev", PACK) == []
+    rollout = await house.advance(rollout, until=rollouts.ROLLOUT_STAGE_CANARY_1)
+    told = await canaries("dev", PACK)
+    assert [(each.rollout_id, each.subject.artifact_version, each.stages[-1].share_bp) for each in told] == [
+        (rollout.rollout_id, row.artifact_version, 500)
+    ]
+    served = [f"user-{number}" for number in range(2_000) if serves(rollout.rollout_id, f"user-{number}", 500)]
+    rollout = await house.advance(rollout, until=rollouts.ROLLOUT_STAGE_CANARY_2)
+    share = (await canaries("dev", PACK))[0].stages[-1].share_bp
+    assert share == 2_500 and all(serves(rollout.rollout_id, user, share) for user in served)
+    await house.call("ann", "Rollback", rollout_id=rollout.rollout_id, reason_code="ENOUGH")
+    assert await canaries("dev", PACK) == []
