@@ -15,7 +15,8 @@ from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
 
 from servers.cohort import serves
-from servers.governance.statement import digest, opened
+from servers.governance.statement import canonical, digest, opened, payload_type, signed_bytes
+from store.keys import SigningKey
 from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, WORSE, Governed, governing
 from tests.servers.governance.windows import both
 
@@ -381,3 +382,55 @@ async def test_a_canary_tells_its_consumers_whom_the_candidate_serves(house: Gov
     assert share == 2_500 and all(serves(rollout.rollout_id, user, share) for user in served)
     await house.call("ann", "Rollback", rollout_id=rollout.rollout_id, reason_code="ENOUGH")
     assert await canaries("dev", PACK) == []
+
+
+async def test_statements_that_somebody_else_signed_open_no_gate(house: Governed) -> None:
+    row = await house.candidate()
+    held = await house.allow(row, evidence=decisions.DecisionEvidence())
+    forged = decisions.DecisionStatement()
+    forged.CopyFrom(held.statement)
+    forged.decision = decisions.DECISION_ALLOW
+    stranger = SigningKey(bytes(32))
+    kind, payload = payload_type(decisions.DecisionStatement), canonical(forged)
+    for key_id in (stranger.key_id, held.signed.signing_key_id):
+        signed = decisions.SignedStatement(
+            payload_type=kind,
+            payload=payload,
+            signature=stranger.sign(signed_bytes(kind, payload)),
+            signing_key_id=key_id,
+        )
+        async with house.store.transaction() as tx:
+            await tx.governance.cases.keep_decision("dev", row.artifact_id, signed)
+            tx.audit(tenant_id="dev", owner="test", actor="test", transition="test.forged", reason_code="TEST")
+    bundle = (await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).bundle
+    assert bundle.missing[0] == decisions.GATE_GOVERNANCE
+
+
+async def test_a_permission_of_another_artifact_does_not_count(house: Governed) -> None:
+    first = await house.candidate()
+    await house.permit(first)
+    approvals = (await house.call("ann", "GetGateBundle", artifact_id=first.artifact_id)).bundle.approvals
+    second = await house.candidate()
+    await house.allow(second)
+    await house.call("build", "SubmitBuilderReport", artifact_id=second.artifact_id, report=REPORT)
+    async with house.store.transaction() as tx:
+        for each in approvals:
+            said = each.statement
+            await tx.governance.cases.keep_approval("dev", second.artifact_id, said.kind, said.approver, each.signed)
+        tx.audit(tenant_id="dev", owner="test", actor="test", transition="test.moved", reason_code="TEST")
+    bundle = (await house.call("ann", "GetGateBundle", artifact_id=second.artifact_id)).bundle
+    assert list(bundle.missing) == [decisions.GATE_CODE_APPROVAL, decisions.GATE_LAUNCH_APPROVAL]
+
+
+async def test_an_activation_whose_trail_lacks_a_row_is_taken_back(house: Governed) -> None:
+    row = await house.candidate()
+    rollout = await house.start(row)
+    held = (await house.call("ann", "ListDecisions", artifact_id=row.artifact_id)).decisions[0]
+    async with house.store.transaction() as tx:
+        # A decision that was kept, and that no row of the artifact's trail tells of.
+        await tx.governance.cases.keep_decision("dev", row.artifact_id, held.signed)
+        tx.audit(tenant_id="dev", owner="test", actor="test", transition="test.unnoted", reason_code="TEST")
+    await house.controller.tick()
+    stands = await house.rollout(rollout.rollout_id)
+    assert stands.state == rollouts.ROLLOUT_STATE_ROLLED_BACK
+    assert list(stands.last_judgement.reasons) == [rollouts.JUDGE_REASON_AUDIT_INCOMPLETE]
