@@ -57,7 +57,7 @@ OWNERS: Final = {
     "llm": _Known("PH1.D", 7405),
     "kms": _Known("PH1.KMS", 7406),
     "delivery": _Known("PH1.DELIVERY", 7407, receive_bytes=16 * 1024 * 1024),
-    "learning": _Known("PH1.FEEDBACK", 7408),
+    "learning": _Known("PH1.FEEDBACK", 7408, receive_bytes=4 * 1024 * 1024),
     "governance": _Known("PH1.GOV", 7409),
 }
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""

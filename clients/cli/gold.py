@@ -1,7 +1,5 @@
 """`selene gold`: what is learned, on its way to gold: propose, label, ask for the next step, see what blocks it."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence

@@ -1,7 +1,5 @@
 """`selene lineage`: what something was learned from, and what came of it, as a tree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
