@@ -243,8 +243,9 @@ async def roll_back(
     *,
     actor: str = trail.SYSTEM,
     idempotency_key: str = "",
+    why: str = "",
 ) -> tuple[GovernanceDecision, ArtifactRef | None]:
-    """Take a running rollout back, with the signed decision, and the row that serves from now on.
+    """Take a running rollout back, with the signed decision, and the row that serves from now on. `why`: a person's.
 
     None where the candidate never served everyone, or where there is nothing that may serve: then nothing does.
     """
@@ -275,6 +276,7 @@ async def roll_back(
             "rollout_id": rollout.rollout_id,
             "stage": _stage_name(stage_of(rollout)),
             "returned_version": str(returned.artifact_version) if returned else "0",
+            **({"why": why} if why else {}),
         },
     )
     return decision, returned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -126,12 +127,15 @@ def reason_code(step: RevocationStep, trigger: RevocationTrigger) -> str:
 
 def closure(roots: Iterable[str], edges: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Everything that the roots led to, without the roots, over edges (ancestor, descendant). Cycles end."""
-    led_to: dict[str, list[str]] = {}
-    for ancestor, descendant in edges:
-        led_to.setdefault(ancestor, []).append(descendant)
-    seen = set(roots)
+    known, began = list(edges), frozenset(roots)
+    # Most edges leave signals, which nothing leads to: only what lies between needs to be walked.
+    between = {descendant for _, descendant in known} - began
+    led_to: defaultdict[str, list[str]] = defaultdict(list)
+    for ancestor, descendant in known:
+        if ancestor in between:
+            led_to[ancestor].append(descendant)
+    seen = {descendant for ancestor, descendant in known if ancestor in began}
     waiting = list(seen)
-    began = frozenset(seen)
     while waiting:
         for descendant in led_to.get(waiting.pop(), ()):
             if descendant not in seen:

@@ -300,6 +300,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                 now,
                 actor=await actor(tx, caller),
                 idempotency_key=request.idempotency_key,
+                why=request.reason_code,
             )
             return messages.RollbackResponse(rollout=rollout, decision=decision, returned=returned)
 

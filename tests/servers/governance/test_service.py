@@ -260,6 +260,11 @@ async def test_an_operator_takes_a_rollout_back_once(house: Governed) -> None:
     assert reply.decision.statement.decision == decisions.DECISION_ROLLBACK
     assert reply.returned.artifact_version > rollout.subject.artifact_version
     assert await house.call("ann", "Rollback", **about) == reply
+    told = (await house.trail("rollout.rolled_back"))[0]
+    assert (told.reason_code, {"why": "VENDOR_INCIDENT"}) == (
+        "OPERATOR_REQUEST",
+        {fact.name: fact.value for fact in told.facts if fact.name == "why"},
+    )
     again = await house.refused("ann", "Rollback", **{**about, "idempotency_key": "again"})
     assert (again.reason, again.metadata["state"]) == ("ROLLOUT_STATE_REFUSED", "ROLLED_BACK")
 
