@@ -64,6 +64,7 @@ _ITEMS: Final = PageTokens("gold-items")
 _LINEAGE: Final = PageTokens("lineage")
 _RFC_3339: Final = "%Y-%m-%dT%H:%M:%SZ"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DEPTH_DIGITS: Final = 9
 _ATTEMPTS: Final = 5
 """How often a transition is worked out anew because evidence came while it was."""
 
@@ -536,6 +537,6 @@ def _edge(token: str) -> Edge | None:
     if not token:
         return None
     parts = token.split("\n")
-    if len(parts) != len(Edge.__slots__) or not parts[0].isdecimal() or len(parts[0]) > len(token) // 2:
+    if len(parts) != len(Edge.__slots__) or not parts[0].isdecimal() or len(parts[0]) > _DEPTH_DIGITS:
         raise page_token_invalid()
     return Edge(int(parts[0]), parts[1], parts[2])
