@@ -6,13 +6,16 @@ PATHS := servers clients store bench tests proto/tools conftest.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format gen breaking bench soak clean
+.PHONY: help demo demo-learning test lint format gen breaking bench soak clean
 
 help: ## What can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/server ## Enrol and recognise real voices, live. Your own: make demo AUDIO=folder  (folder/<speaker>/*.wav|flac)
 	@$(BIN)/python -m servers.demonstration $(if $(AUDIO),--audio "$(AUDIO)")
+
+demo-learning: .venv/server ## Corrections become a threshold pack that goes live; a worse one is stopped; a consent is revoked
+	@$(BIN)/python -m servers.learning_demonstration
 
 test: .venv/dev ## Every test: real models, real SQLite and PostgreSQL, a real grpcurl
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -13,15 +14,14 @@ from servers.learning_demonstration.house import housed
 from servers.learning_demonstration.story import Stopped, Story
 from servers.runtime.logging import configure_logging
 
+_FOREWORD: Final = """[bold]Time is simulated[/bold]: the owners' clock is moved, so that weeks take a minute.
+Scores are drawn by seed: no recording that is at hand holds the 16,500 trials of §38.1.
+All else is what `selene up` runs: owners, channels, store, signatures, control loops."""
+
 
 async def tell(out: Console) -> int:
     """The exit code: 1 where the demonstration had to stop, with what is missing."""
-    out.print(
-        "[bold]Time is simulated[/bold]: the owners' clock is moved, so that weeks of a rollout take a minute. "
-        "Scores are drawn by seed,\nas no recording that is at hand holds 16,500 trials. All else is what `selene up` "
-        "runs, over real channels on SQLite.",
-        highlight=False,
-    )
+    out.print(_FOREWORD, highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="selene-learning-") as folder:
         async with housed(Path(folder)) as house:
             try:

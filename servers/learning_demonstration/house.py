@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
+from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untyped]  # the wheel ships no stubs
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # the wheel ships no stubs
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.audit.v1 import service_pb2 as audit
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
@@ -132,6 +134,17 @@ class House:
     async def ledger(self) -> audit.VerifyLedgerResponse:
         """Whether the tenant's audit trail is whole."""
         return await self.call("ann", self.audit.VerifyLedger, audit.VerifyLedgerRequest(tenant_id=TENANT))
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str]]:
+    """The reason of a refusal and what it tells with it; empty where the owner gave none."""
+    for name, value in error.trailing_metadata():
+        if name == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in Status.FromString(value).details:
+                info = ErrorInfo()
+                if detail.Unpack(info):
+                    return info.reason, dict(info.metadata)
+    return "", {}
 
 
 async def until(look: Callable[[], Awaitable[Reply]], holds: Callable[[Reply], bool], within_s: float = 30.0) -> Reply:

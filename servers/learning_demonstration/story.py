@@ -18,8 +18,8 @@ from selene.governance.v1 import rollout_pb2 as rollouts
 
 from servers.governance.statement import opened
 from servers.learning_demonstration import chain
-from servers.learning_demonstration.house import House
-from servers.learning_demonstration.voices import ALIKE, UNLIKE, Trial, Turns, Voices, evaluated, recorded, trials
+from servers.learning_demonstration.house import House, reason_of
+from servers.learning_demonstration.voices import ALIKE, UNLIKE, Trial, Voices, evaluated, recorded, trials
 from servers.voiceid.calibration.pack import ThresholdPack, parse
 
 ALIKE_USERS: Final = ("mia", "noa", "eli", "ida", "leo", "tom")
@@ -53,12 +53,12 @@ class Story:
         self._house = house
         self._out = out
         self._began = house.clock.now()
-        self._days = 0
 
     async def tell(self) -> None:
         """All of them."""
         learned = await self._learn()
-        await self._go_live(learned, evaluation=ALIKE)
+        self._act("2", "Gates, and a rollout in stages")
+        await self._go_live(learned)
         await self._try_a_worse_one()
         await self._revoke(learned)
         await self._check_trail()
@@ -91,8 +91,8 @@ class Story:
         with self._out.status("assessing by §16 and §38.1"):
             row = await chain.packaged(self._house, gold_set_id)
             now = await chain.shown(self._house, gold_set_id)
-        for transition in now.history:
-            self._say(f"{_name(GoldState, transition.from_state)} → {_name(GoldState, transition.to_state)}")
+        states = [_name(GoldState, transition.to_state) for transition in now.history if transition.applied]
+        self._say(" → ".join(("CANDIDATE", *states)))
         self._figures(now.assessment)
         if row is None:
             reason = _name(GoldReason, now.assessment.reason_code)
@@ -101,13 +101,12 @@ class Story:
         self._say(f"→ {row.artifact_type}@{row.artifact_version}: CONF_HIGH_BP {limit}, in the ledger, signed.")
         return row
 
-    async def _go_live(self, learned: Learned, *, evaluation: Voices) -> None:
+    async def _go_live(self, learned: Learned) -> None:
         """Every gate, every stage, and the version that serves before and after."""
-        self._act("2", "Gates and a staged rollout")
         before = await self._house.active_pack()
         self._say(f"Voice identity serves {before.pack_ref}: CONF_HIGH_BP {before.conf_high_bp}.")
         await self._refused("A rollout now", lambda: chain.start(self._house, learned.row))
-        if not await self._pass_gates(learned, evaluation, lambda day: ALIKE):
+        if not await self._pass_gates(learned, ALIKE, ALIKE):
             raise Stopped("a gate stayed shut for a pack that the evidence supports")
         rollout = await self._roll_out(learned, lambda day: ALIKE)
         after = await self._house.active_pack()
@@ -115,8 +114,11 @@ class Story:
             raise Stopped(f"the rollout did not reach everyone: {self._judged(rollout)}")
         self._say(f"Voice identity serves {after.pack_ref}: CONF_HIGH_BP {after.conf_high_bp}. Nobody restarted it.")
 
-    async def _pass_gates(self, learned: Learned, evaluation: Voices, traffic: Callable[[int], Voices]) -> bool:
-        """Decision, report, two permissions, proof and release gate; False where governance does not allow it."""
+    async def _pass_gates(self, learned: Learned, evaluation: Voices, recording: Voices) -> bool:
+        """Decision, report, two permissions, proof and release gate; False where governance does not allow it.
+
+        `evaluation` is who speaks in the frozen set, `recording` in the turns that are replayed.
+        """
         house, row = self._house, learned.row
         active, candidate = await self._active(), await chain.loaded(house, row)
         results = evaluated(candidate, evaluation, seed=500)
@@ -126,7 +128,7 @@ class Story:
         self._say(f"Governance, by a frozen set with FAR {worst:.3%} at worst: {_decided(statement)} ({named}).")
         if statement.decision != decisions.DECISION_ALLOW:
             return False
-        turns = self._traffic(traffic, day=0)
+        turns = recorded(recording, seed=TRAFFIC_SEED)
         proposal = chain.Proposal(row, learned.gold_set_id, len(learned.signals), active, candidate, turns)
         await chain.report(house, proposal)
         for who, kind in chain.APPROVERS:
@@ -145,7 +147,7 @@ class Story:
         rollout = await chain.start(self._house, learned.row)
         self._stage(rollout)
         for day in range(LONGEST):
-            turns = self._traffic(traffic, day)
+            turns = recorded(traffic(day), seed=TRAFFIC_SEED + day)
             stages = len(rollout.stages)
             with self._out.status(f"replaying day {day + 1} of the rollout"):
                 rollout = await chain.another_day(self._house, rollout, active, candidate, turns)
@@ -163,11 +165,11 @@ class Story:
         worse = await self._gold(UNLIKE, UNLIKE_USERS, genuine=100, impostors=1_000, seed=11)
         before = await self._house.active_pack()
         self._house.clock.skip(chain.DAY)
-        if await self._pass_gates(worse, ALIKE, lambda day: UNLIKE):
+        if await self._pass_gates(worse, ALIKE, UNLIKE):
             raise Stopped("governance allowed a pack that accepts too many impostors")
         await self._refused("A rollout all the same", lambda: chain.start(self._house, worse.row))
         self._say("Its proposer evaluates it again, on voices that are not alike:")
-        if not await self._pass_gates(worse, UNLIKE, lambda day: UNLIKE):
+        if not await self._pass_gates(worse, UNLIKE, UNLIKE):
             raise Stopped("the flattering evaluation did not pass either")
         rollout = await self._roll_out(worse, lambda day: UNLIKE if day == 0 else ALIKE)
         if rollout.state != rollouts.ROLLOUT_STATE_ROLLED_BACK:
@@ -215,8 +217,8 @@ class Story:
         signals = {ref for ref in refs if ref.startswith("signal:")}
         if signals != {f"signal:{signal_id}" for _, signal_id in left}:
             raise Stopped("the rebuilt pack comes from other signals than those that are left")
-        self._say(f"It comes from {len(signals)} signals, none of them {REVOKES}'s, and passes every gate again.")
-        await self._go_live(Learned(anew, left, row), evaluation=ALIKE)
+        self._say(f"It comes from {len(signals)} signals, none of them {REVOKES}'s. It passes every gate anew:")
+        await self._go_live(Learned(anew, left, row))
 
     async def _check_trail(self) -> None:
         found = await self._house.ledger()
@@ -233,12 +235,10 @@ class Story:
         try:
             await attempt()
         except grpc.aio.AioRpcError as refusal:
-            self._say(f"{what}: {refusal.code().name}, {refusal.details()}.")
+            reason, told = reason_of(refusal)
+            self._say(f"{what}: {reason} ({', '.join(f'{name} {value}' for name, value in sorted(told.items()))}).")
             return
         raise Stopped(f"{what.lower()} was not refused")
-
-    def _traffic(self, traffic: Callable[[int], Voices], day: int) -> Turns:
-        return recorded(traffic(day), seed=TRAFFIC_SEED + day)
 
     def _act(self, number: str, title: str) -> None:
         self._out.print(f"\n[bold]{number}. {title}[/bold]", highlight=False)
