@@ -44,13 +44,23 @@ class StreamedSignal(_message.Message):
     signal: _signal_pb2.LearningSignal
     def __init__(self, sequence: _Optional[int] = ..., signal: _Optional[_Union[_signal_pb2.LearningSignal, _Mapping]] = ...) -> None: ...
 
+class StreamedSignals(_message.Message):
+    __slots__ = ("first_sequence", "signals")
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    first_sequence: int
+    signals: _containers.RepeatedCompositeFieldContainer[_signal_pb2.LearningSignal]
+    def __init__(self, first_sequence: _Optional[int] = ..., signals: _Optional[_Iterable[_Union[_signal_pb2.LearningSignal, _Mapping]]] = ...) -> None: ...
+
 class CaptureStreamRequest(_message.Message):
-    __slots__ = ("config", "signal")
+    __slots__ = ("config", "signal", "signals")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
     config: CaptureStreamConfig
     signal: StreamedSignal
-    def __init__(self, config: _Optional[_Union[CaptureStreamConfig, _Mapping]] = ..., signal: _Optional[_Union[StreamedSignal, _Mapping]] = ...) -> None: ...
+    signals: StreamedSignals
+    def __init__(self, config: _Optional[_Union[CaptureStreamConfig, _Mapping]] = ..., signal: _Optional[_Union[StreamedSignal, _Mapping]] = ..., signals: _Optional[_Union[StreamedSignals, _Mapping]] = ...) -> None: ...
 
 class RefusedSignal(_message.Message):
     __slots__ = ("sequence", "reason", "fields")

@@ -41,6 +41,7 @@ __all__ = (
     "Severity",
     "SignalClass",
     "StreamedSignal",
+    "StreamedSignals",
 )
 
 import datetime
@@ -657,7 +658,7 @@ default_message_pool.register_message("selene.learning.v1", "CaptureStreamConfig
 @dataclass(eq=False, repr=False)
 class CaptureStreamRequest(betterproto2.Message):
     """
-    First the config, then signals.
+    First the config, then signals, alone or several in a message.
 
     Oneofs:
         - message: Which.
@@ -672,7 +673,12 @@ class CaptureStreamRequest(betterproto2.Message):
 
     signal: "StreamedSignal | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="message")
     """
-    Every message after it.
+    After it: one signal.
+    """
+
+    signals: "StreamedSignals | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="message")
+    """
+    After it: several.
     """
 
 
@@ -1374,6 +1380,26 @@ class StreamedSignal(betterproto2.Message):
 
 
 default_message_pool.register_message("selene.learning.v1", "StreamedSignal", StreamedSignal)
+
+
+@dataclass(eq=False, repr=False)
+class StreamedSignals(betterproto2.Message):
+    """
+    Several signals of a stream, one right after the other: what is taken of each is less than one message for each costs.
+    """
+
+    first_sequence: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The place of the first in the stream, as of one that is sent alone; the others follow it.
+    """
+
+    signals: "list[LearningSignal]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The signals. Their rules are checked one by one: a signal that breaks them is refused, the others are taken.
+    """
+
+
+default_message_pool.register_message("selene.learning.v1", "StreamedSignals", StreamedSignals)
 
 
 from ....google import protobuf as ___google__protobuf__
