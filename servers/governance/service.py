@@ -365,16 +365,19 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
     async def _approval(
         self, tx: Transaction, artifact: Held, kind: ApprovalKind, approver: str, now: datetime, key: str
     ) -> Approval:
-        """The permission as it is signed; the one that is there where this person gave it before."""
+        """The permission as it is signed; the one that is there where somebody gave it before."""
         row = artifact.row
         given = await tx.governance.cases.approvers(row.tenant_id, row.artifact_id)
-        if given.get(kind) == approver:
-            return next(each for each in artifact.approvals if each.statement.kind == kind)
         cause = own_work(approver, kind, proposers=set(artifact.case.proposers), given=given)
         if cause is not None:
             raise refusals.own_work(cause)
-        if kind in given:
-            return next(each for each in artifact.approvals if each.statement.kind == kind)
+        earlier = [each for each in artifact.approvals if each.statement.kind == kind]
+        if earlier:
+            again = "ALREADY_GIVEN"
+            trail.note(
+                tx, row.tenant_id, artifact.subject, "approval.repeated", again, actor=approver, idempotency_key=key
+            )
+            return earlier[0]
         statement = ApprovalStatement(
             approval_id=self._ids.new(),
             tenant_id=row.tenant_id,

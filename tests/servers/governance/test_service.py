@@ -439,3 +439,13 @@ async def test_an_activation_whose_trail_lacks_a_row_is_taken_back(house: Govern
     stands = await house.rollout(rollout.rollout_id)
     assert stands.state == rollouts.ROLLOUT_STATE_ROLLED_BACK
     assert list(stands.last_judgement.reasons) == [rollouts.JUDGE_REASON_AUDIT_INCOMPLETE]
+
+
+async def test_a_permission_that_is_given_again_stays_the_first_ones(house: Governed) -> None:
+    row = await house.candidate()
+    await house.permit(row)
+    given = (await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).bundle.approvals[0]
+    about = {"artifact_id": row.artifact_id, "kind": CODE}
+    assert (await house.call("bob", "Approve", **about)).approval == given
+    assert (await house.refused("cay", "Approve", **about)).reason == "OWN_WORK_REFUSED"
+    assert [event.reason_code for event in await house.trail("approval.repeated")] == ["ALREADY_GIVEN"]
