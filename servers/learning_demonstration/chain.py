@@ -33,7 +33,7 @@ from servers.pack_formats import CONSUMERS, THRESHOLD_PACK
 from servers.voiceid.calibration.pack import ThresholdPack, parse
 
 AT_ONCE: Final = 500
-"""Items, or labels, of one request: 64 KiB hold that many."""
+"""Items, or labels, of one request: they fit into 64 KiB, which every owner takes."""
 DAY: Final = timedelta(hours=24)
 PROMOTE_CHECK: Final = timedelta(minutes=16)
 """The promotion is checked every 15 minutes (§29)."""
@@ -279,9 +279,14 @@ async def another_day(
     )
     await house.call("voiceid", house.gates.RecordKpis, request)
     house.clock.skip(PROMOTE_CHECK)
+    return await looked(house, rollout.rollout_id)
+
+
+async def looked(house: House, rollout_id: str) -> rollouts.Rollout:
+    """The rollout once the control loops have looked at it as of now."""
     now = house.clock.now()
     return await until(
-        lambda: house.rollout(rollout.rollout_id),
+        lambda: house.rollout(rollout_id),
         lambda seen: seen.state != rollouts.ROLLOUT_STATE_RUNNING or seen.next_check_at.ToDatetime(now.tzinfo) > now,
     )
 

@@ -58,8 +58,9 @@ class Story:
         """All of them."""
         learned = await self._learn()
         self._act("2", "Gates, and a rollout in stages")
-        await self._go_live(learned)
+        live = await self._go_live(learned)
         await self._try_a_worse_one()
+        await chain.looked(self._house, live.rollout_id)
         await self._revoke(learned)
         await self._check_trail()
 
@@ -101,7 +102,7 @@ class Story:
         self._say(f"→ {row.artifact_type}@{row.artifact_version}: CONF_HIGH_BP {limit}, in the ledger, signed.")
         return row
 
-    async def _go_live(self, learned: Learned) -> None:
+    async def _go_live(self, learned: Learned) -> rollouts.Rollout:
         """Every gate, every stage, and the version that serves before and after."""
         before = await self._house.active_pack()
         self._say(f"Voice identity serves {before.pack_ref}: CONF_HIGH_BP {before.conf_high_bp}.")
@@ -113,6 +114,7 @@ class Story:
         if rollout.stages[-1].stage != rollouts.ROLLOUT_STAGE_FULL or after.package_hash != learned.row.package_hash:
             raise Stopped(f"the rollout did not reach everyone: {self._judged(rollout)}")
         self._say(f"Voice identity serves {after.pack_ref}: CONF_HIGH_BP {after.conf_high_bp}. Nobody restarted it.")
+        return rollout
 
     async def _pass_gates(self, learned: Learned, evaluation: Voices, recording: Voices) -> bool:
         """Decision, report, two permissions, proof and release gate; False where governance does not allow it.
