@@ -10,10 +10,10 @@
             await tx.remember(tenant, "Enroll", key, response)
     await store.voiceid.profiles.gallery_version(tenant)                   # reading needs no transaction
 
-Rooms of `tx`: `artifacts`, `delivery`, `kms`, `learning`, `routing`, `settings`, `vault`, `voiceid.{enrollments,
-profiles, devices, prompts, streams, fingerprints}`; `store` has the reading half of each, and `audit`; `store.together`
-reads from several in one hop. Errors are in `store.errors`: on `StoreUnavailable` nothing was kept and the caller fails
-closed.
+Rooms of `tx`: `artifacts`, `delivery`, `gold`, `governance`, `kms`, `learning`, `routing`, `settings`, `vault`,
+`voiceid.{enrollments, profiles, devices, prompts, streams, fingerprints}`; `store` has the reading half of each, and
+`audit`; `store.together` reads from several in one hop. Errors are in `store.errors`: on `StoreUnavailable` nothing was
+kept and the caller fails closed.
 """
 
 from store.errors import (

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from grpc.aio import AioRpcError
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_LOCALE, Scope
 from selene.governance.v1 import decision_pb2 as v1
@@ -43,8 +44,6 @@ class Walk:
             assert refused.reason in ("GATE_BLOCKED", "OWN_WORK_REFUSED", "ROLLOUT_STATE_REFUSED"), refused
 
     async def ask(self, who: str, method: str, **fields: Any) -> Any:
-        from grpc.aio import AioRpcError
-
         try:
             return await self.house.call(who, method, **fields)
         except AioRpcError as error:
