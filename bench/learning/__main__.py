@@ -8,11 +8,11 @@ import typer
 
 from bench.parts import RESULTS, JsonDir, Quick, Room, run
 
-ROOM: Final = Room("learning", {"a": "capturing", "b": "validation"})
+ROOM: Final = Room("learning", {"a": "capturing", "b": "validation", "c": "lineage"})
 
 
 def main(
-    parts: Annotated[list[str] | None, typer.Argument(help="a capturing, b validating gold")] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help="a capturing, b validating gold, c lineage")] = None,
     json_dir: JsonDir = RESULTS,
     quick: Quick = False,
 ) -> None:

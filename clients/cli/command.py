@@ -6,8 +6,10 @@ from clients.cli import (
     consent,
     deliver,
     gate,
+    gold,
     judge,
     limits,
+    lineage,
     manage,
     material,
     rollout,
@@ -32,6 +34,7 @@ _HELP = """Who is speaking, what was said, what does it mean? And which provider
   selene routes
   selene deliver send email --to ann@example.org --subject Hello --text 'It is noon.'
   selene signals list --path defect
+  selene gold board
   selene audit tail
 
 Every command takes --json. Where to call and with which token: flags, SELENE_TARGET and SELENE_TOKEN, or
@@ -51,6 +54,8 @@ def build() -> typer.Typer:
         limits,
         deliver,
         signals,
+        gold,
+        lineage,
         gate,
         rollout,
         judge,

@@ -129,6 +129,8 @@ async def _from_signal_to_pack(house: House) -> None:
     up = [edge.ancestor_ref async for edge in house.maker.lineage(f"artifact:{pack.artifact_id}")]
     assert up[-1] == f"signal:{signal_id}"
     assert [why for what, why in await house.trail() if what in ("gold.golded", "gold.packaged")] == ["OK", "OK"]
+    # Only governance goes further.
+    assert await house.advanced(gold_set_id, State.ACTIVATED) == [(False, v1.GoldReason.ACTIVATION_GATE_BLOCKED)]
 
 
 async def test_an_approved_set_replays_the_bytes_that_it_was_approved_from(house: House) -> None:
@@ -216,18 +218,10 @@ async def test_no_candidate_takes_a_step_that_the_table_does_not_list(house: Hou
     assert await house.store.gold.history(TENANT, gold_set_id) == []
 
 
-async def test_only_governance_activates_what_is_packaged(house: House) -> None:
-    [signal_id] = await captured(house.store, "1")
-    gold_set_id = await house.proposed(signal_id)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id)))
-    await house.advanced(gold_set_id, *ON_THE_WAY)
-    assert await house.advanced(gold_set_id, State.ACTIVATED) == [(False, v1.GoldReason.ACTIVATION_GATE_BLOCKED)]
-
-
 async def test_withdrawn_consent_stops_a_set_wherever_it_stands(house: House) -> None:
     [signal_id] = await captured(house.store, "1")
     gold_set_id = await house.proposed(signal_id)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id)))
+    await house.maker.add_items(gold_set_id, items(turns(signal_id, 2)))
     await house.advanced(gold_set_id, State.VALIDATING)
 
     async def withdraw(tx: Transaction) -> None:
