@@ -1,8 +1,8 @@
-"""Who is in a canary (§29): a hash of the rollout and the subject, so that nobody changes sides. Pure.
+"""Who is in a canary (§29): a hash of the rollout and the subject, so that nobody changes sides.
 
 The hash gives each subject a place from 0 to 9999; a share of n basis points takes the places below n. So a larger
-share holds everyone of a smaller one, and different rollouts draw differently. Governance tells the share
-(`store.governance.rollouts.canaries`), the owner that consumes the artifact asks for each of its subjects.
+share holds everyone of a smaller one, and different rollouts draw differently. The share is that of
+`store.governance.rollouts.canaries`.
 """
 
 from __future__ import annotations
