@@ -14,7 +14,7 @@ from selene.governance.v1 import consent_pb2 as board
 from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
 
-from servers.governance.cohort import serves
+from servers.cohort import serves
 from servers.governance.statement import canonical, digest, opened, payload_type, signed_bytes
 from store.keys import SigningKey
 from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, WORSE, Governed, governing

@@ -7,7 +7,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.governance.cohort import PLACES, place_bp, serves
+from servers.cohort import PLACES, place_bp, serves
 from servers.governance.rollout import STAGES
 
 SUBJECTS = [f"user-{number}" for number in range(4_000)]
