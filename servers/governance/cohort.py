@@ -1,4 +1,4 @@
-"""The cohorts of canaries (§29), as governance draws them: the one rule of `servers.cohort`, which every owner may ask."""
+"""The cohorts of canaries (§29), as governance draws them: the rule of `servers.cohort`, which every owner may ask."""
 
 from __future__ import annotations
 
