@@ -26,7 +26,7 @@ from selene.governance.v1 import service_pb2 as governance
 from selene.learning.v1 import service_pb2 as learning
 from selene.learning.v1 import signal_pb2 as signals
 
-from servers.governance.cohort import serves
+from servers.cohort import serves
 from servers.learning_demonstration.house import SCOPE, TENANT, House, until
 from servers.learning_demonstration.voices import Counted, Trial, Turns, replay_hash, replayed
 from servers.pack_formats import CONSUMERS, THRESHOLD_PACK
