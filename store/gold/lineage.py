@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Executable, Select, bindparam, select
+from sqlalchemy import JSON, Select, bindparam, select
 
 from store.access import Reads, Writes, for_dialects
 from store.errors import Conflict
-from store.gold.many import OneOf
+from store.gold.many import one_of
 from store.gold.tables import gold_lineage
 
 AT_ONCE = 20_000
@@ -48,7 +48,7 @@ class Edge:
 
 def _statement(*columns: Any, near: Any) -> Select[Any]:
     many = bindparam("refs", type_=JSON)
-    return select(*columns).where(gold_lineage.c.tenant_id == bindparam("tenant"), OneOf(near, many))
+    return select(*columns).where(gold_lineage.c.tenant_id == bindparam("tenant"), one_of(near, many))
 
 
 def _ends(far: Any, *, near: Any) -> Select[Any]:
@@ -60,11 +60,11 @@ def _ends(far: Any, *, near: Any) -> Select[Any]:
 
 
 _ANCESTOR, _DESCENDANT = gold_lineage.c.ancestor_ref, gold_lineage.c.descendant_ref
-_ENDS: Mapping[bool, Executable] = {
+_ENDS: Mapping[bool, Select[Any]] = {
     _DOWN: _ends(_DESCENDANT, near=_ANCESTOR),
     _UP: _ends(_ANCESTOR, near=_DESCENDANT),
 }
-_EDGES: Mapping[bool, Executable] = {
+_EDGES: Mapping[bool, Select[Any]] = {
     _DOWN: _statement(_ANCESTOR, _DESCENDANT, near=_ANCESTOR),
     _UP: _statement(_ANCESTOR, _DESCENDANT, near=_DESCENDANT),
 }

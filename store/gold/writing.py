@@ -23,7 +23,7 @@ from sqlalchemy import JSON, Executable, bindparam, func, select, update
 from store.access import Writes, for_dialects
 from store.errors import Conflict, NotFound
 from store.gold.lineage import Lineage, gold_ref, signal_ref
-from store.gold.many import OneOf
+from store.gold.many import one_of
 from store.gold.reading import Candidate, GoldReader, candidate
 from store.gold.tables import gold_candidates, gold_items, gold_labels, gold_sets, gold_transitions
 
@@ -46,12 +46,12 @@ def _this(table: Any) -> tuple[Any, ...]:
 
 
 _LOCK = select(gold_candidates).where(*_this(gold_candidates)).with_for_update()
-_ONE_OF_ITEMS = OneOf(gold_items.c.item_id, bindparam("ids", type_=JSON))
-_ITEMS = select(gold_items.c.item_id, gold_items.c.content).where(*_this(gold_items), _ONE_OF_ITEMS)
+_THESE_ITEMS = one_of(gold_items.c.item_id, bindparam("ids", type_=JSON))
+_ITEMS = select(gold_items.c.item_id, gold_items.c.content).where(*_this(gold_items), _THESE_ITEMS)
 _LABELS_BY = select(gold_labels.c.item_id, gold_labels.c.content).where(
     *_this(gold_labels),
     gold_labels.c.labeller == bindparam("by"),
-    OneOf(gold_labels.c.item_id, bindparam("ids", type_=JSON)),
+    one_of(gold_labels.c.item_id, bindparam("ids", type_=JSON)),
 )
 _GROW = (
     update(gold_candidates)

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
 import pytest
+from sqlalchemy import Select
+from sqlalchemy.dialects import sqlite
 
 from store import Conflict, Store
 from store.gold import Edge
+from store.gold.lineage import _EDGES, _ENDS
 from tests.support.stores import audit
 
 TENANT = "t1"
@@ -116,3 +124,17 @@ async def test_a_ref_is_known_by_its_edges_within_its_tenant(store: Store) -> No
     assert await store.gold.lineage.knows(TENANT, "gold:g1")
     assert not await store.gold.lineage.knows(TENANT, "gold:g2")
     assert not await store.gold.lineage.knows("t2", "signal:s1")
+
+
+@pytest.mark.parametrize(("descendants", "near"), [(True, "ancestor_ref"), (False, "descendant_ref")])
+@pytest.mark.parametrize("statements", [_ENDS, _EDGES], ids=["ends", "edges"])
+def test_a_walk_looks_up_and_never_scans_the_tenant(
+    sqlite_url: str, statements: Mapping[bool, Select[Any]], descendants: bool, near: str
+) -> None:
+    compiled = statements[descendants].compile(dialect=sqlite.dialect())
+    values = {"tenant": TENANT, "refs": '["gold:g1"]'}
+    bound = [values.get(name, 0) for name in compiled.positiontup or ()]
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {compiled}", bound).fetchall()
+    assert [row[3] for row in plan if "gold_lineage" in row[3] and f"{near}=?" not in row[3]] == []
+    assert any(f"{near}=?" in row[3] for row in plan)
