@@ -1,5 +1,5 @@
 """`make demo-learning`: from corrections of misheard speakers to a threshold pack that goes live, and back.
 
-Time is simulated, and so are the scores; owners, channels, store, signatures and control loops are those that
+Time and scores are simulated, traffic is replayed; owners, channels, store, signatures and control loops are those that
 `selene up` runs.
 """

@@ -1,4 +1,4 @@
-"""`python -m servers.learning_demonstration`: the whole chain in about two minutes, on a store that is thrown away."""
+"""`python -m servers.learning_demonstration`: the whole chain in about a minute, on a store that is thrown away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from servers.learning_demonstration.story import Stopped, Story
 from servers.runtime.logging import configure_logging
 
 _FOREWORD: Final = """[bold]Time is simulated[/bold]: the owners' clock is moved, so that weeks take a minute.
-Scores are drawn by seed: no recording that is at hand holds the 16,500 trials of §38.1.
+Scores are drawn by seed: no recording that is at hand holds the 16,500 trials of §38.1. Traffic is a replay: each
+day's turns are decided by both packs, each for its share of the subjects. The Builder's suite is reported, not run.
 All else is what `selene up` runs: owners, channels, store, signatures, control loops."""
 
 
