@@ -20,7 +20,8 @@ from servers.learning.priority import weigh
 from servers.runtime.auth import Principal
 from servers.runtime.batches import Batches
 from servers.runtime.errors import FieldViolation, Refusal, reason_name
-from servers.runtime.interceptors.validation import field_path
+from servers.runtime.interceptors.validation import field_path, nul_violation
+from servers.runtime.text import TextFields
 from store import Store, Transaction
 from store.learning import (
     CAPTURED,
@@ -66,15 +67,20 @@ class Rules:
     def __init__(self, limits: TimeLimits) -> None:
         self._limits = limits
         self._validator = protovalidate.Validator()
+        self._texts = TextFields()
 
     def broken(self, signal: LearningSignal) -> Refusal | None:
-        """FIELD_INVALID where a signal breaks the contract's rules; for those that no interceptor has looked at."""
-        found = self._validator.collect_violations(signal)
-        if not found:
-            return None
-        return Refusal.of_fields(
-            [FieldViolation(field_path(one.proto.field), one.proto.rule_id, one.proto.message) for one in found]
-        )
+        """FIELD_INVALID where a signal breaks the contract's rules, or a text holds a NUL; for those that no
+        interceptor has looked at.
+        """
+        # In UTF-8 only a NUL has this byte.
+        with_nul = self._texts.with_nul(signal) if b"\0" in signal.SerializeToString() else ()
+        found = [nul_violation(path) for path in with_nul]
+        for one in self._validator.collect_violations(signal):
+            field = field_path(one.proto.field)
+            if field not in with_nul:
+                found.append(FieldViolation(field, one.proto.rule_id, one.proto.message))
+        return Refusal.of_fields(found) if found else None
 
     def sound(self, signal: LearningSignal, arrived_ns: int) -> Sound:
         """The signal with the way that it takes. Refusal: CONSENT_REQUIRED, FIELD_INVALID."""

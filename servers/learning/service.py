@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -28,6 +28,9 @@ from store import Store, Transaction
 from store.learning import Outcome
 
 _TOKENS: Final = PageTokens("signals")
+
+Placed = tuple[int, LearningSignal]
+"""A signal with its place in its stream."""
 
 
 class SignalsV1(learning_grpc.SignalServiceServicer):
@@ -87,27 +90,27 @@ class SignalsV1(learning_grpc.SignalServiceServicer):
         following = "" if last is None else _TOKENS.token(f"{last.priority_bp} {last.sequence}")
         return messages.ListSignalsResponse(signals=rows[:size], page=paging_pb2.PageInfo(next_page_token=following))
 
-    def _step(self, tenant_id: str, position: int, signals: Sequence[messages.StreamedSignal]) -> Step:
+    def _step(self, tenant_id: str, position: int, signals: Sequence[Placed]) -> Step:
         """What to do with signals that came after a position, in their order, up to the first that is out of it."""
         step = Step(position)
         arrived_ns = nanoseconds(self._clock.now())
-        for streamed in signals:
-            if streamed.sequence <= step.through:
+        for sequence, signal in signals:
+            if sequence <= step.through:
                 step.reply.repeated_count += 1
                 continue
-            if streamed.sequence != step.through + 1:
+            if sequence != step.through + 1:
                 step.broken = Refusal(
                     reasons.ERROR_REASON_STREAM_SEQUENCE_BROKEN,
                     "a signal is missing",
                     expected=str(step.through + 1),
-                    received=str(streamed.sequence),
+                    received=str(sequence),
                 )
                 break
-            step.through = streamed.sequence
+            step.through = sequence
             try:
-                step.sound.append((streamed.sequence, self._sound(tenant_id, streamed.signal, arrived_ns)))
+                step.sound.append((sequence, self._sound(tenant_id, signal, arrived_ns)))
             except Refusal as refusal:
-                step.refuse(streamed.sequence, refusal)
+                step.refuse(sequence, refusal)
         step.reply.acknowledged_through = step.through
         return step
 
@@ -151,13 +154,13 @@ class Step:
 
 
 class Feed:
-    """The signals of one stream, read ahead by so many at most: whoever sends faster than the store takes, waits."""
+    """The signals of one stream, read ahead until so many are there: whoever sends faster than is stored, waits."""
 
     def __init__(self, call: Any, stopping: asyncio.Event, at_most: int) -> None:
         self._call = call
         self._stopping = stopping
         self._at_most = at_most
-        self._signals: list[messages.StreamedSignal] = []
+        self._signals: list[Placed] = []
         self._ended = False
         self._come = asyncio.Event()
         self._room = asyncio.Event()
@@ -166,12 +169,12 @@ class Feed:
         self._reading = asyncio.ensure_future(self._read())
         self._watching = asyncio.ensure_future(self._watch())
 
-    async def some(self) -> list[messages.StreamedSignal]:
-        """All that have come, at least one; none once the stream has ended."""
+    async def some(self) -> list[Placed]:
+        """What has come, at least one and not more than are read ahead; none once the stream has ended."""
         while not self._signals and not self._ended:
             self._come.clear()
             await self._come.wait()
-        found, self._signals = self._signals, []
+        found, self._signals = self._signals[: self._at_most], self._signals[self._at_most :]
         self._room.set()
         return found
 
@@ -184,9 +187,7 @@ class Feed:
     async def _read(self) -> None:
         try:
             while (message := await self._call.read()) is not EOF:
-                if message.WhichOneof("message") != "signal":
-                    raise config_expected(self._call.received - 1)
-                self._signals.append(message.signal)
+                self._signals += self._placed(message)
                 self._come.set()
                 while len(self._signals) >= self._at_most:
                     self._room.clear()
@@ -199,6 +200,16 @@ class Feed:
             self.refusal = Refusal(reasons.ERROR_REASON_NOT_SERVING, "the server is stopping; ask another", owner=NAME)
         self._ended = True
         self._come.set()
+
+    def _placed(self, message: messages.CaptureStreamRequest) -> Iterable[Placed]:
+        """Refusal: STREAM_CONFIG_EXPECTED, for another config."""
+        match message.WhichOneof("message"):
+            case "signal":
+                return [(message.signal.sequence, message.signal.signal)]
+            case "signals":
+                return enumerate(message.signals.signals, start=message.signals.first_sequence)
+            case _:
+                raise config_expected(self._call.received - 1)
 
     async def _watch(self) -> None:
         await self._stopping.wait()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -12,10 +13,12 @@ NUL = "\0"
 class TextFields:
     """Looks at strings and at what may hold them, and at nothing else: a frame of audio is passed over.
 
-    Which fields of a kind of message lead to text is found out once.
+    Which fields of a kind of message lead to text is found out once. ``passing_ignored``: fields whose rules the
+    contract leaves to their owner (`IGNORE_ALWAYS`, of a field or of its items) are passed over too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, passing_ignored: bool = False) -> None:
+        self._passing_ignored = passing_ignored
         self._leading: dict[type[Message], tuple[tuple[str, bool], ...]] = {}
 
     def with_nul(self, message: Message) -> list[str]:
@@ -26,7 +29,7 @@ class TextFields:
         kind = type(message)
         leading = self._leading.get(kind)
         if leading is None:
-            leading = self._leading[kind] = _leading_to_text(message.DESCRIPTOR)
+            leading = self._leading[kind] = _leading_to_text(message.DESCRIPTOR, self._passing_ignored)
         for name, may_be_absent in leading:
             if not may_be_absent or message.HasField(name):
                 yield from self._of_field(getattr(message, name), prefix + name)
@@ -51,12 +54,13 @@ class TextFields:
                 yield from self._of_field(item, f'{path}["{key}"]' if isinstance(key, str) else f"{path}[{key}]")
 
 
-def _leading_to_text(kind: Any) -> tuple[tuple[str, bool], ...]:
+def _leading_to_text(kind: Any, passing_ignored: bool) -> tuple[tuple[str, bool], ...]:
     """Names of the fields that are text or may hold some, and whether each may be absent."""
     return tuple(
         (field.name, field.message_type is not None and not field.is_repeated)
         for field in kind.fields
         if _is_text(field) or (field.message_type is not None and _reaches_text(field.message_type))
+        if not (passing_ignored and _is_ignored(field))
     )
 
 
@@ -71,6 +75,11 @@ def _reaches_text(kind: Any) -> bool:
                 seen.add(inner.full_name)
                 waiting.append(inner)
     return False
+
+
+def _is_ignored(field: FieldDescriptor) -> bool:
+    rules = field.GetOptions().Extensions[validate_pb2.field]
+    return validate_pb2.IGNORE_ALWAYS in (rules.ignore, rules.repeated.items.ignore)
 
 
 def _is_text(field: FieldDescriptor) -> bool:

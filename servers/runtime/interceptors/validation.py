@@ -19,8 +19,9 @@ class ValidationLayer:
     """Parses and checks each inbound message, unary or streamed, with protovalidate.
 
     Beyond what the contract states, no message may be longer than ``max_bytes``, and no text may hold the character
-    NUL: not every store can keep it. Where unary requests of more than ``answering_bytes`` together would be answered
-    at once, the latest is refused with OVERLOADED.
+    NUL: not every store can keep it; what the contract leaves to the owner of a stream (`IGNORE_ALWAYS`) is looked at
+    by that owner, who refuses it without ending the stream. Where unary requests of more than ``answering_bytes``
+    together would be answered at once, the latest is refused with OVERLOADED.
     """
 
     def __init__(self, max_bytes: int, answering_bytes: int) -> None:
@@ -29,9 +30,11 @@ class ValidationLayer:
         self._held = 0
         self._validator = protovalidate.Validator()
         self._texts = TextFields()
+        self._texts_of_streams = TextFields(passing_ignored=True)
 
     def wrap(self, method: Method, handler: Any, proceed: Behaviour) -> Behaviour:
-        admit = self._admission(handler.request_deserializer)
+        texts = self._texts_of_streams if method.client_streaming else self._texts
+        admit = self._admission(handler.request_deserializer, texts)
 
         async def validate_each(call: Call) -> bytes | None:
             call.admit = admit
@@ -50,8 +53,8 @@ class ValidationLayer:
 
         return validate_each if method.client_streaming else validate
 
-    def _admission(self, parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-        collect, texts, max_bytes = self._validator.collect_violations, self._texts, self._max_bytes
+    def _admission(self, parse: Callable[[bytes], Any] | None, texts: TextFields) -> Callable[[bytes], Any]:
+        collect, max_bytes = self._validator.collect_violations, self._max_bytes
 
         def admit(raw: bytes) -> Any:
             if parse is None:
@@ -66,7 +69,7 @@ class ValidationLayer:
                 raise Refusal.of_fields([undecodable]) from None
             # In UTF-8 only a NUL has this byte. Named first: of many violations the details hold the first only.
             with_nul = texts.with_nul(message) if _NUL_BYTE in raw else ()
-            broken = [FieldViolation(path, "string.nul", "must not hold the character NUL") for path in with_nul]
+            broken = [nul_violation(path) for path in with_nul]
             named = (_as_field_violation(violation.proto) for violation in collect(message))
             broken += [violation for violation in named if violation.field not in with_nul]
             if broken:
@@ -83,6 +86,11 @@ def _overloaded(limit: int) -> Refusal:
         limit=str(limit),
         retry_after_ms=_RETRY_AFTER_MS,
     )
+
+
+def nul_violation(path: str) -> FieldViolation:
+    """Of a text that holds the character NUL."""
+    return FieldViolation(path, "string.nul", "must not hold the character NUL")
 
 
 def _as_field_violation(violation: Any) -> FieldViolation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,6 +68,10 @@ class Line:
     async def send(self, sequence: int, one: nouns.LearningSignal) -> bool:
         streamed = messages.StreamedSignal(sequence=sequence, signal=one)
         return await self.duplex.write(messages.CaptureStreamRequest(signal=streamed))
+
+    async def send_together(self, first: int, ones: Sequence[nouns.LearningSignal]) -> bool:
+        streamed = messages.StreamedSignals(first_sequence=first, signals=ones)
+        return await self.duplex.write(messages.CaptureStreamRequest(signals=streamed))
 
     async def reply(self) -> messages.CaptureStreamResponse:
         reply = await self.duplex.read()

@@ -201,6 +201,82 @@ async def test_a_stream_goes_on_after_what_it_acknowledged(learning: Learning) -
     assert await learning.line("tablet").open() == 0
 
 
+async def test_signals_of_one_message_are_taken_or_refused_one_by_one(learning: Learning) -> None:
+    """More of them than are committed together, with alone ones before and after."""
+    line = learning.line()
+    await line.open()
+    together = [learning.signal(str(number)) for number in range(2, 40)]
+    together[3] = learning.signal("bad", reason_code="not a code")
+    together[20] = learning.signal("nul", device_id="kit\0chen", session_id="s\0", user_id="")
+    together[21] = together[0]
+    await line.send(1, learning.signal("1"))
+    await line.send_together(2, together)
+    await line.send(40, learning.signal("40"))
+    replies = await line.finish()
+    assert replies[-1].acknowledged_through == 40
+    assert (sum(one.taken for one in replies), sum(one.repeated_count for one in replies)) == (37, 1)
+    assert [(one.sequence, one.reason, list(one.fields)) for reply in replies for one in reply.refused] == [
+        (5, "FIELD_INVALID", ["reason_code"]),
+        (22, "FIELD_INVALID", ["device_id", "session_id", "user_id"]),
+    ]
+    assert await kept(learning) == [f"signal-{number}" for number in range(1, 41) if number not in (5, 22, 23)]
+
+
+async def test_a_stream_goes_on_in_the_middle_of_a_message(learning: Learning) -> None:
+    line = learning.line()
+    await line.open()
+    await line.send_together(1, [learning.signal(str(number)) for number in (1, 2, 3)])
+    await line.until(3)
+    line.duplex.cancel()
+    again = learning.line()
+    assert await again.open() == 3
+    await again.send_together(2, [learning.signal(str(number)) for number in (2, 3, 4, 5)])
+    replies = await again.finish()
+    assert [(one.acknowledged_through, one.taken, one.repeated_count) for one in replies] == [(5, 2, 2)]
+    assert await kept(learning) == [f"signal-{number}" for number in range(1, 6)]
+
+
+async def test_a_message_of_several_that_comes_too_early_ends_the_stream(learning: Learning) -> None:
+    line = learning.line()
+    await line.open()
+    await line.send_together(2, [learning.signal("2"), learning.signal("3")])
+    with pytest.raises(SeleneError) as caught:
+        await line.finish()
+    assert (caught.value.reason, caught.value.metadata) == (
+        "STREAM_SEQUENCE_BROKEN",
+        {"expected": "1", "received": "2"},
+    )
+    assert await kept(learning) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "field"), [(0, 1, "first_sequence"), (1, 0, "signals"), (1, 501, "signals")]
+)
+async def test_a_message_of_several_has_a_place_and_up_to_five_hundred(
+    learning: Learning, first: int, count: int, field: str
+) -> None:
+    line = learning.line()
+    await line.open()
+    await line.send_together(first, [learning.signal()] * count)
+    with pytest.raises(SeleneError) as caught:
+        await line.finish()
+    assert [one.field for one in caught.value.violations] == [f"signals.{field}"]
+
+
+async def test_a_nul_refuses_its_signal_and_ends_no_stream(learning: Learning) -> None:
+    line = learning.line()
+    await line.open()
+    await line.send(1, learning.signal("1", idempotency_key="k\0"))
+    await line.send(2, learning.signal("2"))
+    replies = await line.finish()
+    assert [(one.sequence, one.reason, list(one.fields)) for reply in replies for one in reply.refused] == [
+        (1, "FIELD_INVALID", ["idempotency_key"])
+    ]
+    assert await kept(learning) == ["signal-2"]
+    nul = RULES.broken(learning.signal(input_ref="\0"))
+    assert nul is not None and [(one.field, one.rule) for one in nul.violations] == [("input_ref", "string.nul")]
+
+
 async def test_a_gap_ends_the_stream_after_what_came_before_it(learning: Learning) -> None:
     line = learning.line()
     await line.open()

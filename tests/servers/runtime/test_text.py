@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import struct_pb2, wrappers_pb2
 from google.rpc import error_details_pb2
 from selene.common.v1.audio_pb2 import AudioFrame
+from selene.learning.v1 import service_pb2 as learning
 from selene.voiceid.v1 import service_pb2 as voiceid
 from selene.voiceid.v1 import voiceid_pb2
 
@@ -40,3 +41,16 @@ def test_text_with_a_nul_is_named(message: Any, paths: list[str]) -> None:
     texts = TextFields()
     assert texts.with_nul(message) == paths
     assert texts.with_nul(message) == paths  # also once the kind of message is known
+
+
+@pytest.mark.parametrize(
+    ("message", "paths"),
+    [
+        (learning.CaptureStreamRequest(config={"tenant_id": "t\0"}), ["config.tenant_id"]),
+        (learning.CaptureStreamRequest(signal={"sequence": 1, "signal": {"user_id": "\0"}}), []),
+        (learning.CaptureStreamRequest(signals={"signals": [{"user_id": "\0"}]}), []),
+    ],
+)
+def test_what_the_contract_leaves_to_the_owner_is_passed_over_where_told_to(message: Any, paths: list[str]) -> None:
+    assert TextFields(passing_ignored=True).with_nul(message) == paths
+    assert len(TextFields().with_nul(message)) == 1
