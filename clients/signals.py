@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -29,6 +30,10 @@ from clients.wire import to_message, to_wire
 
 UNACKNOWLEDGED: Final = 2048
 """Signals that a stream holds until they are acknowledged; whoever sends more waits."""
+MESSAGE_SIGNALS: Final = 500
+"""Signals that one message of a stream carries at most, by the contract."""
+MESSAGE_BYTES: Final = 60_000
+"""Of signals, in one message of a stream: what a server takes that was not set to take less than any needs."""
 _CALL_SECONDS: Final = 590.0  # a server grants calls ten minutes; the stream goes on with the next call
 _GIVE_UP_SECONDS: Final = 60.0
 
@@ -130,8 +135,10 @@ class Told:
 class SignalStream:
     """Signals on their way: each is held until the server acknowledges it, and sent again where a call broke.
 
-    `send` numbers and queues; it waits while `UNACKNOWLEDGED` signals are on their way. Leaving the block waits until
-    everything is acknowledged. A server that cannot be reached is waited for, for a minute; then SeleneError.
+    `send` numbers and queues; it waits while `UNACKNOWLEDGED` signals are on their way. What is queued is sent as soon
+    as the call takes more, several in a message where several wait: none is held back for others to come. Leaving the
+    block waits until everything is acknowledged. A server that cannot be reached is waited for, for a minute; then
+    SeleneError.
     """
 
     def __init__(
@@ -151,7 +158,7 @@ class SignalStream:
         self._tenant_id = tenant_id
         self._policy = policy
         self._give_up_s = give_up_s
-        self._held: deque[wire.StreamedSignal] = deque()
+        self._held: deque[nouns.LearningSignal] = deque()
         self._sequence: int | None = None  # of the last signal that was queued; known once the server has said it
         self._unsent = 0  # how many of those that are held wait for this call; they are the last ones
         self._closed = False
@@ -211,7 +218,7 @@ class SignalStream:
             if self._failure is not None:
                 raise self._failure
             self._sequence = (self._sequence or 0) + 1
-            self._held.append(wire.StreamedSignal(sequence=self._sequence, signal=message))
+            self._held.append(message)
             self._unsent += 1
             self._changed.notify_all()
             return self._sequence
@@ -292,11 +299,27 @@ class SignalStream:
                 await self._changed.wait_for(lambda: self._unsent or self._closed)
                 if not self._unsent:
                     break
-                streamed = self._held[-self._unsent]
-                self._unsent -= 1
-            if not await call.write(wire.CaptureStreamRequest(signal=streamed)):
+                request, count = self._next()
+                self._unsent -= count
+            if not await call.write(request):
                 return
         await call.half_close()
+
+    def _next(self) -> tuple[wire.CaptureStreamRequest, int]:
+        """The message that comes next, of as many unsent signals as fit into it; how many those are."""
+        sent = len(self._held) - self._unsent
+        signals: list[nouns.LearningSignal] = []
+        size = 0
+        for signal in islice(self._held, sent, sent + MESSAGE_SIGNALS):
+            size += signal.ByteSize()
+            if signals and size > MESSAGE_BYTES:
+                break
+            signals.append(signal)
+        first = self.acknowledged_through + sent + 1
+        if len(signals) == 1:
+            return wire.CaptureStreamRequest(signal=wire.StreamedSignal(sequence=first, signal=signals[0])), 1
+        several = wire.StreamedSignals(first_sequence=first, signals=signals)
+        return wire.CaptureStreamRequest(signals=several), len(signals)
 
     async def _acknowledged(self, reply: wire.CaptureStreamResponse) -> None:
         self.told.taken += reply.taken
@@ -307,7 +330,7 @@ class SignalStream:
             self._changed.notify_all()
 
     def _let_go(self, through: int) -> None:
-        while self._held and self._held[0].sequence <= through:
+        for _ in range(min(through - self.acknowledged_through, len(self._held))):
             self._held.popleft()
 
     async def _fail(self, error: BaseException) -> None:

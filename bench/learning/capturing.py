@@ -30,7 +30,9 @@ TENANT: Final = world.TENANT
 CALLERS: Final = 64
 STREAMS: Final = 2
 PREPARED_A_SECOND: Final = 15_000
-"""Messages of each stream: more than are taken in a second."""
+"""Signals of each stream: more than are taken in a second."""
+IN_A_MESSAGE: Final = 250
+"""Signals of one message of a stream; the typed client fills messages to about as many of this size."""
 SECONDS: Final = 10.0
 QUICK_SECONDS: Final = 1.5
 UNARY_TARGET: Final = 0.5
@@ -58,8 +60,9 @@ def measure(say: Say, *, quick: bool) -> Report:
     report.notes += [
         "A bare commit is the least that the store makes durable: one audit row in one transaction, by the better of "
         f"{WRITERS[0]} and {WRITERS[1]} writers at once, in a process of its own with nothing else to do.",
-        f"Capture: {CALLERS} callers, each waits for its reply, an audit row each. CaptureStream: {STREAMS} streams, "
-        "counted when acknowledged; an audit row a batch. Callers and server share the cores of this machine.",
+        f"Capture: {CALLERS} callers, each waits for its reply, an audit row each. CaptureStream: {STREAMS} streams of "
+        f"messages of {IN_A_MESSAGE} signals, counted when acknowledged; an audit row a batch. Callers and server "
+        "share the cores of this machine.",
     ]
     found: list[Captured] = []
     for name, url in world.stores(report):
@@ -168,12 +171,14 @@ def _prepared(name: str, seconds: float) -> list[bytes]:
     """The messages of a stream, made before they are sent: what making them costs is the producers' own."""
     config = messages.CaptureStreamConfig(tenant_id=TENANT, stream_id=name)
     streamed = (
-        messages.StreamedSignal(sequence=number, signal=signal(number, name))
-        for number in range(1, int(seconds * PREPARED_A_SECOND))
+        messages.StreamedSignals(
+            first_sequence=first, signals=[signal(number, name) for number in range(first, first + IN_A_MESSAGE)]
+        )
+        for first in range(1, int(seconds * PREPARED_A_SECOND), IN_A_MESSAGE)
     )
     return [
         messages.CaptureStreamRequest(config=config).SerializeToString(),
-        *(messages.CaptureStreamRequest(signal=one).SerializeToString() for one in streamed),
+        *(messages.CaptureStreamRequest(signals=some).SerializeToString() for some in streamed),
     ]
 
 

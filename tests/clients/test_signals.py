@@ -15,6 +15,7 @@ from selene_messages.selene.gold.v1 import GoldDomain
 from selene_messages.selene.learning import v1
 
 from clients.channel import connect
+from clients.duplex import Duplex
 from clients.errors import SeleneError
 from clients.retry import RetryPolicy
 from clients.signals import UNACKNOWLEDGED, Signals, SignalStream
@@ -104,6 +105,32 @@ async def test_a_stream_goes_on_by_itself_after_each_cut_and_loses_nothing(learn
     assert await kept(learning) == [f"signal-{number}" for number in range(300)]
     told = stream.told
     assert told.taken + told.repeated + told.unheard == 300 and not told.refused
+
+
+async def test_what_waits_shares_messages_and_none_is_longer_than_a_server_takes(
+    learning: Owners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    write = Duplex.write
+
+    async def seen(call: Duplex, request: Any) -> bool:
+        several = len(request.signals.signals) or int(request.HasField("signal"))
+        sent.append((several, request.ByteSize()))
+        return await write(call, request)
+
+    monkeypatch.setattr(Duplex, "write", seen)
+    async with Signals(learning.connection("learning"), policy=QUICK).stream() as stream:
+        await stream.send(one("alone"))
+        await stream.flush()
+        for number in range(400):
+            await stream.send(one(str(number), output_ref="\N{BLACK STAR}" * (512 if number % 7 == 0 else 1)))
+        await stream.send(one("bad", reason_code="x" * 100_000))
+        await stream.send(one("last"))
+    (config, first, *rest) = sent
+    assert (config[0], first[0], sum(count for count, _ in rest)) == (0, 1, 402)
+    assert len(rest) < 10 and [size for count, size in rest if count > 1 and size > 64 * 1024] == []
+    assert [(each.sequence, each.reason) for each in stream.told.refused] == [(402, "FIELD_INVALID")]
+    assert await kept(learning) == ["signal-alone", *(f"signal-{number}" for number in range(400)), "signal-last"]
 
 
 async def test_whoever_sends_more_than_is_acknowledged_waits(learning: Owners) -> None:
