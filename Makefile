@@ -9,7 +9,7 @@ PATHS := servers clients store bench tests proto/tools conftest.py
 .PHONY: help demo demo-learning test lint format gen breaking bench soak clean
 
 help: ## What can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 demo: .venv/server ## Enrol and recognise real voices, live. Your own: make demo AUDIO=folder  (folder/<speaker>/*.wav|flac)
 	@$(BIN)/python -m servers.demonstration $(if $(AUDIO),--audio "$(AUDIO)")
