@@ -16,9 +16,12 @@ from selene.artifacts.v1.artifacts_pb2 import (
     ArtifactStatus,
 )
 from selene.gold.v1.gold_pb2 import (
+    GOLD_STATE_ACTIVATED,
+    GOLD_STATE_AWAITING_REVIEW,
     GOLD_STATE_CANDIDATE,
     GOLD_STATE_GOLD_APPROVED,
     GOLD_STATE_PACKAGED,
+    GOLD_STATE_VALIDATING,
     GoldState,
 )
 from selene.governance.v1.consent_pb2 import (
@@ -84,10 +87,18 @@ REASONS: Final[Mapping[RevocationTrigger, str]] = MappingProxyType(
 )
 """The reason code of each trigger."""
 
-FROZEN_GOLD: Final[frozenset[GoldState]] = frozenset(
-    {GOLD_STATE_CANDIDATE, GOLD_STATE_GOLD_APPROVED, GOLD_STATE_PACKAGED}
+REBUILT: Final[frozenset[GoldState]] = frozenset(
+    {
+        GOLD_STATE_CANDIDATE,
+        GOLD_STATE_VALIDATING,
+        GOLD_STATE_AWAITING_REVIEW,
+        GOLD_STATE_GOLD_APPROVED,
+        GOLD_STATE_PACKAGED,
+        GOLD_STATE_ACTIVATED,
+    }
 )
-"""Gold sets that a freeze keeps from going on."""
+"""Gold sets that are built anew of what is left, and so are those that the revocation itself took back. What was
+deferred, rejected or taken back for another reason is over."""
 
 INVALIDATED: Final[frozenset[ArtifactStatus]] = frozenset(
     {ARTIFACT_STATUS_CANDIDATE, ARTIFACT_STATUS_PROVISIONAL, ARTIFACT_STATUS_ACTIVE}

@@ -10,7 +10,8 @@ from typing import Final
 
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_REVOKED_PENDING_REBUILD, ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope, TurnRef
-from selene.gold.v1.gold_pb2 import GOLD_STATE_ACTIVATED
+from selene.gold.v1.evidence_pb2 import GoldCandidate
+from selene.gold.v1.gold_pb2 import GOLD_STATE_REVERTED
 from selene.governance.v1.consent_pb2 import (
     REVOCATION_STEP_CAPTURE,
     REVOCATION_STEP_FREEZE,
@@ -35,8 +36,8 @@ from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING
 
 from servers.governance import ENGINE_ID, deciding, moving, trail
 from servers.governance.revocation import (
-    FROZEN_GOLD,
     INVALIDATED,
+    REBUILT,
     due_at,
     late,
     next_step,
@@ -172,11 +173,19 @@ async def _rebuild(tx: Transaction, kept: KeptRevocation, now: datetime) -> int:
     revoked = await tx.governance.consents.signal_ids(revocation.tenant_id, revocation.user_id, until)
     for gold_set_id in revocation.affected_gold_set_ids:
         gold = await tx.gold.get(revocation.tenant_id, gold_set_id)
-        if gold is None or gold.message.state not in FROZEN_GOLD | {GOLD_STATE_ACTIVATED}:
+        if gold is None or not await _rebuilt(tx, gold.message, until):
             continue
         anew = await tx.gold.rebuild(revocation.tenant_id, gold_set_id, new_id=tx.ids.new(), without=revoked)
         many += anew is not None
     return many
+
+
+async def _rebuilt(tx: Transaction, gold: GoldCandidate, since: datetime) -> bool:
+    """Whether a gold set is built anew: it was on its way or live, also if the revocation took it back since."""
+    if gold.state != GOLD_STATE_REVERTED:
+        return gold.state in REBUILT
+    last = (await tx.gold.history(gold.tenant_id, gold.gold_set_id))[-1]
+    return last.occurred_at.ToDatetime(tzinfo=UTC) >= since
 
 
 async def _release(tx: Transaction, kept: KeptRevocation, now: datetime) -> int:

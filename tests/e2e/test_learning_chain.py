@@ -165,6 +165,7 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     assert gold_set_id in revocation.affected_gold_set_ids
     assert (await refused(chain.start(house, row)))[0] == "ARTIFACT_FROZEN"
     revocation = await chain.settled(house, "leo", revocation.revocation_id)
+    assert await chain.rebuilt(house, gold_set_id)
     after = await house.active_pack()
     assert (after.package_hash, after.conf_high_bp) == (before.package_hash, before.conf_high_bp)
     receipt = opened(revocation.receipt, consents.ErasureReceipt, house.store.trusted_keys())

@@ -12,10 +12,10 @@ from selene.gold.v1 import gold_pb2 as gold
 from selene.governance.v1 import consent_pb2 as v1
 
 from servers.governance.revocation import (
-    FROZEN_GOLD,
     INVALIDATED,
     ORDER_OF_WORK,
     REASONS,
+    REBUILT,
     STEPS,
     closure,
     due_at,
@@ -82,10 +82,9 @@ def test_steps_follow_each_other_until_none_is_left() -> None:
     assert done == list(ORDER_OF_WORK)
 
 
-def test_a_freeze_is_of_what_could_still_go_live() -> None:
-    assert (
-        frozenset({gold.GOLD_STATE_CANDIDATE, gold.GOLD_STATE_GOLD_APPROVED, gold.GOLD_STATE_PACKAGED}) == FROZEN_GOLD
-    )
+def test_what_is_over_is_neither_built_anew_nor_invalidated() -> None:
+    over = {gold.GOLD_STATE_GOLD_DEFERRED, gold.GOLD_STATE_GOLD_REJECTED, gold.GOLD_STATE_REVERTED}
+    assert set(gold.GoldState.values()) - REBUILT == {gold.GOLD_STATE_UNSPECIFIED, *over}
     assert artifacts.ARTIFACT_STATUS_ACTIVE in INVALIDATED
     assert artifacts.ARTIFACT_STATUS_REVERTED not in INVALIDATED
 
