@@ -78,7 +78,8 @@ def _reaches_text(kind: Any) -> bool:
 
 
 def _is_ignored(field: FieldDescriptor) -> bool:
-    rules = field.GetOptions().Extensions[validate_pb2.field]
+    # Typed as a descriptor of any kind; of which message it extends the options is known at runtime only.
+    rules: Any = field.GetOptions().Extensions[validate_pb2.field]  # type: ignore[index]
     return validate_pb2.IGNORE_ALWAYS in (rules.ignore, rules.repeated.items.ignore)
 
 
