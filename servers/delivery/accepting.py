@@ -15,13 +15,13 @@ from selene.delivery.v1.delivery_pb2 import (
 )
 
 from servers.delivery import ENGINE_ID
-from servers.delivery.batches import Batches
 from servers.delivery.identity import delivery_idem, payload_hash, recipient_lock
 from servers.delivery.keeping import hashes_of
 from servers.delivery.kept import kept
 from servers.delivery.machine import DEFAULT_LIFE_S, Delivery, accepted
 from servers.delivery.schedule import instant
 from servers.runtime.auth import Principal
+from servers.runtime.batches import Batches
 from store import Store, Transaction
 from store.delivery import Accepted, ContentChanged, NewDelivery
 

@@ -14,10 +14,10 @@ from selene.common.v1.scope_pb2 import TurnRef
 from selene.delivery.v1.delivery_pb2 import DeliveryState
 
 from servers.delivery import ENGINE_ID
-from servers.delivery.batches import Batches
 from servers.delivery.kept import delivery_of, kept
 from servers.delivery.machine import Attempt, Delivery, Event, Refused, Rules, apply
 from servers.delivery.schedule import instant
+from servers.runtime.batches import Batches
 from servers.runtime.clock import Clock
 from store import Store, StoreUnavailable, Transaction, Unavailability
 from store.delivery import Change, ProviderId, Swap
