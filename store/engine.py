@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InternalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InternalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -107,7 +107,7 @@ class Database:
 
 def open_database(url: str, *, lock_timeout_s: float, connections: int) -> Database:
     """`sqlite:///file` or `postgresql://…`; nothing is opened yet. ValueError for anything else."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
     match parsed.get_backend_name():
         case "sqlite":
             return _open_sqlite(parsed, lock_timeout_s, connections)
@@ -118,16 +118,26 @@ def open_database(url: str, *, lock_timeout_s: float, connections: int) -> Datab
 
 def sqlite_file(url: str) -> Path | None:
     """The file of a SQLite url; None for another database."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
 def shown(url: str) -> str:
     """The url for people: without its password, and without its query, which may hold one too."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
     return URL.create(
         parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database
     ).render_as_string()
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError:
+        # The text may hold a password: it is not repeated.
+        raise ValueError(
+            "the store's url cannot be read; it is sqlite:///file or postgresql://user@host/name"
+        ) from None
 
 
 def _open_sqlite(url: URL, lock_timeout_s: float, connections: int) -> Database:

@@ -194,7 +194,7 @@ async def deliver_send(
     if reply.repeated:
         session.output.note("it had been handed over before; nothing more is sent")
     if wait:
-        delivery = await deliveries.until_final(delivery.delivery_id)
+        delivery = await _until_final(session, deliveries, delivery.delivery_id)
     session.output.show({"repeated": reply.repeated, **to_document(delivery)}, _one(delivery))
     return REFUSED if wait and delivery.state is not v1.DeliveryState.SENT_ACKED else OK
 
@@ -401,6 +401,21 @@ def line(change: v1.WatchResponse) -> Text:
     if delivery.receipt is not v1.DeliveryReceipt.UNSPECIFIED:
         told.append(f"  {_name(delivery.receipt)}", style="cyan")
     return told
+
+
+async def _until_final(session: Session, deliveries: Deliveries, delivery_id: str) -> v1.Delivery:
+    """The delivery as it ended; meanwhile each change is told, so that a wait is never without its reason."""
+    delivery = await deliveries.get(delivery_id)
+    if delivery.state in FINAL:
+        return delivery
+    session.output.note("it is durable; Ctrl-C ends this waiting, not the delivery")
+    async with aclosing(deliveries.watch(delivery_id)) as changes:
+        async for change in changes:
+            delivery = change.delivery or delivery
+            if delivery.state in FINAL:
+                break
+            session.output.err.print(Text(f"{_name(delivery.state)}  {delivery.reason_code}", style="dim"))
+    return delivery
 
 
 def _deliveries(session: Session) -> Deliveries:

@@ -101,6 +101,7 @@ async def test_a_delivery_that_is_waited_for_ends_as_it_ended(run: Run, deliveri
     result = await waiting
     assert result.exit_code == 1
     assert json.loads(result.stdout)["state"] == "DELIVERY_STATE_CANCELLED"
+    assert "it is durable; Ctrl-C ends this waiting, not the delivery\nACCEPTED  ACCEPTED\n" in result.stderr
 
 
 async def test_a_delivery_is_taken_back_and_is_not_taken_back_twice(run: Run) -> None:

@@ -281,3 +281,12 @@ async def test_readers_are_not_held_up_by_a_writer(store: Store) -> None:
         audit(tx)
         async with asyncio.timeout(2.0):
             assert await store.voiceid.devices.owner("t1", "d1") == "u1"
+
+
+@pytest.mark.parametrize("url", ["selene.db", "", "postgresql//selene:hunter2@db/selene"])
+async def test_a_url_that_is_none_is_told_how_one_reads_and_what_it_holds_is_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite:///file") as opened:
+        await impatient(url)
+    with pytest.raises(ValueError, match="sqlite:///file") as verified:
+        await verify_store(url, TRUSTED)
+    assert "hunter2" not in f"{opened.value}{verified.value}"
