@@ -86,6 +86,7 @@ async def serve_owners(names: Sequence[str], settings: Settings, slot: WorkerSlo
         kept = Kept(
             idempotency=timedelta(days=settings.store.idempotency_days),
             deliveries=timedelta(days=settings.store.delivery_days),
+            signal_streams=timedelta(days=settings.store.signal_stream_days),
         )
         retention = Retention(store, clock, kept)
         parts = Parts(

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Delete, Table, bindparam, delete, func, select, tuple_
 
 from store.access import Writes
+from store.learning.tables import streams
 from store.schema import (
     ENDED,
     conflict_retries,
@@ -29,8 +30,9 @@ BATCH = 500
 @dataclass(frozen=True, slots=True)
 class Kept:
     """For how long: an idempotency key since its first use, a budget and a retry since they were last spent, a
-    cooldown since it ended, the id of a provider's webhook since it was first seen, what was sent in a delivery and
-    what happened to it since it became final. The delivery itself stays: it is never sent again.
+    cooldown since it ended, the id of a provider's webhook since it was first seen, the position of a stream of
+    signals since it last went on, what was sent in a delivery and what happened to it since it became final. The
+    delivery itself stays: it is never sent again. So do signals: a stream that begins anew takes none twice.
     """
 
     idempotency: timedelta = timedelta(days=7)
@@ -39,6 +41,7 @@ class Kept:
     conflict_retries: timedelta = timedelta(days=1)
     delivery_webhooks: timedelta = timedelta(days=30)
     deliveries: timedelta = timedelta(days=90)
+    signal_streams: timedelta = timedelta(days=30)
 
 
 # As in the index: only then is it used. A final state never changes, and each later event of its delivery has it too.
@@ -77,6 +80,7 @@ class Retention:
             ("prompt_cooldowns", prompt_cooldowns, prompt_cooldowns.c.until, kept.prompt_cooldowns),
             ("conflict_retries", conflict_retries, conflict_retries.c.spent_at, kept.conflict_retries),
             ("delivery_webhooks", delivery_webhooks, delivery_webhooks.c.seen_at, kept.delivery_webhooks),
+            ("signal_streams", streams, streams.c.updated_at, kept.signal_streams),
         ):
             count = await self._oldest(table, since, now - age, at_most - sum(removed.values()))
             if count:

@@ -55,6 +55,9 @@ class StoreSettings(_Section):
         le=3650.0,
         description="how long what was sent, and what happened to it, is kept of a final delivery",
     )
+    signal_stream_days: float = Field(
+        default=30.0, ge=1.0, le=3650.0, description="how long a stream of signals can be resumed since it last went on"
+    )
 
 
 class TlsSettings(_Section):

@@ -63,6 +63,7 @@ streams = Table(
     Column("stream_id", Text, primary_key=True, nullable=False),
     Column("acknowledged_through", BigInteger, nullable=False, autoincrement=False),
     Column("updated_at", Instant, nullable=False),
+    Index("ix_learning_streams_updated_at", "updated_at"),
 )
 
 # What engines saw and learning has not taken on yet.

@@ -44,6 +44,12 @@ async def retry(store: Store, session: str) -> None:
         audit(tx)
 
 
+async def go_on(store: Store, stream_id: str, through: int) -> None:
+    async with store.transaction() as tx:
+        await tx.learning.streams.advance("t1", stream_id, through)
+        audit(tx)
+
+
 async def remove(store: Store, clock: FakeClock, at_most: int = BATCH) -> Mapping[str, int]:
     async with store.transaction() as tx:
         removed = await tx.retention.remove(Kept(), clock.now(), at_most)
@@ -87,6 +93,23 @@ async def test_a_retry_is_forgotten_a_day_after_the_last_one(store: Store, clock
     clock.advance(TICK)
     assert await remove(store, clock) == {"conflict_retries": 2}
     assert await store.voiceid.prompts.retries("t1", "s1") == {}
+
+
+async def test_a_stream_of_signals_can_be_resumed_for_thirty_days_since_it_last_went_on(
+    store: Store, clock: FakeClock
+) -> None:
+    for name, through in (("old", 5), ("phone", 7)):
+        await go_on(store, name, through)
+    clock.advance(timedelta(days=29))
+    await go_on(store, "phone", 8)
+    clock.advance(timedelta(days=1))
+    assert await remove(store, clock) == {}
+    clock.advance(TICK)
+    assert await remove(store, clock) == {"signal_streams": 1}
+    assert [await store.learning.streams.position("t1", name) for name in ("old", "phone")] == [0, 8]
+    async with store.transaction() as tx:
+        assert await tx.retention.remove(Kept(signal_streams=timedelta(days=1)), clock.now()) == {"signal_streams": 1}
+        audit(tx)
 
 
 async def test_a_batch_is_bounded_over_all_kinds_and_takes_the_oldest_first(store: Store, clock: FakeClock) -> None:
