@@ -178,7 +178,7 @@ class GoldReason(betterproto2.Enum):
 
     POLICY_SCOPE_VIOLATION = 2
     """
-    GOLD_POLICY_SCOPE_VIOLATION: VALIDATING → AWAITING_REVIEW refused, policy, consent or privacy.
+    GOLD_POLICY_SCOPE_VIOLATION: VALIDATING → AWAITING_REVIEW refused, policy, consent or privacy; ACTIVATED → REVERTED, a revocation of consent.
     """
 
     THRESHOLD_NOT_MET = 3

@@ -758,7 +758,7 @@ class GetGoldSetResponse(betterproto2.Message):
 
     history: "list[__gold__v1__.GoldTransition]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Every transition that was asked for, oldest first.
+    The transitions that were applied, oldest first. One that was refused is a row of the audit trail only.
     """
 
 
