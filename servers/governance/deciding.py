@@ -17,7 +17,6 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_ALLOW,
     DECISION_REASON_OPERATOR_REQUEST,
     DECISION_ROLLBACK,
-    DECISION_UNSPECIFIED,
     Approval,
     ApprovalStatement,
     ArtifactRef,
@@ -34,7 +33,7 @@ from selene.governance.v1.decision_pb2 import (
 
 from servers.governance import approvals, cohort_gates, gates, proof, trail
 from servers.governance.consumers import CONSUMERS, consumes, domain_of
-from servers.governance.decision import STABILITY_DAYS, Preflight, Resolution, resolve
+from servers.governance.decision import STABILITY_DAYS, Preflight, Resolution, on_activation, resolve
 from servers.governance.revocation import late
 from servers.governance.rollout import stability_days
 from servers.governance.statement import StatementRefused, canonical, digest, opened, payload_type, signed_bytes
@@ -69,10 +68,9 @@ class Held:
     @property
     def evidence(self) -> gates.Evidence:
         """As the gates go by it, without the consumption proof."""
-        last = [each for each in self.decisions if each.statement.action == DECISION_ACTION_ACTIVATE][-1:]
         given = {each.statement.kind: each.statement.approver for each in self.approvals}
         return gates.Evidence(
-            decision=last[0].statement.decision if last else DECISION_UNSPECIFIED,
+            decision=on_activation(each.statement for each in self.decisions),
             report=self.case.report,
             approvals=approvals.distinct(given, set(self.case.proposers)),
         )
@@ -305,6 +303,13 @@ def signature_of(artifact: Held, trusted: Trusted) -> SignedStatement | None:
         return None
     statement = _opened(signed, GateBundleStatement, trusted)
     return signed if statement is not None and statement.bundle_hash == digest(artifact.bundle) else None
+
+
+def permitted_hash(artifact: Held, trusted: Trusted) -> bytes:
+    """SHA-256 of the bundle that was signed last, also where something of it was withdrawn since; empty: none was."""
+    signed = artifact.case.bundle
+    statement = _opened(signed, GateBundleStatement, trusted) if signed is not None else None
+    return statement.bundle_hash if statement is not None else b""
 
 
 async def proof_blocks(rooms: Reads, artifact: Held, trusted: Trusted) -> tuple[ConsumptionBlockReason, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,9 +26,11 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_REASON_STABILITY_WINDOW_NOT_MET,
     DECISION_REASON_TENANT_SCOPE_UNVERIFIED,
     DECISION_ROLLBACK,
+    DECISION_UNSPECIFIED,
     Decision,
     DecisionAction,
     DecisionReason,
+    DecisionStatement,
 )
 
 STABILITY_DAYS: Final = range(7, 15)
@@ -101,6 +103,15 @@ def resolve(preflight: Preflight) -> Resolution:
     if preflight.action in GOING_FORWARD:
         return Resolution(DECISION_ALLOW, (DECISION_REASON_GATES_PASSED,))
     return Resolution(DECISION_HOLD, ())
+
+
+def on_activation(decided: Iterable[DecisionStatement]) -> Decision:
+    """What stands of an artifact's decisions, oldest first: the last on its activation, or a ROLLBACK since."""
+    standing = DECISION_UNSPECIFIED
+    for statement in decided:
+        if statement.action == DECISION_ACTION_ACTIVATE or statement.decision == DECISION_ROLLBACK:
+            standing = statement.decision
+    return standing
 
 
 def _returning(preflight: Preflight) -> Resolution:

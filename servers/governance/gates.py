@@ -43,7 +43,7 @@ class Evidence:
     """What there is of an artifact's evidence. What is not said is not there."""
 
     decision: Decision = DECISION_UNSPECIFIED
-    """The last one on its activation."""
+    """The last one on its activation; a ROLLBACK where it was taken back since."""
     report: BuilderReport | None = None
     approvals: frozenset[ApprovalKind] = frozenset()
     """Those that count."""

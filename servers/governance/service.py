@@ -43,7 +43,6 @@ from servers.governance.deciding import Held
 from servers.governance.judge import judge
 from servers.governance.places import following, place, spelled
 from servers.governance.rollout import PROMOTE_CHECK
-from servers.governance.statement import digest
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
 from servers.runtime.errors import FieldViolation, Refusal, reason_name
@@ -321,7 +320,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                 report = PromotionReport(
                     rollout=rollout,
                     cohort_deltas=_deltas(rollout, windows, now),
-                    gate_bundle_hash=digest(artifact.bundle),
+                    gate_bundle_hash=deciding.permitted_hash(artifact, self._trusted),
                     decisions=[each.statement for each in artifact.decisions],
                 )
                 signed = deciding.sign(tx, report)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selene.governance.v1 import decision_pb2 as v1
 
-from servers.governance.decision import Preflight, resolve
+from servers.governance.decision import Preflight, on_activation, resolve
 
 GOOD = Preflight(
     action=v1.DECISION_ACTION_ACTIVATE,
@@ -137,3 +137,32 @@ def test_nothing_is_allowed_with_any_gate_closed(preflight: Preflight) -> None:
     assert preflight.required_cohorts and preflight.required_cohorts <= preflight.passing_cohorts
     assert not preflight.revoked
     assert preflight.action == v1.DECISION_ACTION_ACTIVATE or 7 <= preflight.stability_days <= 14
+
+
+ACTIVATE, PROMOTE, ROLLBACK = v1.DECISION_ACTION_ACTIVATE, v1.DECISION_ACTION_PROMOTE, v1.DECISION_ACTION_ROLLBACK
+
+
+@pytest.mark.parametrize(
+    ("decided", "standing"),
+    [
+        ([], v1.DECISION_UNSPECIFIED),
+        ([(ACTIVATE, v1.DECISION_ALLOW)], v1.DECISION_ALLOW),
+        ([(ACTIVATE, v1.DECISION_ALLOW), (ACTIVATE, v1.DECISION_HOLD)], v1.DECISION_HOLD),
+        ([(ACTIVATE, v1.DECISION_ALLOW), (PROMOTE, v1.DECISION_HOLD)], v1.DECISION_ALLOW),
+        ([(ACTIVATE, v1.DECISION_ALLOW), (ROLLBACK, v1.DECISION_HOLD)], v1.DECISION_ALLOW),
+        ([(ACTIVATE, v1.DECISION_ALLOW), (ROLLBACK, v1.DECISION_ROLLBACK)], v1.DECISION_ROLLBACK),
+        (
+            [(ACTIVATE, v1.DECISION_ALLOW), (ROLLBACK, v1.DECISION_ROLLBACK), (PROMOTE, v1.DECISION_ALLOW)],
+            v1.DECISION_ROLLBACK,
+        ),
+        (
+            [(ACTIVATE, v1.DECISION_ALLOW), (ROLLBACK, v1.DECISION_ROLLBACK), (ACTIVATE, v1.DECISION_ALLOW)],
+            v1.DECISION_ALLOW,
+        ),
+    ],
+)
+def test_an_activation_stands_until_it_is_decided_anew_or_taken_back(
+    decided: list[tuple[v1.DecisionAction, v1.Decision]], standing: v1.Decision
+) -> None:
+    statements = [v1.DecisionStatement(action=action, decision=decision) for action, decision in decided]
+    assert on_activation(statements) == standing

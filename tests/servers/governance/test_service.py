@@ -269,6 +269,31 @@ async def test_an_operator_takes_a_rollout_back_once(house: Governed) -> None:
     assert (again.reason, again.metadata["state"]) == ("ROLLOUT_STATE_REFUSED", "ROLLED_BACK")
 
 
+@pytest.mark.parametrize("by_itself", [True, False])
+async def test_what_was_taken_back_waits_for_a_new_permission(house: Governed, by_itself: bool) -> None:
+    row = await house.candidate()
+    about = {"artifact_id": row.artifact_id}
+    rollout = await house.advance(await house.start(row), until=rollouts.ROLLOUT_STAGE_CANARY_1)
+    report = (await house.call("ann", "GetPromotionReport", rollout_id=rollout.rollout_id)).report
+    if by_itself:
+        await house.measure(rollout, WORSE)
+    else:
+        await house.call("ann", "Rollback", rollout_id=rollout.rollout_id, reason_code="REGRETTED")
+    assert (await house.rollout(rollout.rollout_id)).state == rollouts.ROLLOUT_STATE_ROLLED_BACK
+
+    refused = await house.refused("ann", "StartRollout", **about)
+    assert (refused.reason, refused.metadata["missing"]) == ("GATE_BLOCKED", "GOVERNANCE,CONSUMPTION_PROOF")
+    assert not (await house.call("ann", "CheckReleaseGate", **about)).open
+    later = (await house.call("ann", "GetPromotionReport", rollout_id=rollout.rollout_id)).report
+    assert later.gate_bundle_hash == report.gate_bundle_hash
+
+    await house.allow(row)
+    bundle = (await house.call("ann", "GetGateBundle", **about)).gate_bundle_ref
+    assert (await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle))).verdict.passed
+    again = (await house.call("ann", "StartRollout", **about)).rollout
+    assert again.stages[-1].stage == rollouts.ROLLOUT_STAGE_SHADOW
+
+
 async def test_windows_that_overlap_or_lie_in_the_future_are_refused(house: Governed) -> None:
     rollout = await house.start(await house.candidate())
     await house.measure(rollout)
