@@ -2,26 +2,36 @@
 
 A pack's layer is the scope of its pointer. On top of it the setting `voiceid.thresholds` may move CONF_HIGH_BP,
 CONF_MID_BP and the smallest margin, field by field, by the same precedence.
+
+While a rollout is in a canary (§29), its candidate serves the devices of its cohort in the place of the active version
+of its scope. The device, because every stream names one before anything is heard: who speaks is what is to be decided,
+and a claim or a signed-in owner is not always there, so that the same speaker would change sides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
+import structlog
 from selene.artifacts.v1.artifacts_pb2 import ArtifactPointer, ArtifactRow
 from selene.common.v1 import scope_pb2
+from selene.governance.v1.rollout_pb2 import Rollout
 from selene.voiceid.v1 import voiceid_pb2 as v1
 
+from servers import cohort
 from servers.voiceid.calibration.pack import ARTIFACT_TYPE, PackError, ThresholdPack, parse
 from servers.voiceid.policy import DecisionPolicy, Thresholds
 from servers.voiceid.precedence import Ambiguous, Layer, SettingRow, Subject, resolve
-from store import NotFound, Rooms, Store
+from store import NotFound, Rooms, Store, StoreError
 from store.keys import signature_holds
 from store.settings import Setting
 
 SETTING_KEY = "voiceid.thresholds"
 OVERRIDABLE = ("conf_high_bp", "conf_mid_bp", "min_margin_bp")
+
+_log = structlog.get_logger("selene.voiceid")
 
 LAYERS = {
     scope_pb2.SCOPE_TYPE_GLOBAL: Layer.GLOBAL_DEFAULT,
@@ -34,21 +44,66 @@ LAYERS = {
 
 @dataclass(frozen=True, slots=True)
 class ActivePack:
-    """The pack that applies, with its ledger row, the thresholds after overrides and the layer it came from."""
+    """The pack that applies, with its ledger row, the thresholds after overrides, and where it came from."""
 
     pack: ThresholdPack
     row: ArtifactRow
     canonical_json: bytes
     thresholds: Thresholds
     layer: Layer
+    pointer: ArtifactPointer
+
+
+class CandidateFault(StrEnum):
+    """Why the active version serves a device that is in a canary's cohort."""
+
+    REVOKED = "REVOKED"
+    # Another version is active than the one that the candidate is held against: the rollout is about to be taken back.
+    BASELINE_REPLACED = "BASELINE_REPLACED"
+    # Not in the ledger, not signed by a trusted key, no pack, or the store does not answer.
+    UNREADABLE = "UNREADABLE"
+    MODEL_MISMATCH = "MODEL_MISMATCH"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rollout whose canary serves the device; `revoked` where governance froze its artifact (§21)."""
+
+    rollout: Rollout
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The version that a stream was first judged by, and stays with: `rollout_id` where it is a candidate, `fault`
+    where it took a candidate's place.
+    """
+
+    pointer: ArtifactPointer
+    artifact_id: str
+    rollout_id: str = ""
+    fault: CandidateFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PackRows:
-    """What the choice of a pack depends on: all that may apply to a tenant."""
+    """What the choice of a pack depends on: all that may apply to a tenant, the candidates that serve the device, and
+    whether the version that the stream stayed with so far was revoked since.
+    """
 
     pointers: Sequence[ArtifactPointer]
     settings: Sequence[Setting]
+    candidates: Sequence[Candidate] = ()
+    held_revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a stream is judged by, or the reason why there is nothing; `fault` where a candidate should have served."""
+
+    thresholds: Thresholds | v1.VoiceIdReason
+    held: Held | None
+    fault: CandidateFault | None = None
 
 
 class Packs:
@@ -60,21 +115,72 @@ class Packs:
         self._model_set_hash = model_set_hash
         self._verified: dict[_Version, _Verified] = {}
 
-    async def rows(self, rooms: Rooms, tenant_id: str) -> PackRows:
-        """Awaits nothing but `rooms`. StoreUnavailable."""
-        return PackRows(
-            await rooms.artifacts.pointers(ARTIFACT_TYPE, tenant_id),
-            await rooms.settings.candidates(SETTING_KEY, tenant_id),
-        )
+    async def rows(self, rooms: Rooms, tenant_id: str, device_id: str = "", held: Held | None = None) -> PackRows:
+        """Awaits nothing but `rooms`. Without a device no candidate serves. StoreUnavailable."""
+        pointers = await rooms.artifacts.pointers(ARTIFACT_TYPE, tenant_id)
+        settings = await rooms.settings.candidates(SETTING_KEY, tenant_id)
+        if not device_id:
+            return PackRows(pointers, settings)
+        if held is not None:
+            # What still is active is not asked about: a revocation moves the pointer.
+            displaced = not any(_same_version(pointer, held.pointer) for pointer in pointers)
+            revoked = displaced and await _is_revoked(rooms, held.pointer.tenant_id, held.artifact_id)
+            if not revoked:
+                return PackRows(pointers, settings)
+        candidates = [
+            Candidate(rollout, await _is_revoked(rooms, tenant_id, rollout.subject.artifact_id))
+            for rollout in await rooms.governance.rollouts.canaries(tenant_id, ARTIFACT_TYPE)
+            if cohort.serves(rollout.rollout_id, device_id, rollout.stages[-1].share_bp)
+        ]
+        return PackRows(pointers, settings, candidates, held_revoked=held is not None)
+
+    async def serve(self, rows: PackRows, subject: Subject, held: Held | None = None) -> Served:
+        """What a stream's device is judged by: what the stream was judged by before, else a candidate that would apply
+        if it were active, else the active version. A candidate that cannot serve is logged. StoreUnavailable.
+        """
+        fault = None
+        if held is not None and not rows.held_revoked:
+            return Served(await self.thresholds(replace(rows, pointers=(held.pointer,)), subject), held, held.fault)
+        if held is not None and held.rollout_id:
+            fault = _told(CandidateFault.REVOKED, held.rollout_id)
+        for candidate in sorted(rows.candidates, key=_closest_first):
+            rollout, pointer = candidate.rollout, _pointer_to(candidate.rollout)
+            if not _wins(pointer, rows.pointers, subject):
+                continue
+            tried = await self._try(candidate, pointer, rows, subject)
+            if isinstance(tried, Thresholds):
+                return Served(tried, Held(pointer, rollout.subject.artifact_id, rollout.rollout_id, fault), fault)
+            fault = _told(tried, rollout.rollout_id)
+        found = await self.choose(rows, subject)
+        if not isinstance(found, ActivePack):
+            return Served(found, None, fault)
+        return Served(self._fitting(found), Held(found.pointer, found.row.artifact_id, fault=fault), fault)
+
+    async def _try(
+        self, candidate: Candidate, pointer: ArtifactPointer, rows: PackRows, subject: Subject
+    ) -> Thresholds | CandidateFault:
+        if candidate.revoked:
+            return CandidateFault.REVOKED
+        active = next((each.active_version for each in rows.pointers if _same_line(each, pointer)), 0)
+        if active != candidate.rollout.baseline_version:
+            return CandidateFault.BASELINE_REPLACED
+        try:
+            found = await self.thresholds(replace(rows, pointers=(pointer,)), subject)
+        except StoreError:  # where the active version cannot be read either, its own failure says so
+            return CandidateFault.UNREADABLE
+        if isinstance(found, Thresholds):
+            return found
+        mismatched = found == v1.VOICE_ID_REASON_PACK_MODEL_MISMATCH
+        return CandidateFault.MODEL_MISMATCH if mismatched else CandidateFault.UNREADABLE
 
     async def thresholds(self, rows: PackRows, subject: Subject) -> Thresholds | v1.VoiceIdReason:
         """What a decision may rest on, or the reason why there is nothing. StoreUnavailable."""
         found = await self.choose(rows, subject)
-        if not isinstance(found, ActivePack):
-            return found
-        if found.pack.model_set_hash != self._model_set_hash:
-            return v1.VOICE_ID_REASON_PACK_MODEL_MISMATCH
-        return found.thresholds
+        return self._fitting(found) if isinstance(found, ActivePack) else found
+
+    def _fitting(self, found: ActivePack) -> Thresholds | v1.VoiceIdReason:
+        fits = found.pack.model_set_hash == self._model_set_hash
+        return found.thresholds if fits else v1.VOICE_ID_REASON_PACK_MODEL_MISMATCH
 
     async def active(self, tenant_id: str, subject: Subject) -> ActivePack | v1.VoiceIdReason:
         """What `choose` finds among the rows as of now. StoreUnavailable."""
@@ -92,13 +198,15 @@ class Packs:
             return v1.VOICE_ID_REASON_SETTING_AMBIGUOUS
         if "pointer" not in chosen.values:
             return v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
+        pointer = chosen.values["pointer"]
         try:
-            verified = await self._verify(chosen.values["pointer"])
+            verified = await self._verify(pointer)
             policy = DecisionPolicy.from_mapping({**verified.thresholds.policy.to_mapping(), **settings.values})
         except (NotFound, PackError, ValueError):
             return v1.VOICE_ID_REASON_NO_THRESHOLD_PACK
         thresholds = replace(verified.thresholds, policy=policy)
-        return ActivePack(verified.pack, verified.row, verified.canonical_json, thresholds, chosen.layers["pointer"])
+        layer = chosen.layers["pointer"]
+        return ActivePack(verified.pack, verified.row, verified.canonical_json, thresholds, layer, pointer)
 
     async def _verify(self, pointer: ArtifactPointer) -> _Verified:
         version = (
@@ -139,6 +247,46 @@ class _Verified:
     row: ArtifactRow
     canonical_json: bytes
     thresholds: Thresholds
+
+
+async def _is_revoked(rooms: Rooms, tenant_id: str, artifact_id: str) -> bool:
+    return bool((await rooms.governance.cases.get(tenant_id, artifact_id)).frozen_by)
+
+
+def _pointer_to(rollout: Rollout) -> ArtifactPointer:
+    """The pointer as it would be if the candidate were active."""
+    subject = rollout.subject
+    return ArtifactPointer(
+        artifact_type=subject.artifact_type,
+        tenant_id=rollout.tenant_id,
+        scope=subject.scope,
+        active_version=subject.artifact_version,
+        active_package_hash=subject.package_hash,
+    )
+
+
+def _same_line(one: ArtifactPointer, other: ArtifactPointer) -> bool:
+    return one.tenant_id == other.tenant_id and one.scope == other.scope
+
+
+def _same_version(one: ArtifactPointer, other: ArtifactPointer) -> bool:
+    return _same_line(one, other) and one.active_version == other.active_version
+
+
+def _closest_first(candidate: Candidate) -> int:
+    return -LAYERS.get(candidate.rollout.subject.scope.scope_type, 0)
+
+
+def _wins(candidate: ArtifactPointer, active: Sequence[ArtifactPointer], subject: Subject) -> bool:
+    """Whether the candidate would apply, if it were active."""
+    others = [pointer for pointer in active if not _same_line(pointer, candidate)]
+    chosen = resolve(_pointer_rows([*others, candidate]), subject)
+    return not isinstance(chosen, Ambiguous) and chosen.values.get("pointer") is candidate
+
+
+def _told(fault: CandidateFault, rollout_id: str) -> CandidateFault:
+    _log.warning("candidate does not serve, the active version does", rollout_id=rollout_id, reason=fault.value)
+    return fault
 
 
 def _pointer_rows(pointers: Iterable[ArtifactPointer]) -> list[SettingRow[ArtifactPointer]]:

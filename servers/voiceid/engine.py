@@ -24,7 +24,7 @@ from servers.runtime.clock import Clock
 from servers.runtime.signals import Producer
 from servers.runtime.storage import actor
 from servers.voiceid import ask_once, breaker, conflict, signals
-from servers.voiceid.active_packs import PackRows, Packs
+from servers.voiceid.active_packs import PackRows, Packs, Served
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
 from servers.voiceid.decision import Evidence, Situation, VoiceDecision, decide, to_v1, to_v2
@@ -76,6 +76,7 @@ class Hearing:
         self.listening = listen() if listen else None
         self.failure: v1.VoiceIdReason | None = None if listen else v1.VOICE_ID_REASON_MODEL_UNAVAILABLE
         self.interim_basis: _Basis | None = None
+        self.served: Served | None = None
         self.basis: asyncio.Task[_Basis | Exception] | None = None
         self.finished = False
         self._listen = listen
@@ -236,7 +237,7 @@ class Engine:
     def prepare(self, hearing: Hearing) -> None:
         """The stream seems to be ending: read meanwhile what `decide` rests on."""
         if hearing.basis is None:
-            hearing.basis = asyncio.create_task(self._basis_or_error(hearing.ask))
+            hearing.basis = asyncio.create_task(self._basis_or_error(hearing))
 
     async def interim(self, hearing: Hearing) -> v1.InterimConfidence | None:
         """How sure we are so far, or None when nothing can be said yet. Nothing is named and nothing is stored."""
@@ -251,9 +252,9 @@ class Engine:
         if query is None:
             return None
         if hearing.interim_basis is None:
-            # Read once a stream: an interim commits to nothing, and the final decision reads afresh.
+            # Read once a stream: an interim commits to nothing, and the final decision reads all but the pack afresh.
             try:
-                hearing.interim_basis = await self._basis(hearing.ask)
+                hearing.interim_basis = await self._basis(hearing)
             except StoreError:
                 return None
         thresholds, roster = hearing.interim_basis.thresholds, hearing.interim_basis.roster
@@ -345,34 +346,35 @@ class Engine:
     async def _prepared(self, hearing: Hearing) -> _Basis:
         """What was read since the half-close; asked again, what holds now. StoreError."""
         reading, hearing.basis = hearing.basis, None
-        read = await (reading or self._basis_or_error(hearing.ask))
+        read = await (reading or self._basis_or_error(hearing))
         if isinstance(read, Exception):
             raise read
         return read
 
-    async def _basis_or_error(self, ask: Ask) -> _Basis | Exception:
+    async def _basis_or_error(self, hearing: Hearing) -> _Basis | Exception:
         try:
-            return await self._basis(ask)
+            return await self._basis(hearing)
         except Exception as error:  # raised where it is asked for: a stream that is dropped never asks
             return error
 
-    async def _basis(self, ask: Ask) -> _Basis:
-        """One read of everything that the decision rests on. StoreError."""
-        config = ask.config
+    async def _basis(self, hearing: Hearing) -> _Basis:
+        """One read of everything that the decision rests on; the pack's version stays what it was. StoreError."""
+        ask, config = hearing.ask, hearing.ask.config
+        held = hearing.served.held if hearing.served else None
 
         async def read(rooms: Rooms) -> tuple[PackRows, int, list[str]]:
-            packs = await self.packs.rows(rooms, config.tenant_id)
+            packs = await self.packs.rows(rooms, config.tenant_id, config.device_id, held)
             version = await rooms.voiceid.profiles.gallery_version(config.tenant_id)
             limited = config.device_members_only
             members = await rooms.voiceid.devices.members(config.tenant_id, config.device_id) if limited else []
             return packs, version, members
 
         packs, version, members = await self._store.together(read)
-        thresholds = await self.packs.thresholds(packs, ask.subject)
+        hearing.served = served = await self.packs.serve(packs, ask.subject, held)
         roster = await self.rosters.at(config.tenant_id, version, self._clock.now())
         if config.device_members_only:
             roster = roster.only({*members, ask.claimed_user_id, config.device_owner_user_id})
-        return _Basis(thresholds, roster)
+        return _Basis(served.thresholds, roster)
 
     async def _compare(self, hearing: Hearing, basis: _Basis) -> _Comparison:
         """Stage 1, then stage 2 unless stage 1 was decisive: then its last windows are not waited for (VID-5).
@@ -499,7 +501,10 @@ class Engine:
             session_id=config.session_id,
             device_id=config.device_id,
             hashes=hashes,
-            facts=_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
+            facts={
+                **_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
+                **_pack_facts(decision, hearing.served),
+            },
         )
         await self._leave_signal(tx, ask, decision, row)
         return final
@@ -611,8 +616,19 @@ def _facts(ask: Ask, decision: VoiceDecision, *, may_prompt: bool, phase: breake
         "breaker": phase.value,
         "stream_id": ask.stream_id,
     }
-    if isinstance(decision.situation.thresholds, Thresholds):
-        facts["threshold_pack"] = decision.situation.thresholds.pack_ref
     if decision.conflict_state:
         facts["conflict"] = v1.ConflictState.Name(decision.conflict_state).removeprefix("CONFLICT_STATE_")
+    return facts
+
+
+def _pack_facts(decision: VoiceDecision, served: Served | None) -> dict[str, str]:
+    """Which version decided, whether as a canary and of which rollout, and why a candidate did not."""
+    facts = {}
+    if isinstance(decision.situation.thresholds, Thresholds) and served is not None and served.held is not None:
+        facts["threshold_pack"] = decision.situation.thresholds.pack_ref
+        facts["canary"] = str(bool(served.held.rollout_id)).lower()
+        if served.held.rollout_id:
+            facts["rollout_id"] = served.held.rollout_id
+    if served is not None and served.fault is not None:
+        facts["candidate_fault"] = served.fault.value
     return facts
