@@ -3,12 +3,15 @@
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from clients.errors import SeleneError
+
+_ROOM: Final = 1000
+"""Columns, more than any table asks for."""
 
 
 class Output:
@@ -24,7 +27,7 @@ class Output:
         if self.as_json:
             self._json(document, indent=2)
         else:
-            self.out.print(rendered)
+            whole(self.out, rendered)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """A result that is JSON whichever way it is asked for."""
@@ -57,3 +60,11 @@ class Output:
         # One write a document: a reader of the pipe never sees half a line, and rich never wraps one.
         sys.stdout.write(json.dumps(document, indent=indent, ensure_ascii=False) + "\n")
         sys.stdout.flush()
+
+
+def whole(console: Console, rendered: RenderableType) -> None:
+    """Prints it; a pipe or a file gets every cell whole, where a terminal would have too little room for it."""
+    if not console.is_terminal:
+        room = console.options.update(width=_ROOM)
+        console.width = max(console.width, console.measure(rendered, options=room).maximum)
+    console.print(rendered)

@@ -88,6 +88,9 @@ async def test_deliveries_are_listed_latest_first_by_state_and_channel(run: Run)
     assert [each["delivery_id"] for each in listed] == [made[2]["delivery_id"], made[1]["delivery_id"]]
     assert json.loads((await run("deliver", "list", "--state", "unknown", "--json")).stdout) == {"deliveries": []}
     assert "there is none" in (await run("deliver", "list", "--channel", "sms")).stdout
+    piped = (await run("deliver", "list")).stdout
+    assert "…" not in piped
+    assert all(each["message_id"] in piped for each in made)
 
 
 async def test_a_delivery_that_is_waited_for_ends_as_it_ended(run: Run, delivering: Owners) -> None:
