@@ -7,11 +7,13 @@ from typing import Final
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.gold.v1.gold_pb2 import (
+    GOLD_REASON_POLICY_SCOPE_VIOLATION,
     GOLD_REASON_POST_DEPLOY_REGRESSION,
     GOLD_REASON_UNSPECIFIED,
     GOLD_STATE_ACTIVATED,
     GOLD_STATE_PACKAGED,
     GOLD_STATE_REVERTED,
+    GoldReason,
     GoldState,
     GoldTransition,
 )
@@ -19,6 +21,7 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_ACTION_PROMOTE,
     DECISION_ALLOW,
     DECISION_REASON_BASELINE_REPLACED,
+    DECISION_REASON_CONSENT_REVOKED,
     DECISION_REASON_JUDGE_ROLLBACK,
     ArtifactRef,
     DecisionEvidence,
@@ -27,6 +30,7 @@ from selene.governance.v1.decision_pb2 import (
 )
 from selene.governance.v1.rollout_pb2 import (
     ARM_BASELINE,
+    JUDGE_REASON_CONSENT_REVOKED,
     JUDGE_VERDICT_ROLLBACK,
     ROLLOUT_STAGE_CANARY_1,
     ROLLOUT_STAGE_CANARY_2,
@@ -219,7 +223,7 @@ async def _activate(tx: Transaction, row: ArtifactRow, rollout: Rollout, now: da
     for earlier in await tx.governance.rollouts.running(row.tenant_id, row.artifact_type, row.scope):
         if earlier.rollout_id != rollout.rollout_id:
             await _supersede(tx, earlier, now)
-    await _move_gold(tx, row, GOLD_STATE_PACKAGED, GOLD_STATE_ACTIVATED, now)
+    await _move_gold(tx, row, GOLD_STATE_PACKAGED, GOLD_STATE_ACTIVATED, GOLD_REASON_UNSPECIFIED, now)
 
 
 async def _supersede(tx: Transaction, earlier: Rollout, now: datetime) -> None:
@@ -253,7 +257,7 @@ async def roll_back(
     returned = None
     if stage_of(rollout) == ROLLOUT_STAGE_FULL:
         returned = await take_back(tx, row, f"rollback:{rollout.rollout_id}")
-    await _move_gold(tx, row, GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED, now)
+    await _move_gold(tx, row, GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED, _reverted_by(rollout, reasons), now)
     rollout.state = ROLLOUT_STATE_ROLLED_BACK
     rollout.rollback_reason = reasons[0]
     rollout.ended_at.FromDatetime(now)
@@ -319,12 +323,25 @@ async def _version(tx: Transaction, row: ArtifactRow, version: int) -> ArtifactR
     return await tx.artifacts.version(row.artifact_type, row.tenant_id, row.scope, version)
 
 
+def _reverted_by(rollout: Rollout, reasons: list[DecisionReason]) -> GoldReason:
+    """What took gold back: a revocation, whoever acted on it first, or else a regression."""
+    judged = rollout.last_judgement
+    is_revoked = judged.verdict == JUDGE_VERDICT_ROLLBACK and JUDGE_REASON_CONSENT_REVOKED in judged.reasons
+    if is_revoked or DECISION_REASON_CONSENT_REVOKED in reasons:
+        return GOLD_REASON_POLICY_SCOPE_VIOLATION
+    return GOLD_REASON_POST_DEPLOY_REGRESSION
+
+
 async def _move_gold(
-    tx: Transaction, row: ArtifactRow, from_state: GoldState, to_state: GoldState, now: datetime
+    tx: Transaction,
+    row: ArtifactRow,
+    from_state: GoldState,
+    to_state: GoldState,
+    reason: GoldReason,
+    now: datetime,
 ) -> None:
     """The gold that an artifact was built from follows it (§17)."""
     refs = await tx.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
-    reason = GOLD_REASON_POST_DEPLOY_REGRESSION if to_state == GOLD_STATE_REVERTED else GOLD_REASON_UNSPECIFIED
     for ref in sorted(refs):
         if not ref.startswith("gold:"):
             continue

@@ -49,10 +49,15 @@ class Guard:
     """Packaging validated OK, with a rollback pointer."""
     gates_passed: bool = False
     """Governance, builder, approvals and release gates."""
-    rollback_triggered: bool = False
-    """The judge fired a rollback trigger."""
+    reverted_by: GoldReason = GOLD_REASON_UNSPECIFIED
+    """What fired: GOLD_POST_DEPLOY_REGRESSION a rollback trigger of the judge, GOLD_POLICY_SCOPE_VIOLATION a revocation
+    (§21)."""
     frozen: bool = False
     """A revocation froze the set (§21)."""
+
+
+def _nothing(_: Guard) -> GoldReason:
+    return GOLD_REASON_UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Row:
 
     holds: Callable[[Guard], bool]
     refused: GoldReason
-    noted: GoldReason = GOLD_REASON_UNSPECIFIED
+    noted: Callable[[Guard], GoldReason] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,9 @@ class Step:
     applied: bool
     reason_code: GoldReason
 
+
+REVERTED_BY: Final = frozenset({GOLD_REASON_POST_DEPLOY_REGRESSION, GOLD_REASON_POLICY_SCOPE_VIOLATION})
+"""What takes active gold back: the judge, or a revocation."""
 
 TABLE: Final[Mapping[tuple[GoldState, GoldState], Row]] = MappingProxyType(
     {
@@ -86,12 +94,12 @@ TABLE: Final[Mapping[tuple[GoldState, GoldState], Row]] = MappingProxyType(
         (GOLD_STATE_AWAITING_REVIEW, GOLD_STATE_GOLD_DEFERRED): Row(
             lambda guard: guard.verdict == GOLD_STATE_GOLD_DEFERRED,
             GOLD_REASON_INSUFFICIENT_EVIDENCE,
-            GOLD_REASON_INSUFFICIENT_EVIDENCE,
+            lambda _: GOLD_REASON_INSUFFICIENT_EVIDENCE,
         ),
         (GOLD_STATE_AWAITING_REVIEW, GOLD_STATE_GOLD_REJECTED): Row(
             lambda guard: guard.verdict == GOLD_STATE_GOLD_REJECTED,
             GOLD_REASON_HARD_RULE_VIOLATION,
-            GOLD_REASON_HARD_RULE_VIOLATION,
+            lambda _: GOLD_REASON_HARD_RULE_VIOLATION,
         ),
         (GOLD_STATE_GOLD_APPROVED, GOLD_STATE_PACKAGED): Row(
             lambda guard: guard.packaging_valid, GOLD_REASON_PACKAGE_BUILD_FAILED
@@ -100,9 +108,9 @@ TABLE: Final[Mapping[tuple[GoldState, GoldState], Row]] = MappingProxyType(
             lambda guard: guard.gates_passed, GOLD_REASON_ACTIVATION_GATE_BLOCKED
         ),
         (GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED): Row(
-            lambda guard: guard.rollback_triggered,
+            lambda guard: guard.reverted_by in REVERTED_BY,
             GOLD_REASON_POST_DEPLOY_REGRESSION,
-            GOLD_REASON_POST_DEPLOY_REGRESSION,
+            lambda guard: guard.reverted_by,
         ),
     }
 )
@@ -122,4 +130,4 @@ def step(from_state: GoldState, to_state: GoldState, guard: Guard) -> Step:
         return Step(False, GOLD_REASON_POLICY_SCOPE_VIOLATION)
     if not row.holds(guard):
         return Step(False, row.refused)
-    return Step(True, row.noted)
+    return Step(True, row.noted(guard))

@@ -40,6 +40,13 @@ VERDICTS = (
     GOLD_STATE_GOLD_DEFERRED,
     GOLD_STATE_GOLD_REJECTED,
 )
+# A reason that fired nothing is among them.
+REVERTED_BY = (
+    GOLD_REASON_UNSPECIFIED,
+    GOLD_REASON_POST_DEPLOY_REGRESSION,
+    GOLD_REASON_POLICY_SCOPE_VIOLATION,
+    GOLD_REASON_HARD_RULE_VIOLATION,
+)
 GUARDS = [
     Guard(
         schema_complete=schema,
@@ -47,10 +54,11 @@ GUARDS = [
         verdict=verdict,
         packaging_valid=packaged,
         gates_passed=gates,
-        rollback_triggered=rollback,
+        reverted_by=reverted_by,
         frozen=frozen,
     )
-    for schema, permitted, packaged, gates, rollback, frozen, verdict in product(*[(False, True)] * 6, VERDICTS)
+    for schema, permitted, packaged, gates, frozen, verdict in product(*[(False, True)] * 5, VERDICTS)
+    for reverted_by in REVERTED_BY
 ]
 Expected = tuple[str, object, GoldReason, GoldReason]
 # From, to: the fact that lets it through and its value; the reason where it is not so, and where it is (§17).
@@ -97,19 +105,19 @@ LISTED: Mapping[tuple[GoldState, GoldState], Expected] = {
         GOLD_REASON_ACTIVATION_GATE_BLOCKED,
         GOLD_REASON_UNSPECIFIED,
     ),
-    (GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED): (
-        "rollback_triggered",
-        True,
-        GOLD_REASON_POST_DEPLOY_REGRESSION,
-        GOLD_REASON_POST_DEPLOY_REGRESSION,
-    ),
 }
+
+# Taken back by the judge or by a revocation, and noted with which of the two.
+REVERTING = (GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED)
 
 
 def expected(pair: tuple[GoldState, GoldState], guard: Guard) -> Step:
+    if pair == REVERTING:
+        fired = guard.reverted_by in (GOLD_REASON_POST_DEPLOY_REGRESSION, GOLD_REASON_POLICY_SCOPE_VIOLATION)
+        return Step(fired, guard.reverted_by if fired else GOLD_REASON_POST_DEPLOY_REGRESSION)
     if pair not in LISTED:
         return Step(False, GOLD_REASON_STATE_TRANSITION_INVALID)
-    if guard.frozen and pair[1] != GOLD_STATE_REVERTED:
+    if guard.frozen:
         return Step(False, GOLD_REASON_POLICY_SCOPE_VIOLATION)
     fact, wanted, refused, noted = LISTED[pair]
     return Step(True, noted) if getattr(guard, fact) == wanted else Step(False, refused)
@@ -123,12 +131,12 @@ def test_the_table_is_that_of_the_source_under_every_guard(from_state: GoldState
 
 
 def test_nothing_else_is_listed() -> None:
-    assert set(TABLE) == set(LISTED)
+    assert set(TABLE) == {*LISTED, REVERTING}
 
 
 @pytest.mark.parametrize("state", [GOLD_STATE_UNSPECIFIED, 99])
 def test_an_unknown_state_leads_nowhere(state: GoldState) -> None:
-    able = Guard(schema_complete=True, scope_permitted=True, gates_passed=True, rollback_triggered=True)
+    able = Guard(schema_complete=True, scope_permitted=True, gates_passed=True, reverted_by=REVERTED_BY[1])
     asked = [step(*pair, able) for other in STATES for pair in ((state, other), (other, state))]
     assert set(asked) == {Step(False, GOLD_REASON_STATE_TRANSITION_INVALID)}
 
