@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from selene.governance.v1.consent_pb2 import Revocation
-from sqlalchemy import Row, Text, bindparam, select, tuple_, update
+from sqlalchemy import Row, Text, bindparam, exists, or_, select, tuple_, update
 
 from store.access import Reads, Writes
 from store.errors import Conflict
@@ -90,14 +90,25 @@ class ConsentsReader:
         return [row.signal_id for row in await self._reads.rows(found.order_by(signals.c.sequence))]
 
     async def any_ended(self, tenant_id: str, signal_ids: Collection[str], now: datetime) -> bool:
-        """Whether some of these signals is of a user whose consent is revoked or has run out."""
+        """Whether some of these signals is of a user who does not consent, or revoked since it was captured.
+
+        What was revoked stays so, also where the user consents again.
+        """
         ids = sorted(set(signal_ids))
-        table = consents.c
-        over = table.ended_at.is_not(None) | (table.expires_at <= now)
-        joined = signals.join(consents, (table.tenant_id == signals.c.tenant_id) & (table.user_id == signals.c.user_id))
+        given, taken = consents.c, revocations.c
+        over = exists().where(
+            given.tenant_id == signals.c.tenant_id,
+            given.user_id == signals.c.user_id,
+            or_(given.ended_at.is_not(None), given.expires_at <= now),
+        )
+        revoked = exists().where(
+            taken.tenant_id == signals.c.tenant_id,
+            taken.captured_at >= signals.c.captured_at,
+            or_(taken.user_id == signals.c.user_id, taken.user_id == ""),
+        )
         for start in range(0, len(ids), AT_ONCE):
             some = signals.c.signal_id.in_(ids[start : start + AT_ONCE])
-            found = select(table.user_id).select_from(joined).where(signals.c.tenant_id == tenant_id, some, over)
+            found = select(signals.c.signal_id).where(signals.c.tenant_id == tenant_id, some, or_(over, revoked))
             if await self._reads.rows(found.limit(1)):
                 return True
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -10,7 +11,21 @@ from typing import Any
 import pytest
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.gold.v1.evidence_pb2 import GoldCandidate
-from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_STT_TRANSCRIPT, GOLD_TIER_2_HUMAN_VERIFIED
+from selene.gold.v1.gold_pb2 import (
+    GOLD_DOMAIN_STT_TRANSCRIPT,
+    GOLD_REASON_POLICY_SCOPE_VIOLATION,
+    GOLD_REASON_POST_DEPLOY_REGRESSION,
+    GOLD_STATE_AWAITING_REVIEW,
+    GOLD_STATE_CANDIDATE,
+    GOLD_STATE_GOLD_APPROVED,
+    GOLD_STATE_PACKAGED,
+    GOLD_STATE_REVERTED,
+    GOLD_STATE_VALIDATING,
+    GOLD_TIER_2_HUMAN_VERIFIED,
+    GoldReason,
+    GoldState,
+    GoldTransition,
+)
 from selene.governance.v1 import consent_pb2 as v1
 from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
@@ -20,10 +35,17 @@ from servers.governance.revocation import ORDER_OF_WORK
 from servers.governance.statement import opened
 from store.gold import artifact_ref, gold_ref, signal_ref
 from store.learning import NewSignal
-from tests.servers.governance.house import SCOPE, TENANT, Governed, governing
+from tests.servers.governance.house import SCOPE, TENANT, WORSE, Governed, governing
 from tests.support.signals import signal
 
 USER = v1.REVOCATION_TRIGGER_USER_REQUEST
+TO_PACKAGED: Sequence[GoldState] = (
+    GOLD_STATE_CANDIDATE,
+    GOLD_STATE_VALIDATING,
+    GOLD_STATE_AWAITING_REVIEW,
+    GOLD_STATE_GOLD_APPROVED,
+    GOLD_STATE_PACKAGED,
+)
 
 
 @pytest.fixture
@@ -127,6 +149,63 @@ async def test_what_serves_is_taken_back_and_what_is_left_is_rebuilt(house: Gove
     assert await house.store.gold.signal_ids(TENANT, rebuilt[0].gold_set_id) == ["s-2"]
     stated = await house.store.artifacts.versions("ARTIFACT_STATUS_EVENT_V1", TENANT, SCOPE)
     assert [each.provenance_ref for each in stated] == [f"artifact:{row.artifact_id}"]
+
+
+async def gold_that_is_live(house: Governed) -> rollouts.Rollout:
+    """A rollout to everyone of what a gold set of ula's signals was packaged into."""
+    row = await house.candidate()
+    await learn(house, row, "g-1", {"s-1": "ula"})
+    async with house.store.transaction() as tx:
+        for before, after in itertools.pairwise(TO_PACKAGED):
+            step = GoldTransition(gold_set_id="g-1", from_state=before, to_state=after, applied=True)
+            step.occurred_at.FromDatetime(house.now())
+            await tx.gold.move(TENANT, step)
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.packaged", reason_code="TEST")
+    return await house.advance(await house.start(row), until=rollouts.ROLLOUT_STAGE_FULL)
+
+
+async def reverted(house: Governed) -> GoldReason:
+    """What the gold set was taken back for."""
+    last = (await house.store.gold.history(TENANT, "g-1"))[-1]
+    assert (last.to_state, last.applied) == (GOLD_STATE_REVERTED, True)
+    return last.reason_code
+
+
+async def test_gold_says_that_a_revocation_took_it_back(house: Governed) -> None:
+    await gold_that_is_live(house)
+    await settled(house, await revoke(house))
+    assert await reverted(house) == GOLD_REASON_POLICY_SCOPE_VIOLATION
+
+
+async def test_gold_says_so_also_where_the_judge_acts_on_the_revocation_first(house: Governed) -> None:
+    rollout = await gold_that_is_live(house)
+    await revoke(house)
+    judged = await house.measure(rollout)
+    assert judged.rollback_reason == decisions.DECISION_REASON_JUDGE_ROLLBACK
+    assert await reverted(house) == GOLD_REASON_POLICY_SCOPE_VIOLATION
+
+
+async def test_gold_says_that_a_regression_took_it_back(house: Governed) -> None:
+    await house.measure(await gold_that_is_live(house), WORSE)
+    assert await reverted(house) == GOLD_REASON_POST_DEPLOY_REGRESSION
+
+
+async def test_what_was_revoked_is_not_learned_from_again_once_consent_is_given_anew(house: Governed) -> None:
+    old, new = await house.candidate(), await house.candidate()
+    await learn(house, None, "g-1", {"s-1": "ula"})
+    await settled(house, await revoke(house))
+    house.skip(timedelta(seconds=1))
+    await house.call("ula", "GrantConsent", user_id="ula")
+    await learn(house, new, "g-2", {"s-2": "ula"})
+    async with house.store.transaction() as tx:
+        await tx.gold.lineage.link(TENANT, [signal_ref("s-1")], artifact_ref(old.artifact_id))
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.linked", reason_code="TEST")
+    blocked = (await house.allow(old)).statement
+    assert (blocked.decision, list(blocked.reasons)) == (
+        decisions.DECISION_BLOCK,
+        [decisions.DECISION_REASON_CONSENT_INACTIVE],
+    )
+    assert (await house.allow(new)).statement.decision == decisions.DECISION_ALLOW
 
 
 async def test_a_canary_ends_without_a_pointer_having_moved(house: Governed) -> None:

@@ -16,10 +16,13 @@ from selene.governance.v1.decision_pb2 import (
     DecisionEvidence,
     SignedStatement,
 )
+from selene.learning.v1.signal_pb2 import INTAKE_PATH_IMPROVEMENT
 from sqlalchemy import text
 
 from store import Conflict, Store
 from store.keys import signature_holds
+from store.learning import NewSignal
+from tests.support.signals import signal
 from tests.support.stores import audit
 from tests.support.time import FakeClock
 
@@ -204,6 +207,40 @@ async def test_a_consent_runs_out_at_its_time_and_can_be_given_again(store: Stor
         again = await tx.governance.consents.grant("t1", "mira", None)
         audit(tx)
     assert again.ended_at is None
+
+
+@pytest.mark.parametrize(
+    ("revoked_by", "over"),
+    [("mira", {"before"}), ("", {"before", "others"}), ("otto", {"others"}), ("nobody", set())],
+)
+async def test_signals_from_before_a_revocation_stay_revoked_once_consent_is_given_anew(
+    store: Store, clock: FakeClock, revoked_by: str, over: set[str]
+) -> None:
+    async def capture(name: str, user: str) -> None:
+        new = NewSignal(signal(name, user_id=user, signal_id=name), INTAKE_PATH_IMPROVEMENT)
+        async with store.transaction() as tx:
+            await tx.learning.signals.capture("t1", [new], lambda one, seen: 1)
+            audit(tx)
+
+    await capture("before", "mira")
+    await capture("others", "otto")
+    revocation = Revocation(revocation_id="rev-1", tenant_id="t1", user_id=revoked_by)
+    revocation.captured_at.FromDatetime(clock.now())
+    async with store.transaction() as tx:
+        await tx.governance.consents.end("t1", revoked_by)
+        await tx.governance.consents.capture(revocation, 1)
+        for user in ("mira", "otto"):
+            await tx.governance.consents.grant("t1", user, None)
+        audit(tx)
+    clock.advance(timedelta(microseconds=1))
+    await capture("after", "mira")
+    ended = {
+        name
+        for name in ("before", "others", "after")
+        if await store.governance.consents.any_ended("t1", [name], clock.now())
+    }
+    assert ended == over
+    assert not await store.governance.consents.any_ended("t2", ["before"], clock.now())
 
 
 async def test_a_revocation_is_open_until_its_last_step(store: Store) -> None:
