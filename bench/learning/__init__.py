@@ -1,1 +1,1 @@
-"""What learning can bear: how many signals it takes on, and how long gold takes to validate."""
+"""What learning can bear: signals it takes on, gold it validates, closures, activations, proofs of what happened."""

@@ -1,4 +1,4 @@
-"""``python -m bench.learning [a b]``: tables on the terminal, JSON in a folder."""
+"""``python -m bench.learning [a b c d e]``: tables on the terminal, JSON in a folder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import typer
 
 from bench.parts import RESULTS, JsonDir, Quick, Room, run
 
-ROOM: Final = Room("learning", {"a": "capturing", "b": "validation", "c": "lineage"})
+ROOM: Final = Room("learning", {"a": "capturing", "b": "validation", "c": "lineage", "d": "activation", "e": "proofs"})
 
 
 def main(
-    parts: Annotated[list[str] | None, typer.Argument(help="a capturing, b validating gold, c lineage")] = None,
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(help="a capturing, b validating gold, c lineage, d activation, e audit proofs"),
+    ] = None,
     json_dir: JsonDir = RESULTS,
     quick: Quick = False,
 ) -> None:
