@@ -15,6 +15,7 @@ from clients.cli.gate import UnknownName, choices, named
 from clients.cli.judge import judged
 from clients.cli.reasons import reason_code
 from clients.cli.registry import Commands
+from clients.cli.rollout_picture import drawn
 from clients.cli.session import EXIT_CODES, OK, USAGE, Session, remote
 from clients.governance import Governance
 from clients.wire import to_document
@@ -24,6 +25,7 @@ _Rollout = Annotated[str, typer.Argument(help="Id of the rollout", show_default=
 _State = Annotated[str, typer.Option("--state", help=choices(v1.RolloutState), show_default=False)]
 _Most = Annotated[int, typer.Option("--most", "-n", help="At most so many", min=1)]
 _Windows = Annotated[Path, typer.Argument(help="JSON: a list of KpiWindow", show_default=False)]
+_Svg = Annotated[Path | None, typer.Option("--svg", help="Draw it into this file", dir_okay=False)]
 _Reason = Annotated[str, typer.Option("--reason", help="Why, UPPER_SNAKE_CASE", callback=reason_code)]
 _Idem = Annotated[str, typer.Option("--idempotency-key", help="The same again is done once", show_default=False)]
 
@@ -73,13 +75,17 @@ async def rollout_list(session: Session, state: _State = "", most: _Most = 100) 
     return OK
 
 
-async def rollout_show(session: Session, rollout: _Rollout) -> int:
+async def rollout_show(session: Session, rollout: _Rollout, svg: _Svg = None) -> int:
     """Show a rollout: its stages, and what the judge said last.
 
     \b
       selene rollout show 0198c2…
+      selene rollout show 0198c2… --svg rollout.svg
     """
     found = await _governance(session).rollout(rollout)
+    if svg is not None:
+        svg.write_text(drawn(found), encoding="utf-8")
+        session.output.note(f"drawn into {svg}")
     session.output.show({"rollout": to_document(found)}, _stages(found))
     return OK
 
