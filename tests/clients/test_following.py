@@ -59,7 +59,7 @@ class Quiet:
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await self.wait(request, context)
-        yield delivery_wire.WatchResponse(cursor=request.after + 1)
+        yield delivery_wire.WatchResponse(cursor=request.after + 1, delivery={"delivery_id": "at-last"})
 
 
 class _Audit(Quiet, audit_rpc.AuditServiceServicer):
