@@ -14,11 +14,14 @@ from sqlalchemy import Row, Select, bindparam, insert, select, update
 
 from store.access import Reads, Writes
 from store.merkle import HASH_BYTES, Frontier, leaf_hash
-from store.schema import audit_events, chain_heads
+from store.schema import audit_events, chain_heads, ledger_subtrees
 
 AUDIT = "audit_events"
 ARTIFACTS = "artifacts_ledger"
 GENESIS = bytes(HASH_BYTES)
+
+SUBTREE_LEVEL = 8
+"""Roots of perfect subtrees of 2^8 rows and more are kept as they become complete: a proof then reads few rows."""
 
 
 def row_hash(prev_hash: bytes, canonical: bytes) -> bytes:
@@ -28,16 +31,24 @@ def row_hash(prev_hash: bytes, canonical: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of one chain: how many rows, the hash of the last, and the Merkle frontier over all row hashes."""
+    """The end of one chain: how many rows, the hash of the last, and the Merkle frontier over all row hashes.
+
+    `subtrees` are what the rows appended since it was read made complete: size then, roots from `SUBTREE_LEVEL` up.
+    """
 
     size: int = 0
     head_hash: bytes = GENESIS
     frontier: Frontier = field(default_factory=Frontier)
+    subtrees: tuple[tuple[int, bytes], ...] = field(default=(), compare=False)
 
     def append(self, canonical: bytes) -> Head:
         """The head after a row with these canonical bytes; its `head_hash` is that row's hash."""
         digest = row_hash(self.head_hash, canonical)
-        return Head(self.size + 1, digest, self.frontier.append(leaf_hash(digest)))
+        frontier, completed = self.frontier.grown(leaf_hash(digest))
+        subtrees = self.subtrees
+        if len(completed) > SUBTREE_LEVEL:
+            subtrees = (*subtrees, (frontier.size, b"".join(completed[SUBTREE_LEVEL:])))
+        return Head(frontier.size, digest, frontier, subtrees)
 
 
 _HEAD = (chain_heads.c.tenant_id == bindparam("tenant"), chain_heads.c.ledger == bindparam("of"))
@@ -48,6 +59,7 @@ _SAVE_HEAD = (
     .values(size=bindparam("new_size"), head_hash=bindparam("new_hash"), frontier=bindparam("new_frontier"))
 )
 _APPEND = insert(audit_events)
+_KEEP_SUBTREES = insert(ledger_subtrees)
 
 
 async def lock_head(writes: Writes, ledger: str, tenant_id: str) -> Head:
@@ -69,9 +81,12 @@ def head_of(row: Row[Any]) -> Head:
 
 
 async def save_head(writes: Writes, ledger: str, tenant_id: str, head: Head) -> None:
-    """Store the head that `lock_head` locked."""
+    """Store the head that `lock_head` locked, and the subtrees that are complete since."""
     changed = {"new_size": head.size, "new_hash": head.head_hash, "new_frontier": head.frontier.encode()}
     await writes.write(_SAVE_HEAD, {"tenant": tenant_id, "of": ledger, **changed})
+    if head.subtrees:
+        of = {"tenant_id": tenant_id, "ledger": ledger}
+        await writes.write(_KEEP_SUBTREES, [{**of, "tree_size": size, "roots": roots} for size, roots in head.subtrees])
 
 
 def _is(ledger: str, tenant_id: str) -> tuple[Any, ...]:

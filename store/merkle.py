@@ -35,11 +35,18 @@ class Frontier:
 
     def append(self, leaf: bytes) -> Frontier:
         """The frontier after one more leaf hash."""
-        peaks, node, rest = list(self.peaks), leaf, self.size
+        return self.grown(leaf)[0]
+
+    def grown(self, leaf: bytes) -> tuple[Frontier, list[bytes]]:
+        """The frontier after one more leaf hash, and the roots of the perfect subtrees that this leaf completes.
+
+        Root k is that of the last 2^k leaves; the first is the leaf itself.
+        """
+        peaks, completed, rest = list(self.peaks), [leaf], self.size
         while rest & 1:
-            node = node_hash(peaks.pop(), node)
+            completed.append(node_hash(peaks.pop(), completed[-1]))
             rest >>= 1
-        return Frontier(self.size + 1, (*peaks, node))
+        return Frontier(self.size + 1, (*peaks, completed[-1])), completed
 
     def root(self) -> bytes:
         """The Merkle tree hash of everything appended so far."""
@@ -104,47 +111,29 @@ def consistency_ranges(first: int, second: int) -> list[tuple[int, int]]:
     return ranges[::-1]
 
 
-class RangeRoots:
-    """The roots of disjoint leaf ranges, from leaf hashes given in order: a proof in one pass and bounded memory."""
+def perfect_subtrees(start: int, end: int) -> list[tuple[int, int]]:
+    """The fewest perfect subtrees that make up the half-open leaf range, from the left: level, last leaf's number + 1.
 
-    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        self._ranges = ranges
-        self._frontiers = {leaves: Frontier() for leaves in ranges}
-        self._pending = sorted(ranges, reverse=True)
-        self._next = 0
-
-    def add(self, leaf: bytes) -> None:
-        """The next leaf hash."""
-        while self._pending and self._pending[-1][1] <= self._next:
-            self._pending.pop()
-        if self._pending and self._pending[-1][0] <= self._next:
-            leaves = self._pending[-1]
-            self._frontiers[leaves] = self._frontiers[leaves].append(leaf)
-        self._next += 1
-
-    def roots(self) -> list[bytes]:
-        """One root per range, in the order given. ValueError where leaves are missing."""
-        for (start, end), frontier in self._frontiers.items():
-            if frontier.size != end - start:
-                raise ValueError(f"leaves {start} to {end} are not all there")
-        return [self._frontiers[leaves].root() for leaves in self._ranges]
+    A subtree of level k has 2^k leaves and begins at a multiple of that.
+    """
+    subtrees = []
+    while start < end:
+        level = (end - start).bit_length() - 1
+        if start:
+            level = min(level, (start & -start).bit_length() - 1)
+        start += 1 << level
+        subtrees.append((level, start))
+    return subtrees
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Sibling hashes from leaf `index` upwards in the tree over all `leaves` (section 2.1.3.1)."""
-    return _range_roots(inclusion_ranges(index, len(leaves)), leaves)
+    return [tree_root(leaves[start:end]) for start, end in inclusion_ranges(index, len(leaves))]
 
 
 def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
     """Nodes that show that the tree over `leaves` only appended to its first `first` leaves (section 2.1.4.1)."""
-    return _range_roots(consistency_ranges(first, len(leaves)), leaves)
-
-
-def _range_roots(ranges: Sequence[tuple[int, int]], leaves: Iterable[bytes]) -> list[bytes]:
-    proof = RangeRoots(ranges)
-    for leaf in leaves:
-        proof.add(leaf)
-    return proof.roots()
+    return [tree_root(leaves[start:end]) for start, end in consistency_ranges(first, len(leaves))]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:

@@ -95,6 +95,16 @@ chain_heads = Table(
     _blob("frontier"),
 )
 
+# Roots of the perfect subtrees that the row number `tree_size` completed, lowest first: a proof reads few rows.
+ledger_subtrees = Table(
+    "ledger_subtrees",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("ledger", key=True),
+    _count("tree_size", key=True),
+    _blob("roots"),
+)
+
 audit_events = Table(
     "audit_events",
     metadata,
@@ -601,5 +611,4 @@ delivery_rates = Table(
     "delivery_rates", metadata, _text("provider_ref", key=True), Column("body", JSON, nullable=False)
 )
 
-APPEND_ONLY = (audit_events, artifacts_ledger, artifact_payloads, checkpoints)
 LEDGERS = ("audit_events", "artifacts_ledger")

@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.audit.v1.audit_pb2 import AuditEvent, Checkpoint
-from sqlalchemy import Row, Table, select, union
+from sqlalchemy import ColumnElement, Row, Table, and_, select, union
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.access import Reads
@@ -28,7 +28,7 @@ from store.errors import NotFound
 from store.keys import signature_holds
 from store.learning.reading import CAPTURED, SignalsReader
 from store.learning.tables import signals
-from store.ledger import GENESIS, Head, audit_columns, head_of, row_hash
+from store.ledger import GENESIS, SUBTREE_LEVEL, Head, audit_columns, head_of, row_hash
 from store.merkle import Frontier, leaf_hash
 from store.schema import (
     artifact_payloads,
@@ -37,9 +37,11 @@ from store.schema import (
     audit_events,
     chain_heads,
     checkpoints,
+    ledger_subtrees,
 )
 
 MOST_FINDINGS = 1000
+SUBTREES_AT_ONCE = 1000
 LOCK_TIMEOUT_S = 5.0
 
 
@@ -52,6 +54,7 @@ class Fault(StrEnum):
     CHAIN_BROKEN = "CHAIN_BROKEN"
     COLUMN_ALTERED = "COLUMN_ALTERED"
     HEAD_ALTERED = "HEAD_ALTERED"
+    SUBTREE_ALTERED = "SUBTREE_ALTERED"
     LEDGER_TRUNCATED = "LEDGER_TRUNCATED"
     CHECKPOINT_DIFFERS = "CHECKPOINT_DIFFERS"
     CHECKPOINT_UNTRUSTED = "CHECKPOINT_UNTRUSTED"
@@ -202,6 +205,8 @@ class _Chain:
         self._trusted_keys = trusted_keys
         self._expected = [kept for kept in expected if (kept.ledger, kept.tenant_id) == (ledger.name, tenant_id)]
         self._size, self._hash, self._frontier = 0, GENESIS, Frontier()
+        self._subtrees: dict[int, bytes] = {}
+        self._subtrees_until = 0
 
     async def verify(self) -> None:
         """Add every fault of this chain to the report."""
@@ -211,12 +216,16 @@ class _Chain:
         rows = select(table).where(table.c.tenant_id == self._tenant_id).order_by(table.c.sequence)
         async for row in self._reads.stream(rows):
             self._verify_row(row)
+            if len(self._subtrees) == SUBTREES_AT_ONCE:
+                await self._verify_subtrees()
             for checkpoint in due.pop(self._size, ()):
                 self._verify_root(checkpoint)
         for size in sorted(due):
             fault = Fault.LEDGER_TRUNCATED if size > self._size else Fault.CHECKPOINT_DIFFERS
             self._add(fault, size, f"signed at {size} rows; the last one there is {self._size}")
         await self._verify_head()
+        await self._verify_subtrees()
+        await self._verify_no_subtree_beyond()
 
     def _add(self, fault: Fault, sequence: int, detail: str) -> None:
         self._report.add(fault, self._ledger.name, self._tenant_id, sequence, detail)
@@ -266,7 +275,9 @@ class _Chain:
         # From the bytes, not from the stored hash: a row rewritten with its hash must still change the root.
         actual = row_hash(self._hash if row.sequence == self._size + 1 else bytes(row.prev_hash), canonical)
         self._size, self._hash = row.sequence, bytes(row.row_hash)
-        self._frontier = self._frontier.append(leaf_hash(actual))
+        self._frontier, completed = self._frontier.grown(leaf_hash(actual))
+        if len(completed) > SUBTREE_LEVEL:
+            self._subtrees[self._frontier.size] = b"".join(completed[SUBTREE_LEVEL:])
 
     def _verify_root(self, checkpoint: Checkpoint) -> None:
         if (self._frontier.size, self._frontier.root()) != (checkpoint.tree_size, checkpoint.root_hash):
@@ -284,6 +295,30 @@ class _Chain:
             return
         if stored != Head(self._size, self._hash, self._frontier):
             self._add(Fault.HEAD_ALTERED, 0, f"the head says {stored.size} rows, {self._size} are there or differ")
+
+    async def _verify_subtrees(self) -> None:
+        """What was completed since the last time is what is kept."""
+        kept = ledger_subtrees.c
+        found = select(kept.tree_size, kept.roots).where(
+            self._kept_here(), kept.tree_size > self._subtrees_until, kept.tree_size <= self._frontier.size
+        )
+        self._subtrees_until = self._frontier.size
+        stored = {row.tree_size: bytes(row.roots) for row in await self._reads.rows(found)}
+        for size in sorted(stored.keys() | self._subtrees.keys()):
+            if stored.get(size) != self._subtrees.get(size):
+                self._add(Fault.SUBTREE_ALTERED, size, "the kept roots are not those of the rows")
+        self._subtrees.clear()
+
+    async def _verify_no_subtree_beyond(self) -> None:
+        beyond = select(ledger_subtrees.c.tree_size).where(
+            self._kept_here(), ledger_subtrees.c.tree_size > self._frontier.size
+        )
+        for row in await self._reads.rows(beyond.order_by(ledger_subtrees.c.tree_size).limit(1)):
+            self._add(Fault.SUBTREE_ALTERED, row.tree_size, f"kept for more rows than the {self._frontier.size} there")
+
+    def _kept_here(self) -> ColumnElement[bool]:
+        kept = ledger_subtrees.c
+        return and_(kept.tenant_id == self._tenant_id, kept.ledger == self._ledger.name)
 
 
 def _differing(row: Row[Any], columns: Mapping[str, Any]) -> str:
