@@ -24,11 +24,12 @@ ROUTING_OWNERS = ("delivery", "stt", "tts", "llm")
 """Each serves the services of selene.routing beside its own."""
 
 SETTINGS = {
-    # Everything that is shipped, with bounds that a case can reach. Every call needs a token.
+    # Everything that is shipped, with bounds that a case can reach. Every call needs a token. A decision has time:
+    # other tests share the machine.
     "selene": """
         development.anonymous = false
         limits = { idle_s = 4, grace_s = 1 }
-        owners.voiceid = { max_audio_s = 5 }
+        owners.voiceid = { max_audio_s = 5, decision_budget_s = 10 }
         owners.stt = { max_audio_s = 5 }
         [owners.routing.prices]
         "selene-local/stt" = 1000

@@ -266,6 +266,10 @@ def swap_lane(house: House, model: int, run: Callable[[Any], Any]) -> Callable[[
     return lambda: object.__setattr__(lane, "run", real)
 
 
+PATIENCE_S = 10.0
+"""How long a decision may take where its time is not what a test is about: other tests share the machine."""
+
+
 def settings_of(data_dir: Path, flags: Mapping[str, Any] | None = None) -> Settings:
     """Development mode on free ports; `flags` take precedence."""
     usual: dict[str, Any] = {
@@ -275,6 +279,7 @@ def settings_of(data_dir: Path, flags: Mapping[str, Any] | None = None) -> Setti
         "listen.ports.kms": 0,
         "development.enabled": True,
         "owners.voiceid.interim_interval_s": 0.5,
+        "owners.voiceid.decision_budget_s": PATIENCE_S,
     }
     return load_settings(None, usual | dict(flags or {}))
 
