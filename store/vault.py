@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import bindparam, delete, select, update
 
-from store.access import Reads, Writes
+from store.access import Reads, Writes, for_dialects
 from store.errors import KeyDestroyed, SealBroken
 from store.keys import KEY_BYTES, MasterKeys
 from store.schema import subject_keys
@@ -102,6 +102,8 @@ _KEYS = select(subject_keys).where(
     subject_keys.c.subject_id.in_(bindparam("subjects", expanding=True)),
 )
 
+_NEW_KEY = for_dialects(lambda insert: insert(subject_keys).on_conflict_do_nothing())
+
 
 class VaultReader:
     """Opening what was sealed."""
@@ -170,8 +172,12 @@ class Vault(VaultReader):
         keys = await self._keys(tenant_id, subject_ids)
         missing = sorted(set(subject_ids) - keys.keys())
         if missing:
-            made = self._writes.insert(subject_keys).on_conflict_do_nothing()
-            await self._writes.write(made, [self._new(tenant_id, subject_id) for subject_id in missing])
+            made = [self._made(tenant_id, subject_id) for subject_id in missing]
+            rows = [self._row(key) for key in made]
+            written = await self._writes.write(_NEW_KEY[self._writes.dialect], rows)
+            if written.count == len(missing):
+                return keys | {key.subject_id: key for key in made}
+            # Another server made some of them at the same moment, or the driver does not count.
             keys |= await self._keys(tenant_id, missing)
         return keys
 
@@ -197,15 +203,17 @@ class Vault(VaultReader):
         return len(rows)
 
     async def _make(self, tenant_id: str, subject_id: str) -> None:
-        made = self._writes.insert(subject_keys).values(**self._new(tenant_id, subject_id))
-        await self._writes.write(made.on_conflict_do_nothing())
+        row = self._row(self._made(tenant_id, subject_id))
+        await self._writes.write(_NEW_KEY[self._writes.dialect], row)
 
-    def _new(self, tenant_id: str, subject_id: str) -> dict[str, Any]:
+    def _made(self, tenant_id: str, subject_id: str) -> SubjectKey:
         secret = self._entropy(2 * KEY_BYTES)
-        key = SubjectKey(tenant_id, subject_id, self._entropy(KEY_ID_BYTES), secret[:KEY_BYTES], secret[KEY_BYTES:])
+        return SubjectKey(tenant_id, subject_id, self._entropy(KEY_ID_BYTES), secret[:KEY_BYTES], secret[KEY_BYTES:])
+
+    def _row(self, key: SubjectKey) -> dict[str, Any]:
         return {
-            "tenant_id": tenant_id,
-            "subject_id": subject_id,
+            "tenant_id": key.tenant_id,
+            "subject_id": key.subject_id,
             "key_id": key.key_id,
             "created_at": self._writes.clock.now(),
             **self._wrapped(key),

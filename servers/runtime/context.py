@@ -199,12 +199,8 @@ class Call(grpc.aio.ServicerContext[Any, Any]):
     # Metadata
 
     def add_header(self, key: str, value: str | bytes) -> None:
-        """Adds to the initial metadata; without effect once it has been sent."""
+        """Adds to the initial metadata of a streamed reply; without effect once it has been sent."""
         self._headers.append((key, value))
-
-    def require_headers(self) -> None:
-        """Sends initial metadata for a unary reply too, which otherwise saves that operation."""
-        self._headers_pending = True
 
     def add_trailer(self, key: str, value: str | bytes) -> None:
         self._trailers.append((key, value))

@@ -44,7 +44,8 @@ class Ending:
 class TelemetryLayer:
     """Observes every call of one owner and refuses what exceeds ``max_in_flight`` with OVERLOADED.
 
-    ``mode`` is shown to callers in the ``selene-mode`` header; empty shows nothing.
+    ``mode`` is shown to callers as ``selene-mode``, in a stream's headers and a unary reply's trailers; empty shows
+    nothing.
     """
 
     def __init__(self, telemetry: Telemetry, owner: str, ids: Ids, *, max_in_flight: int, mode: str = "") -> None:
@@ -97,9 +98,11 @@ class TelemetryLayer:
         call.add_trailer(CORRELATION_HEADER, call.correlation.correlation_id)
         if call.method.server_streaming:
             call.add_header(CORRELATION_HEADER, call.correlation.correlation_id)
-        if self._mode:
-            call.add_header(MODE_HEADER, self._mode)
-            call.require_headers()
+            if self._mode:
+                call.add_header(MODE_HEADER, self._mode)
+        elif self._mode:
+            # Headers would take a unary reply an operation of its own.
+            call.add_trailer(MODE_HEADER, self._mode)
 
     def _probing(self, proceed: Behaviour) -> Behaviour:
         async def probe(call: Call) -> bytes | None:
