@@ -96,8 +96,8 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
 
     async def Send(self, request: messages.SendRequest, context: Any) -> messages.SendResponse:
         caller = _sender(request.intent.tenant_id)
-        row, repeated = await self._taken_on(request.intent, caller)
-        return messages.SendResponse(delivery=_message(row), repeated=repeated)
+        known, repeated = await self._taken_on(request.intent, caller)
+        return messages.SendResponse(delivery=_shown(known), repeated=repeated)
 
     async def SendBatch(self, request: messages.SendBatchRequest, context: Any) -> messages.SendBatchResponse:
         caller = _sender(request.tenant_id)
@@ -157,9 +157,7 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
 
         async def work(tx: Transaction) -> messages.CancelResponse:
             known = await self._changed(tx, caller, request, event, "delivery.cancelled", {})
-            return messages.CancelResponse(
-                delivery=delivery_message(known.delivery, known.revision), outcome=_cancel_outcome(known)
-            )
+            return messages.CancelResponse(delivery=_shown(known), outcome=_cancel_outcome(known))
 
         reply = await once(
             self._store,
@@ -184,7 +182,7 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
 
         async def work(tx: Transaction) -> messages.ResolveResponse:
             known = await self._changed(tx, caller, request, event, "delivery.resolved", facts)
-            return messages.ResolveResponse(delivery=delivery_message(known.delivery, known.revision))
+            return messages.ResolveResponse(delivery=_shown(known))
 
         reply = await once(
             self._store,
@@ -236,14 +234,14 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
 
     async def _item(self, intent: Intent, caller: Principal) -> messages.SendBatchItem:
         try:
-            row, repeated = await self._taken_on(intent, caller)
+            known, repeated = await self._taken_on(intent, caller)
         except Refusal as refusal:
             if refusal.reason in _WHOLE_CALL:
                 raise
             return messages.SendBatchItem(refusal=reason_name(refusal.reason), metadata=refusal.metadata)
-        return messages.SendBatchItem(delivery=_message(row), repeated=repeated)
+        return messages.SendBatchItem(delivery=_shown(known), repeated=repeated)
 
-    async def _taken_on(self, intent: Intent, caller: Principal) -> tuple[Row, bool]:
+    async def _taken_on(self, intent: Intent, caller: Principal) -> tuple[Known, bool]:
         """The delivery of an intent, and whether it had been taken on before. Refusal."""
         intent = sound(intent)
         delivery_id, payload = delivery_id_of(intent)
@@ -262,7 +260,7 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
                 row = await self._store.delivery.get(intent.tenant_id, delivery_id)
             if row is None:
                 raise
-            return row, True
+            return known_of(row), True
         spent = 0
         try:
             offer = Offer(
@@ -281,10 +279,11 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
                     "this message was taken on for this recipient before, with other content",
                     delivery_id=outcome.row.delivery_id,
                 )
-            if not outcome.repeated:
-                spent = price
-                self._accepted()
-            return outcome.row, outcome.repeated
+            if outcome.repeated:
+                return known_of(outcome.row), True
+            spent = price
+            self._accepted()
+            return Known(delivery, outcome.row.revision, outcome.row.fence), False
         finally:
             ticket.settle(spent)
 
@@ -439,6 +438,8 @@ def sound(intent: Intent) -> Intent:
             channel=channel_name(intent.channel),
             cause=CAUSES[intent.channel],
         ) from None
+    if address == intent.recipient.address:
+        return intent
     same = Intent()
     same.CopyFrom(intent)
     same.recipient.address = address
@@ -473,7 +474,11 @@ def _cancel_outcome(known: Known) -> messages.CancelOutcome:
 
 
 def _message(row: Row) -> DeliveryMessage:
-    return delivery_message(known_of(row).delivery, row.revision)
+    return _shown(known_of(row))
+
+
+def _shown(known: Known) -> DeliveryMessage:
+    return delivery_message(known.delivery, known.revision)
 
 
 def _spelled(row: Row) -> str:

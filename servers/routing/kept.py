@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -66,6 +65,5 @@ def state_name(state: CircuitState) -> str:
 
 def timestamp(at: float) -> Timestamp:
     """Seconds since the epoch, to the microsecond."""
-    made = Timestamp()
-    made.FromDatetime(datetime.fromtimestamp(at, UTC))
-    return made
+    seconds, micros = divmod(round(at * 1_000_000), 1_000_000)
+    return Timestamp(seconds=seconds, nanos=1000 * micros)

@@ -2,7 +2,6 @@
 
 import os
 import random
-import uuid
 from collections.abc import Callable
 from typing import Protocol
 
@@ -50,4 +49,5 @@ class SeededIds:
 def _uuid7(tick: int, entropy: bytes) -> str:
     milliseconds, counter = tick >> _COUNTER_BITS, tick & ((1 << _COUNTER_BITS) - 1)
     tail = int.from_bytes(entropy) & ((1 << 62) - 1)
-    return str(uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail))
+    digits = f"{milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
