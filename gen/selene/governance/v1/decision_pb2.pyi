@@ -45,6 +45,10 @@ class DecisionReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECISION_REASON_OPERATOR_REQUEST: _ClassVar[DecisionReason]
     DECISION_REASON_JUDGE_ROLLBACK: _ClassVar[DecisionReason]
     DECISION_REASON_BASELINE_REPLACED: _ClassVar[DecisionReason]
+    DECISION_REASON_FROZEN_SET_MISSING: _ClassVar[DecisionReason]
+    DECISION_REASON_FROZEN_SET_LEAKED: _ClassVar[DecisionReason]
+    DECISION_REASON_FROZEN_SET_REGRESSION: _ClassVar[DecisionReason]
+    DECISION_REASON_CONFUSION_NOT_REDUCED: _ClassVar[DecisionReason]
 
 class ApprovalKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -85,6 +89,10 @@ DECISION_REASON_NO_CONSUMER: DecisionReason
 DECISION_REASON_OPERATOR_REQUEST: DecisionReason
 DECISION_REASON_JUDGE_ROLLBACK: DecisionReason
 DECISION_REASON_BASELINE_REPLACED: DecisionReason
+DECISION_REASON_FROZEN_SET_MISSING: DecisionReason
+DECISION_REASON_FROZEN_SET_LEAKED: DecisionReason
+DECISION_REASON_FROZEN_SET_REGRESSION: DecisionReason
+DECISION_REASON_CONFUSION_NOT_REDUCED: DecisionReason
 APPROVAL_KIND_UNSPECIFIED: ApprovalKind
 APPROVAL_KIND_CODE: ApprovalKind
 APPROVAL_KIND_LAUNCH: ApprovalKind

@@ -5,6 +5,7 @@ from selene.common.v1 import scope_pb2 as _scope_pb2
 from selene.gold.v1 import evidence_pb2 as _evidence_pb2
 from selene.gold.v1 import gold_pb2 as _gold_pb2
 from selene.learning.v1 import domain_pb2 as _domain_pb2
+from selene.learning.v1 import drift_pb2 as _drift_pb2
 from selene.learning.v1 import signal_pb2 as _signal_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -269,3 +270,51 @@ class ListLineageResponse(_message.Message):
     edges: _containers.RepeatedCompositeFieldContainer[_domain_pb2.LineageEdge]
     page: _paging_pb2.PageInfo
     def __init__(self, edges: _Optional[_Iterable[_Union[_domain_pb2.LineageEdge, _Mapping]]] = ..., page: _Optional[_Union[_paging_pb2.PageInfo, _Mapping]] = ...) -> None: ...
+
+class ListDriftBreachesRequest(_message.Message):
+    __slots__ = ("tenant_id", "subject", "page")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    subject: str
+    page: _paging_pb2.PageRequest
+    def __init__(self, tenant_id: _Optional[str] = ..., subject: _Optional[str] = ..., page: _Optional[_Union[_paging_pb2.PageRequest, _Mapping]] = ...) -> None: ...
+
+class ListDriftBreachesResponse(_message.Message):
+    __slots__ = ("breaches", "page")
+    BREACHES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    breaches: _containers.RepeatedCompositeFieldContainer[_drift_pb2.DriftBreach]
+    page: _paging_pb2.PageInfo
+    def __init__(self, breaches: _Optional[_Iterable[_Union[_drift_pb2.DriftBreach, _Mapping]]] = ..., page: _Optional[_Union[_paging_pb2.PageInfo, _Mapping]] = ...) -> None: ...
+
+class ReviewDriftRequest(_message.Message):
+    __slots__ = ("tenant_id", "subject", "idempotency_key")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    subject: str
+    idempotency_key: str
+    def __init__(self, tenant_id: _Optional[str] = ..., subject: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class ReviewDriftResponse(_message.Message):
+    __slots__ = ("breaches",)
+    BREACHES_FIELD_NUMBER: _ClassVar[int]
+    breaches: int
+    def __init__(self, breaches: _Optional[int] = ...) -> None: ...
+
+class ListConfusionPairsRequest(_message.Message):
+    __slots__ = ("tenant_id", "limit")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    limit: int
+    def __init__(self, tenant_id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListConfusionPairsResponse(_message.Message):
+    __slots__ = ("pairs",)
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    pairs: _containers.RepeatedCompositeFieldContainer[_drift_pb2.ConfusionPair]
+    def __init__(self, pairs: _Optional[_Iterable[_Union[_drift_pb2.ConfusionPair, _Mapping]]] = ...) -> None: ...

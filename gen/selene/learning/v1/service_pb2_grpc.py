@@ -651,3 +651,174 @@ class GoldService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class DriftServiceStub(object):
+    """Watches voice identity drift (PH1.LEARN, §38.6) and speakers collide (§38.7). What it shows is computed from stored decisions, never handed in.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListDriftBreaches = channel.unary_unary(
+                '/selene.learning.v1.DriftService/ListDriftBreaches',
+                request_serializer=selene_dot_learning_dot_v1_dot_service__pb2.ListDriftBreachesRequest.SerializeToString,
+                response_deserializer=selene_dot_learning_dot_v1_dot_service__pb2.ListDriftBreachesResponse.FromString,
+                _registered_method=True)
+        self.ReviewDrift = channel.unary_unary(
+                '/selene.learning.v1.DriftService/ReviewDrift',
+                request_serializer=selene_dot_learning_dot_v1_dot_service__pb2.ReviewDriftRequest.SerializeToString,
+                response_deserializer=selene_dot_learning_dot_v1_dot_service__pb2.ReviewDriftResponse.FromString,
+                _registered_method=True)
+        self.ListConfusionPairs = channel.unary_unary(
+                '/selene.learning.v1.DriftService/ListConfusionPairs',
+                request_serializer=selene_dot_learning_dot_v1_dot_service__pb2.ListConfusionPairsRequest.SerializeToString,
+                response_deserializer=selene_dot_learning_dot_v1_dot_service__pb2.ListConfusionPairsResponse.FromString,
+                _registered_method=True)
+
+
+class DriftServiceServicer(object):
+    """Watches voice identity drift (PH1.LEARN, §38.6) and speakers collide (§38.7). What it shows is computed from stored decisions, never handed in.
+    """
+
+    def ListDriftBreaches(self, request, context):
+        """The breaches of a tenant, latest first. Roles: `service`, `operator`, `reviewer`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewDrift(self, request, context):
+        """Unfreeze a subject whose adaptation waits for a review (§38.6). Role: `reviewer`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND, where nothing of it is frozen);
+        ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConfusionPairs(self, request, context):
+        """The pairs that collided most in the last 14 days, the most frequent first. Roles: `service`, `operator`, `reviewer`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DriftServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListDriftBreaches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDriftBreaches,
+                    request_deserializer=selene_dot_learning_dot_v1_dot_service__pb2.ListDriftBreachesRequest.FromString,
+                    response_serializer=selene_dot_learning_dot_v1_dot_service__pb2.ListDriftBreachesResponse.SerializeToString,
+            ),
+            'ReviewDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewDrift,
+                    request_deserializer=selene_dot_learning_dot_v1_dot_service__pb2.ReviewDriftRequest.FromString,
+                    response_serializer=selene_dot_learning_dot_v1_dot_service__pb2.ReviewDriftResponse.SerializeToString,
+            ),
+            'ListConfusionPairs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConfusionPairs,
+                    request_deserializer=selene_dot_learning_dot_v1_dot_service__pb2.ListConfusionPairsRequest.FromString,
+                    response_serializer=selene_dot_learning_dot_v1_dot_service__pb2.ListConfusionPairsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'selene.learning.v1.DriftService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('selene.learning.v1.DriftService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DriftService(object):
+    """Watches voice identity drift (PH1.LEARN, §38.6) and speakers collide (§38.7). What it shows is computed from stored decisions, never handed in.
+    """
+
+    @staticmethod
+    def ListDriftBreaches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.learning.v1.DriftService/ListDriftBreaches',
+            selene_dot_learning_dot_v1_dot_service__pb2.ListDriftBreachesRequest.SerializeToString,
+            selene_dot_learning_dot_v1_dot_service__pb2.ListDriftBreachesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.learning.v1.DriftService/ReviewDrift',
+            selene_dot_learning_dot_v1_dot_service__pb2.ReviewDriftRequest.SerializeToString,
+            selene_dot_learning_dot_v1_dot_service__pb2.ReviewDriftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConfusionPairs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.learning.v1.DriftService/ListConfusionPairs',
+            selene_dot_learning_dot_v1_dot_service__pb2.ListConfusionPairsRequest.SerializeToString,
+            selene_dot_learning_dot_v1_dot_service__pb2.ListConfusionPairsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

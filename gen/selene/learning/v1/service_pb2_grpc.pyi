@@ -348,3 +348,88 @@ class GoldServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_GoldServiceServicer_to_server(servicer: GoldServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class DriftServiceStub:
+    """Watches voice identity drift (PH1.LEARN, §38.6) and speakers collide (§38.7). What it shows is computed from stored decisions, never handed in."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> DriftServiceAsyncStub: ...
+    ListDriftBreaches: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListDriftBreachesRequest, _service_pb2.ListDriftBreachesResponse]
+    """The breaches of a tenant, latest first. Roles: `service`, `operator`, `reviewer`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ReviewDrift: _grpc.UnaryUnaryMultiCallable[_service_pb2.ReviewDriftRequest, _service_pb2.ReviewDriftResponse]
+    """Unfreeze a subject whose adaptation waits for a review (§38.6). Role: `reviewer`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND, where nothing of it is frozen);
+    ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ListConfusionPairs: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListConfusionPairsRequest, _service_pb2.ListConfusionPairsResponse]
+    """The pairs that collided most in the last 14 days, the most frequent first. Roles: `service`, `operator`, `reviewer`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+
+@_typing.type_check_only
+class DriftServiceAsyncStub(DriftServiceStub):
+    """Watches voice identity drift (PH1.LEARN, §38.6) and speakers collide (§38.7). What it shows is computed from stored decisions, never handed in."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListDriftBreaches: _aio.UnaryUnaryMultiCallable[_service_pb2.ListDriftBreachesRequest, _service_pb2.ListDriftBreachesResponse]  # type: ignore[assignment]
+    """The breaches of a tenant, latest first. Roles: `service`, `operator`, `reviewer`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ReviewDrift: _aio.UnaryUnaryMultiCallable[_service_pb2.ReviewDriftRequest, _service_pb2.ReviewDriftResponse]  # type: ignore[assignment]
+    """Unfreeze a subject whose adaptation waits for a review (§38.6). Role: `reviewer`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND, where nothing of it is frozen);
+    ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ListConfusionPairs: _aio.UnaryUnaryMultiCallable[_service_pb2.ListConfusionPairsRequest, _service_pb2.ListConfusionPairsResponse]  # type: ignore[assignment]
+    """The pairs that collided most in the last 14 days, the most frequent first. Roles: `service`, `operator`, `reviewer`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+
+class DriftServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Watches voice identity drift (PH1.LEARN, §38.6) and speakers collide (§38.7). What it shows is computed from stored decisions, never handed in."""
+
+    @_abc_1.abstractmethod
+    def ListDriftBreaches(
+        self,
+        request: _service_pb2.ListDriftBreachesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListDriftBreachesResponse, _abc.Awaitable[_service_pb2.ListDriftBreachesResponse]]:
+        """The breaches of a tenant, latest first. Roles: `service`, `operator`, `reviewer`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def ReviewDrift(
+        self,
+        request: _service_pb2.ReviewDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ReviewDriftResponse, _abc.Awaitable[_service_pb2.ReviewDriftResponse]]:
+        """Unfreeze a subject whose adaptation waits for a review (§38.6). Role: `reviewer`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND, where nothing of it is frozen);
+        ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def ListConfusionPairs(
+        self,
+        request: _service_pb2.ListConfusionPairsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListConfusionPairsResponse, _abc.Awaitable[_service_pb2.ListConfusionPairsResponse]]:
+        """The pairs that collided most in the last 14 days, the most frequent first. Roles: `service`, `operator`, `reviewer`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+def add_DriftServiceServicer_to_server(servicer: DriftServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -417,6 +417,26 @@ class DecisionReason(betterproto2.Enum):
     The version that the candidate was held against serves no more: what was measured compares nothing.
     """
 
+    FROZEN_SET_MISSING = 15
+    """
+    No frozen evaluation set is in force where the artifact applies, or its scores are of another scorer than the artifact's (§38.8).
+    """
+
+    FROZEN_SET_LEAKED = 16
+    """
+    The artifact was learned from rows or speakers of the frozen evaluation set: what the set shows of it is void (§38.8).
+    """
+
+    FROZEN_SET_REGRESSION = 17
+    """
+    In a cohort of the frozen evaluation set it accepts more impostors than the version that it is to replace (§13, §38.3).
+    """
+
+    CONFUSION_NOT_REDUCED = 18
+    """
+    On the frozen evaluation set the pairs that are confused collide no less than before (§38.7).
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -435,6 +455,10 @@ class DecisionReason(betterproto2.Enum):
             12: "DECISION_REASON_OPERATOR_REQUEST",
             13: "DECISION_REASON_JUDGE_ROLLBACK",
             14: "DECISION_REASON_BASELINE_REPLACED",
+            15: "DECISION_REASON_FROZEN_SET_MISSING",
+            16: "DECISION_REASON_FROZEN_SET_LEAKED",
+            17: "DECISION_REASON_FROZEN_SET_REGRESSION",
+            18: "DECISION_REASON_CONFUSION_NOT_REDUCED",
         }
 
     @classmethod
@@ -455,6 +479,10 @@ class DecisionReason(betterproto2.Enum):
             "DECISION_REASON_OPERATOR_REQUEST": 12,
             "DECISION_REASON_JUDGE_ROLLBACK": 13,
             "DECISION_REASON_BASELINE_REPLACED": 14,
+            "DECISION_REASON_FROZEN_SET_MISSING": 15,
+            "DECISION_REASON_FROZEN_SET_LEAKED": 16,
+            "DECISION_REASON_FROZEN_SET_REGRESSION": 17,
+            "DECISION_REASON_CONFUSION_NOT_REDUCED": 18,
         }
 
 
