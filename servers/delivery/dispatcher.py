@@ -293,10 +293,11 @@ class Dispatcher:
                 return
             now, delivery = self._now(), work.known.delivery
             ways = self._routes.ways(delivery, work.opened.intent, now, passed_over)
-            action = next_action(delivery, now, Policy(rules=self._rules, options=ways.options))
+            rules = replace(self._rules, fallback_when_inconclusive=ways.fallback)
+            action = next_action(delivery, now, Policy(rules=rules, options=ways.options))
             match action:
                 case Send():
-                    if await self._sent(work, action, ways, passed_over):
+                    if await self._sent(work, action, ways, rules, passed_over):
                         return
                 case Poll():
                     await self._polled(work, action, ways)
@@ -329,7 +330,7 @@ class Dispatcher:
         await self._apply(work, Requeue(work.fence, wait.until, wait.reason), "requeued")
         return False
 
-    async def _sent(self, work: _Work, send: Send, ways: Ways, passed_over: set[str]) -> bool:
+    async def _sent(self, work: _Work, send: Send, ways: Ways, rules: Rules, passed_over: set[str]) -> bool:
         """One attempt, and whether the lease is given back with it; nothing happens where it is not its turn yet."""
         ref = send.provider_ref
         timeout_s = min(ways.timeouts.get(ref, self._rules.call_timeout_s), self._rules.call_timeout_s - LATE_S)
@@ -345,7 +346,7 @@ class Dispatcher:
                 return False
             begun_at = self._clock.monotonic()
             begin = Begin(fence=work.fence, provider_ref=ref, declares=send.declares, token=send.token)
-            after = apply(work.known.delivery, begin, self._now(), self._rules)
+            after = apply(work.known.delivery, begin, self._now(), rules)
             if isinstance(after, Refused):
                 await self._apply(work, Requeue(work.fence, self._now(), after.code.value), "requeued")
                 return True

@@ -714,6 +714,8 @@ def _reconciled(delivery: Delivery, now: float, policy: Policy) -> Action:
     waits = [Wait(free, hold.reason if hold else Reason.CIRCUIT_OPEN) for free, _ in sends if math.isfinite(free)]
     patience = [_patience_over(each, rules) for each in delivery.uncertain if each.declares.webhooks]
     waits += [Wait(each, Reason.WEBHOOK_AWAITED) for each in patience if each > now]
+    if rules.fallback_when_inconclusive:  # bytes may still leave, and only then is nothing left to try
+        waits += [Wait(each.deadline_at, Reason.BACKOFF) for each in delivery.uncertain if now < each.deadline_at]
     return min(waits, key=lambda wait: wait.until, default=NeedsPerson())
 
 

@@ -59,13 +59,15 @@ _CIRCUITS: Final = frozenset({Refusal.CIRCUIT_OPEN, Refusal.CIRCUIT_FORCED_OPEN,
 @dataclass(frozen=True, slots=True)
 class Ways:
     """The providers of one delivery now, the preferred first. `timeouts` are of one call in seconds; a provider of
-    `probing` is called under a lease of its circuit only.
+    `probing` is called under a lease of its circuit only. `fallback`: the profile lets another provider be tried after
+    a reconciliation that told nothing.
     """
 
     options: tuple[Option, ...]
     profile_hash: bytes = b""
     timeouts: Mapping[str, float] = field(default_factory=dict)
     probing: frozenset[str] = frozenset()
+    fallback: bool = False
 
 
 class Routes:
@@ -116,6 +118,7 @@ class Routes:
             resolved.profile_hash,
             {each.provider_ref: each.timeout_s for each in resolved.providers(domain)},
             frozenset(probing),
+            resolved.allow_inconclusive_fallback,
         )
 
     async def admit(self, provider_ref: str) -> bool:

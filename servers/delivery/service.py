@@ -238,7 +238,8 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         except Refusal as refusal:
             if refusal.reason in _WHOLE_CALL:
                 raise
-            return messages.SendBatchItem(refusal=reason_name(refusal.reason), metadata=refusal.metadata)
+            broken = {name: value for each in refusal.violations[:1] for name, value in _named(each)}
+            return messages.SendBatchItem(refusal=reason_name(refusal.reason), metadata={**refusal.metadata, **broken})
         return messages.SendBatchItem(delivery=_shown(known), repeated=repeated)
 
     async def _taken_on(self, intent: Intent, caller: Principal) -> tuple[Known, bool]:
@@ -454,6 +455,10 @@ def _sender(tenant_id: str) -> Principal:
 def _operator(tenant_id: str) -> Principal:
     require_role(ROLE_OPERATOR)
     return require_tenant(tenant_id)
+
+
+def _named(violation: FieldViolation) -> tuple[tuple[str, str], ...]:
+    return ("field", violation.field), ("rule", violation.rule)
 
 
 def _promise(declares: Declares) -> messages.ProviderPromise:

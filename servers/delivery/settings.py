@@ -50,9 +50,6 @@ class RuleSettings(BaseModel):
     poll_max_s: float = Field(default=3600.0, gt=0, le=86_400)
     inconclusive_polls: int = Field(default=10, ge=1, le=1000)
     webhook_patience_s: float = Field(default=900.0, ge=0, le=86_400)
-    fallback_when_inconclusive: bool = Field(
-        default=False, description="§25, guardrail 3: may send twice where no provider can tell"
-    )
     quiet_hours: QuietSettings | None = None
 
     def rules(self) -> Rules:

@@ -166,6 +166,7 @@ class Resolved:
     allowed_regions: tuple[str, ...]
     allow_cross_region: bool
     allow_cross_locale: bool
+    allow_inconclusive_fallback: bool
     profile_hash: bytes
     provenance: tuple[tuple[str, Source], ...]
 
@@ -232,6 +233,7 @@ def compile(profile: ProviderRoutingProfileV1, subject: RoutingSubject) -> Resol
         allowed_regions=_allowed_regions(layers, provenance),
         allow_cross_region=_flag(layers, "allow_cross_region", provenance),
         allow_cross_locale=_flag(layers, "allow_cross_locale", provenance),
+        allow_inconclusive_fallback=_flag(layers, "allow_inconclusive_fallback", provenance),
         profile_hash=b"",
         provenance=tuple(sorted(provenance.items())),
     )
@@ -371,6 +373,7 @@ def _hash(resolved: Resolved) -> bytes:
         "allowed_regions": resolved.allowed_regions,
         "allow_cross_region": resolved.allow_cross_region,
         "allow_cross_locale": resolved.allow_cross_locale,
+        "allow_inconclusive_fallback": resolved.allow_inconclusive_fallback,
     }
     return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).digest()
 

@@ -196,6 +196,7 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
             allowed_regions=resolved.allowed_regions,
             allow_cross_region=resolved.allow_cross_region,
             allow_cross_locale=resolved.allow_cross_locale,
+            allow_inconclusive_fallback=resolved.allow_inconclusive_fallback,
         )
 
     async def ExplainProfile(

@@ -19,10 +19,11 @@ from selene.delivery.v1.delivery_pb2 import (
     DELIVERY_STATE_SENT_ACKED,
     DELIVERY_STATE_UNKNOWN,
 )
+from selene.routing.v1.routing_pb2 import LayerSection
 
 from servers.delivery.adapter import Declares
 from servers.delivery.keeping import Keeper, Known, Step, known_of
-from servers.delivery.machine import Cancel, Lease, Refused, Rules, apply
+from servers.delivery.machine import AttemptKind, Cancel, Lease, Refused, Rules, apply
 from servers.delivery.schedule import QuietHours
 from servers.runtime.clock import ManualClock
 from servers.runtime.ids import SeededIds
@@ -105,6 +106,32 @@ async def test_nobody_is_written_to_again_where_nobody_can_tell(sqlite_url: str)
         there.clock.advance(86_400)
         await there.settle(await there.process(), TENANT, [lost])
         assert simulator.requests == [lost]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_another_provider_is_tried_where_nobody_can_tell_and_the_profile_allows_it(
+    sqlite_url: str, allowed: bool
+) -> None:
+    other = "spare/sms"
+    governed = profile(REF, other)
+    governed.tenant_overrides.add(
+        tenant_id=TENANT if allowed else "another", section=LayerSection(allow_inconclusive_fallback=True)
+    )
+    clock = ManualClock(START)
+    store = await Store.open(sqlite_url, clock=clock, ids=SeededIds(1), signing_key=SIGNING_KEY, master_key=MASTER_KEY)
+    async with provider(keyed=False) as first, provider(keyed=False) as second:
+        adapters = [PlainAdapter(ref, each.url, BLIND, clock) for ref, each in ((REF, first), (other, second))]
+        first.plan(Act.RESET)
+        async with house(store, clock, adapters, governed, RULES) as there:
+            (lost,) = await there.accept(text("m1"))
+            (delivery,) = await there.settle(await there.process(), TENANT, [lost])
+        for each in adapters:
+            await each.close()
+    await store.close()
+    assert first.requests == [lost]
+    assert second.requests == ([lost] if allowed else [])
+    assert delivery.state == (DELIVERY_STATE_SENT_ACKED if allowed else DELIVERY_STATE_UNKNOWN)
+    assert [attempt.kind for attempt in delivery.attempts][1:] == ([AttemptKind.FALLBACK] if allowed else [])
 
 
 async def test_an_account_takes_no_more_than_its_rate(sqlite_url: str) -> None:

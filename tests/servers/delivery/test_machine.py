@@ -679,6 +679,18 @@ def test_another_provider_gets_it_only_after_an_inconclusive_reconciliation_that
     assert (fallen.state, fallen.attempts[1].kind) == (DELIVERY_STATE_UNKNOWN, AttemptKind.FALLBACK)
 
 
+def test_a_fallback_waits_until_no_byte_of_the_request_before_can_leave_and_is_not_forgotten_meanwhile() -> None:
+    blind = replace(A, declares=Declares(), token="")
+    unknown = ended(taken_on(), lost("a"), blind)
+    deadline = unknown.attempts[0].deadline_at
+    policy = Policy(rules=replace(RULES, fallback_when_inconclusive=True), options=(blind, B))
+    early = deadline - 1
+    assert next_action(leased(unknown, early), early, policy) == Wait(deadline, "BACKOFF")
+    assert next_action(leased(unknown, deadline), deadline, policy) == Send("b", BLIND, "", AttemptKind.FALLBACK)
+    held = replace(policy, rules=RULES)
+    assert next_action(leased(unknown, early), early, held) == NeedsPerson()
+
+
 @pytest.mark.parametrize("kind", [ReportKind.ACCEPTED, ReportKind.DELIVERED, ReportKind.READ, ReportKind.FAILED])
 @pytest.mark.parametrize("state", [DELIVERY_STATE_SENDING, DELIVERY_STATE_UNKNOWN, DELIVERY_STATE_RETRYABLE])
 def test_a_report_of_any_acceptance_settles_it(state: DeliveryState, kind: ReportKind) -> None:

@@ -117,6 +117,7 @@ def test_regions_and_permissions_come_from_the_most_specific_layer_that_says_som
     assert [(why.layer, why.scope_id) for why in explain(ann, "allow")] == [
         (v1.PROFILE_LAYER_USER_EXCEPTION, "ann"),
         (v1.PROFILE_LAYER_USER_EXCEPTION, "ann"),
+        (v1.PROFILE_LAYER_GLOBAL_DEFAULT, ""),
         (v1.PROFILE_LAYER_TENANT_OVERRIDE, "acme"),
     ]
 
@@ -126,6 +127,17 @@ def test_a_permission_that_no_layer_gives_is_not_given(profile):
     profile.global_default.ClearField("allow_cross_locale")
     found = resolved(profile)
     assert (found.allow_cross_region, found.allow_cross_locale) == (False, False)
+    assert not found.allow_inconclusive_fallback
+
+
+def test_a_tenant_may_let_its_messages_go_to_another_provider_where_nobody_can_tell_and_is_told_apart_by_it(profile):
+    before = resolved(profile)
+    profile.tenant_overrides.add(tenant_id="acme", section=v1.LayerSection(allow_inconclusive_fallback=True))
+    ann = resolved(profile)
+    assert ann.allow_inconclusive_fallback and ann.profile_hash != before.profile_hash
+    assert not resolved(profile, v1.RoutingSubject(tenant_id="other")).allow_inconclusive_fallback
+    (why,) = explain(ann, "allow_inconclusive_fallback")
+    assert (why.layer, why.scope_id) == (v1.PROFILE_LAYER_TENANT_OVERRIDE, "acme")
 
 
 @SAME_PROFILE

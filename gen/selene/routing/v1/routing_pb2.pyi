@@ -194,16 +194,18 @@ class ProviderOverride(_message.Message):
     def __init__(self, domain: _Optional[_Union[Domain, str]] = ..., provider_ref: _Optional[str] = ..., priority: _Optional[int] = ..., enabled: bool = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_retries: _Optional[int] = ..., circuit: _Optional[_Union[CircuitPolicy, _Mapping]] = ...) -> None: ...
 
 class LayerSection(_message.Message):
-    __slots__ = ("providers", "allowed_regions", "allow_cross_region", "allow_cross_locale")
+    __slots__ = ("providers", "allowed_regions", "allow_cross_region", "allow_cross_locale", "allow_inconclusive_fallback")
     PROVIDERS_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_REGIONS_FIELD_NUMBER: _ClassVar[int]
     ALLOW_CROSS_REGION_FIELD_NUMBER: _ClassVar[int]
     ALLOW_CROSS_LOCALE_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_INCONCLUSIVE_FALLBACK_FIELD_NUMBER: _ClassVar[int]
     providers: _containers.RepeatedCompositeFieldContainer[ProviderOverride]
     allowed_regions: _containers.RepeatedScalarFieldContainer[str]
     allow_cross_region: bool
     allow_cross_locale: bool
-    def __init__(self, providers: _Optional[_Iterable[_Union[ProviderOverride, _Mapping]]] = ..., allowed_regions: _Optional[_Iterable[str]] = ..., allow_cross_region: bool = ..., allow_cross_locale: bool = ...) -> None: ...
+    allow_inconclusive_fallback: bool
+    def __init__(self, providers: _Optional[_Iterable[_Union[ProviderOverride, _Mapping]]] = ..., allowed_regions: _Optional[_Iterable[str]] = ..., allow_cross_region: bool = ..., allow_cross_locale: bool = ..., allow_inconclusive_fallback: bool = ...) -> None: ...
 
 class TenantOverride(_message.Message):
     __slots__ = ("tenant_id", "section")

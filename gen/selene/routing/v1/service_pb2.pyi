@@ -198,7 +198,7 @@ class ResolvedProvider(_message.Message):
     def __init__(self, domain: _Optional[_Union[_routing_pb2.Domain, str]] = ..., provider_ref: _Optional[str] = ..., priority: _Optional[int] = ..., enabled: bool = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_retries: _Optional[int] = ..., region: _Optional[str] = ..., tenant_allowed: bool = ..., locales: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ResolveProfileResponse(_message.Message):
-    __slots__ = ("profile_id", "profile_version", "profile_hash", "providers", "allowed_regions", "allow_cross_region", "allow_cross_locale")
+    __slots__ = ("profile_id", "profile_version", "profile_hash", "providers", "allowed_regions", "allow_cross_region", "allow_cross_locale", "allow_inconclusive_fallback")
     PROFILE_ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROFILE_HASH_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +206,7 @@ class ResolveProfileResponse(_message.Message):
     ALLOWED_REGIONS_FIELD_NUMBER: _ClassVar[int]
     ALLOW_CROSS_REGION_FIELD_NUMBER: _ClassVar[int]
     ALLOW_CROSS_LOCALE_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_INCONCLUSIVE_FALLBACK_FIELD_NUMBER: _ClassVar[int]
     profile_id: str
     profile_version: int
     profile_hash: bytes
@@ -213,7 +214,8 @@ class ResolveProfileResponse(_message.Message):
     allowed_regions: _containers.RepeatedScalarFieldContainer[str]
     allow_cross_region: bool
     allow_cross_locale: bool
-    def __init__(self, profile_id: _Optional[str] = ..., profile_version: _Optional[int] = ..., profile_hash: _Optional[bytes] = ..., providers: _Optional[_Iterable[_Union[ResolvedProvider, _Mapping]]] = ..., allowed_regions: _Optional[_Iterable[str]] = ..., allow_cross_region: bool = ..., allow_cross_locale: bool = ...) -> None: ...
+    allow_inconclusive_fallback: bool
+    def __init__(self, profile_id: _Optional[str] = ..., profile_version: _Optional[int] = ..., profile_hash: _Optional[bytes] = ..., providers: _Optional[_Iterable[_Union[ResolvedProvider, _Mapping]]] = ..., allowed_regions: _Optional[_Iterable[str]] = ..., allow_cross_region: bool = ..., allow_cross_locale: bool = ..., allow_inconclusive_fallback: bool = ...) -> None: ...
 
 class ExplainProfileRequest(_message.Message):
     __slots__ = ("subject", "prefix")

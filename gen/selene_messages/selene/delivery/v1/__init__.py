@@ -1169,7 +1169,7 @@ class SendBatchItem(betterproto2.Message):
         4, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
     """
-    The metadata of that reason.
+    The metadata of that reason; of FIELD_INVALID also `field` and `rule`, the first field of the intent that breaks a rule, and which.
     """
 
 

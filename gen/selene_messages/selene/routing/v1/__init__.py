@@ -1216,6 +1216,11 @@ class LayerSection(betterproto2.Message):
     Whether a fallback may serve a locale that it does not list.
     """
 
+    allow_inconclusive_fallback: "bool | None" = betterproto2.field(5, betterproto2.TYPE_BOOL, optional=True)
+    """
+    Whether a message may go to another provider although nobody can tell whether the one before has it (§25, guardrail 3): it may then arrive twice.
+    """
+
 
 default_message_pool.register_message("selene.routing.v1", "LayerSection", LayerSection)
 
@@ -2157,6 +2162,11 @@ class ResolveProfileResponse(betterproto2.Message):
     allow_cross_locale: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
     Whether a fallback may serve a locale that it does not list.
+    """
+
+    allow_inconclusive_fallback: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    Whether a message may go to another provider although nobody can tell whether the one before has it.
     """
 
 
