@@ -225,12 +225,24 @@ class GoldLabel(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., labeller: _Optional[str] = ..., labelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., boundary: _Optional[_Union[Boundary, _Mapping]] = ..., transcript: _Optional[_Union[TranscriptLabel, _Mapping]] = ..., pronunciation: _Optional[_Union[PronunciationLabel, _Mapping]] = ..., turn: _Optional[_Union[TurnLabel, _Mapping]] = ..., output: _Optional[_Union[OutputLabel, _Mapping]] = ..., ranking: _Optional[_Union[RankingLabel, _Mapping]] = ..., route: _Optional[_Union[RouteLabel, _Mapping]] = ..., trial: _Optional[_Union[TrialLabel, _Mapping]] = ...) -> None: ...
 
 class LabelledItem(_message.Message):
-    __slots__ = ("item", "labels")
+    __slots__ = ("item", "labels", "erased")
     ITEM_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    ERASED_FIELD_NUMBER: _ClassVar[int]
     item: GoldItem
     labels: _containers.RepeatedCompositeFieldContainer[GoldLabel]
-    def __init__(self, item: _Optional[_Union[GoldItem, _Mapping]] = ..., labels: _Optional[_Iterable[_Union[GoldLabel, _Mapping]]] = ...) -> None: ...
+    erased: bool
+    def __init__(self, item: _Optional[_Union[GoldItem, _Mapping]] = ..., labels: _Optional[_Iterable[_Union[GoldLabel, _Mapping]]] = ..., erased: bool = ...) -> None: ...
+
+class SealedItem(_message.Message):
+    __slots__ = ("item_id", "signal_id", "sealed")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    signal_id: str
+    sealed: bytes
+    def __init__(self, item_id: _Optional[str] = ..., signal_id: _Optional[str] = ..., sealed: _Optional[bytes] = ...) -> None: ...
 
 class Figure(_message.Message):
     __slots__ = ("name", "value", "threshold", "at_most", "met")

@@ -86,7 +86,7 @@ class RevocationStepRecord(_message.Message):
     def __init__(self, step: _Optional[_Union[RevocationStep, str]] = ..., done_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., due_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., late: bool = ..., affected: _Optional[int] = ...) -> None: ...
 
 class Revocation(_message.Message):
-    __slots__ = ("revocation_id", "tenant_id", "user_id", "trigger", "captured_at", "steps", "next_step", "affected_artifacts", "affected_gold_set_ids", "receipt", "revision")
+    __slots__ = ("revocation_id", "tenant_id", "user_id", "trigger", "captured_at", "steps", "next_step", "affected_artifacts", "affected_gold_set_ids", "receipt", "revision", "erasure")
     REVOCATION_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,7 @@ class Revocation(_message.Message):
     AFFECTED_GOLD_SET_IDS_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
     revocation_id: str
     tenant_id: str
     user_id: str
@@ -109,10 +110,39 @@ class Revocation(_message.Message):
     affected_gold_set_ids: _containers.RepeatedScalarFieldContainer[str]
     receipt: _decision_pb2.SignedStatement
     revision: int
-    def __init__(self, revocation_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., user_id: _Optional[str] = ..., trigger: _Optional[_Union[RevocationTrigger, str]] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[RevocationStepRecord, _Mapping]]] = ..., next_step: _Optional[_Union[RevocationStep, str]] = ..., affected_artifacts: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., affected_gold_set_ids: _Optional[_Iterable[str]] = ..., receipt: _Optional[_Union[_decision_pb2.SignedStatement, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    erasure: Erasure
+    def __init__(self, revocation_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., user_id: _Optional[str] = ..., trigger: _Optional[_Union[RevocationTrigger, str]] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[RevocationStepRecord, _Mapping]]] = ..., next_step: _Optional[_Union[RevocationStep, str]] = ..., affected_artifacts: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., affected_gold_set_ids: _Optional[_Iterable[str]] = ..., receipt: _Optional[_Union[_decision_pb2.SignedStatement, _Mapping]] = ..., revision: _Optional[int] = ..., erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
+
+class Erasure(_message.Message):
+    __slots__ = ("erased_at", "subject", "keys", "key_ids", "key_ids_sha256", "signals", "gold_items", "gold_labels", "voice_profiles", "voice_clips", "voice_fingerprints", "unsealed_signals")
+    ERASED_AT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    KEY_IDS_FIELD_NUMBER: _ClassVar[int]
+    KEY_IDS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    GOLD_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    GOLD_LABELS_FIELD_NUMBER: _ClassVar[int]
+    VOICE_PROFILES_FIELD_NUMBER: _ClassVar[int]
+    VOICE_CLIPS_FIELD_NUMBER: _ClassVar[int]
+    VOICE_FINGERPRINTS_FIELD_NUMBER: _ClassVar[int]
+    UNSEALED_SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    erased_at: _timestamp_pb2.Timestamp
+    subject: str
+    keys: int
+    key_ids: _containers.RepeatedScalarFieldContainer[str]
+    key_ids_sha256: bytes
+    signals: int
+    gold_items: int
+    gold_labels: int
+    voice_profiles: int
+    voice_clips: int
+    voice_fingerprints: int
+    unsealed_signals: int
+    def __init__(self, erased_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., subject: _Optional[str] = ..., keys: _Optional[int] = ..., key_ids: _Optional[_Iterable[str]] = ..., key_ids_sha256: _Optional[bytes] = ..., signals: _Optional[int] = ..., gold_items: _Optional[int] = ..., gold_labels: _Optional[int] = ..., voice_profiles: _Optional[int] = ..., voice_clips: _Optional[int] = ..., voice_fingerprints: _Optional[int] = ..., unsealed_signals: _Optional[int] = ...) -> None: ...
 
 class ErasureReceipt(_message.Message):
-    __slots__ = ("revocation_id", "tenant_id", "subject", "trigger", "captured_at", "completed_at", "invalidated", "replaced_by", "signals")
+    __slots__ = ("revocation_id", "tenant_id", "subject", "trigger", "captured_at", "completed_at", "invalidated", "replaced_by", "signals", "erasure")
     REVOCATION_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +152,7 @@ class ErasureReceipt(_message.Message):
     INVALIDATED_FIELD_NUMBER: _ClassVar[int]
     REPLACED_BY_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
     revocation_id: str
     tenant_id: str
     subject: str
@@ -131,7 +162,8 @@ class ErasureReceipt(_message.Message):
     invalidated: _containers.RepeatedCompositeFieldContainer[_decision_pb2.ArtifactRef]
     replaced_by: _containers.RepeatedCompositeFieldContainer[_decision_pb2.ArtifactRef]
     signals: int
-    def __init__(self, revocation_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[str] = ..., trigger: _Optional[_Union[RevocationTrigger, str]] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., invalidated: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., replaced_by: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., signals: _Optional[int] = ...) -> None: ...
+    erasure: Erasure
+    def __init__(self, revocation_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[str] = ..., trigger: _Optional[_Union[RevocationTrigger, str]] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., invalidated: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., replaced_by: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., signals: _Optional[int] = ..., erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
 
 class BoardRow(_message.Message):
     __slots__ = ("subject", "decision", "reasons", "missing", "rollout_id", "next_actor", "frozen_by")

@@ -172,17 +172,41 @@ class LearningSignal(_message.Message):
     def __init__(self, signal_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., turn_id: _Optional[str] = ..., occurred_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tenant_id: _Optional[str] = ..., user_id: _Optional[str] = ..., device_id: _Optional[str] = ..., session_id: _Optional[str] = ..., source_engine_id: _Optional[str] = ..., source_capability_id: _Optional[str] = ..., reason_code: _Optional[str] = ..., input_ref: _Optional[str] = ..., output_ref: _Optional[str] = ..., outcome_label: _Optional[str] = ..., consent_asserted: bool = ..., privacy_scope: _Optional[_Union[PrivacyScope, str]] = ..., retention_class: _Optional[_Union[RetentionClass, str]] = ..., severity: _Optional[_Union[Severity, str]] = ..., confidence_bp: _Optional[int] = ..., impact_estimate_bp: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., domain: _Optional[_Union[_gold_pb2.GoldDomain, str]] = ..., signal_class: _Optional[_Union[SignalClass, str]] = ..., capture_source: _Optional[_Union[CaptureSource, str]] = ...) -> None: ...
 
 class CapturedSignal(_message.Message):
-    __slots__ = ("signal", "intake_path", "priority_bp", "frequency", "sequence", "captured_at")
+    __slots__ = ("signal", "intake_path", "priority_bp", "frequency", "sequence", "captured_at", "erased")
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     INTAKE_PATH_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_BP_FIELD_NUMBER: _ClassVar[int]
     FREQUENCY_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_AT_FIELD_NUMBER: _ClassVar[int]
+    ERASED_FIELD_NUMBER: _ClassVar[int]
     signal: LearningSignal
     intake_path: IntakePath
     priority_bp: int
     frequency: int
     sequence: int
     captured_at: _timestamp_pb2.Timestamp
-    def __init__(self, signal: _Optional[_Union[LearningSignal, _Mapping]] = ..., intake_path: _Optional[_Union[IntakePath, str]] = ..., priority_bp: _Optional[int] = ..., frequency: _Optional[int] = ..., sequence: _Optional[int] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    erased: bool
+    def __init__(self, signal: _Optional[_Union[LearningSignal, _Mapping]] = ..., intake_path: _Optional[_Union[IntakePath, str]] = ..., priority_bp: _Optional[int] = ..., frequency: _Optional[int] = ..., sequence: _Optional[int] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., erased: bool = ...) -> None: ...
+
+class SealedSignal(_message.Message):
+    __slots__ = ("signal_id", "idempotency_key", "domain", "intake_path", "priority_bp", "frequency", "sequence", "captured_at", "sealed")
+    SIGNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    INTAKE_PATH_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_BP_FIELD_NUMBER: _ClassVar[int]
+    FREQUENCY_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_AT_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    signal_id: str
+    idempotency_key: str
+    domain: _gold_pb2.GoldDomain
+    intake_path: IntakePath
+    priority_bp: int
+    frequency: int
+    sequence: int
+    captured_at: _timestamp_pb2.Timestamp
+    sealed: bytes
+    def __init__(self, signal_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., domain: _Optional[_Union[_gold_pb2.GoldDomain, str]] = ..., intake_path: _Optional[_Union[IntakePath, str]] = ..., priority_bp: _Optional[int] = ..., frequency: _Optional[int] = ..., sequence: _Optional[int] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sealed: _Optional[bytes] = ...) -> None: ...

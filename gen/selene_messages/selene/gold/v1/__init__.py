@@ -29,6 +29,7 @@ __all__ = (
     "RouteLabel",
     "RouteOutcome",
     "RoutedTurn",
+    "SealedItem",
     "SpanEdit",
     "TranscriptLabel",
     "TrialLabel",
@@ -866,6 +867,12 @@ class LabelledItem(betterproto2.Message):
     Its labels, by labeller.
     """
 
+    erased: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    The consent of the user whose signal it comes from ended and the key was destroyed (§21): only the item's ids are
+    left.
+    """
+
 
 default_message_pool.register_message("selene.gold.v1", "LabelledItem", LabelledItem)
 
@@ -1110,6 +1117,32 @@ class RouteOutcome(betterproto2.Message):
 
 
 default_message_pool.register_message("selene.gold.v1", "RouteOutcome", RouteOutcome)
+
+
+@dataclass(eq=False, repr=False)
+class SealedItem(betterproto2.Message):
+    """
+    An item with its labels as a gold set's payload holds it. No number of a field is one of LabelledItem: the payloads of
+    earlier versions hold those.
+    """
+
+    item_id: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    As in GoldItem.
+    """
+
+    signal_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    As in GoldItem.
+    """
+
+    sealed: "bytes" = betterproto2.field(13, betterproto2.TYPE_BYTES)
+    """
+    The LabelledItem, sealed under the key of the user whose signal it comes from.
+    """
+
+
+default_message_pool.register_message("selene.gold.v1", "SealedItem", SealedItem)
 
 
 @dataclass(eq=False, repr=False)

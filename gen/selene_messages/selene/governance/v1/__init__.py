@@ -28,6 +28,7 @@ __all__ = (
     "DecisionEvidence",
     "DecisionReason",
     "DecisionStatement",
+    "Erasure",
     "ErasureReceipt",
     "Gate",
     "GateBundle",
@@ -1742,6 +1743,80 @@ default_message_pool.register_message("selene.governance.v1", "DecisionStatement
 
 
 @dataclass(eq=False, repr=False)
+class Erasure(betterproto2.Message):
+    """
+    What a revocation erased for good, by destroying the keys under which it was sealed. Numbers are of rows whose bytes
+    nobody can open any more; the rows themselves stay where they are append-only, so that hashes still hold.
+    """
+
+    erased_at: "datetime.datetime | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When: in the transaction that captured the revocation.
+    """
+
+    subject: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The user as the audit trail named them until then: a commitment whose salt was destroyed too. Empty where the
+    consent of everyone in the tenant ended.
+    """
+
+    keys: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    How many keys were destroyed.
+    """
+
+    key_ids: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Their ids, 32 hexadecimal digits each, sorted. Only where they are at most 1,000.
+    """
+
+    key_ids_sha256: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
+    """
+    SHA-256 over the ids of all of them, 16 bytes each, sorted.
+    """
+
+    signals: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
+    """
+    Signals.
+    """
+
+    gold_items: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+    """
+    Items of evidence. The copies in the payloads of gold sets were sealed under the same keys.
+    """
+
+    gold_labels: "int" = betterproto2.field(8, betterproto2.TYPE_INT64)
+    """
+    What people said of those items.
+    """
+
+    voice_profiles: "int" = betterproto2.field(9, betterproto2.TYPE_INT64)
+    """
+    Versions of voice profiles, with their embeddings.
+    """
+
+    voice_clips: "int" = betterproto2.field(10, betterproto2.TYPE_INT64)
+    """
+    Clips of enrolments.
+    """
+
+    voice_fingerprints: "int" = betterproto2.field(11, betterproto2.TYPE_INT64)
+    """
+    Fingerprints that were kept against replay; their rows are gone too.
+    """
+
+    unsealed_signals: "int" = betterproto2.field(12, betterproto2.TYPE_INT64)
+    """
+    Signals from before signals were sealed: no key makes them unreadable. Nothing learns from them any more.
+    """
+
+
+default_message_pool.register_message("selene.governance.v1", "Erasure", Erasure)
+
+
+@dataclass(eq=False, repr=False)
 class ErasureReceipt(betterproto2.Message):
     """
     That nothing serves any more what was learned from a user: the payload of a SignedStatement.
@@ -1796,6 +1871,11 @@ class ErasureReceipt(betterproto2.Message):
     signals: "int" = betterproto2.field(9, betterproto2.TYPE_INT64)
     """
     How many signals were revoked.
+    """
+
+    erasure: "Erasure | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What was erased.
     """
 
 
@@ -2687,6 +2767,11 @@ class Revocation(betterproto2.Message):
     revision: "int" = betterproto2.field(11, betterproto2.TYPE_INT64)
     """
     Counts changes, from 1.
+    """
+
+    erasure: "Erasure | None" = betterproto2.field(12, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What was erased when it was captured.
     """
 
 

@@ -49,6 +49,7 @@ __all__ = (
     "RetentionClass",
     "ReviewDriftRequest",
     "ReviewDriftResponse",
+    "SealedSignal",
     "Severity",
     "SignalClass",
     "StreamedSignal",
@@ -751,6 +752,12 @@ class CapturedSignal(betterproto2.Message):
     )
     """
     When it was taken on.
+    """
+
+    erased: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Its user's consent ended and the key was destroyed (§21): of the signal only `signal_id`, `tenant_id`,
+    `idempotency_key` and `domain` are left.
     """
 
 
@@ -1726,6 +1733,66 @@ class ReviewDriftResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("selene.learning.v1", "ReviewDriftResponse", ReviewDriftResponse)
+
+
+@dataclass(eq=False, repr=False)
+class SealedSignal(betterproto2.Message):
+    """
+    A signal as it is kept: by what it is found, and everything that its producer said sealed under its user's key. The
+    audit trail vouches for these bytes, also once the key is destroyed.
+    """
+
+    signal_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    As in LearningSignal.
+    """
+
+    idempotency_key: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    As in LearningSignal.
+    """
+
+    domain: "__gold__v1__.GoldDomain" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: __gold__v1__.GoldDomain(0)
+    )
+    """
+    As in LearningSignal.
+    """
+
+    intake_path: "IntakePath" = betterproto2.field(4, betterproto2.TYPE_ENUM, default_factory=lambda: IntakePath(0))
+    """
+    As in CapturedSignal.
+    """
+
+    priority_bp: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    As in CapturedSignal.
+    """
+
+    frequency: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
+    """
+    As in CapturedSignal.
+    """
+
+    sequence: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+    """
+    As in CapturedSignal.
+    """
+
+    captured_at: "datetime.datetime | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    As in CapturedSignal.
+    """
+
+    sealed: "bytes" = betterproto2.field(9, betterproto2.TYPE_BYTES)
+    """
+    The LearningSignal: version, key id (16 bytes), nonce, AES-256-GCM.
+    """
+
+
+default_message_pool.register_message("selene.learning.v1", "SealedSignal", SealedSignal)
 
 
 @dataclass(eq=False, repr=False)
