@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactPointer, ArtifactRow, ArtifactStatus
@@ -72,6 +72,25 @@ class ArtifactsReader:
         """Every pointer of a type that may apply to the tenant, the deployment's included: a rule chooses."""
         which = {"type": artifact_type, "tenant": tenant_id}
         return [_pointer(row) for row in await self._reads.rows(_POINTERS, which)]
+
+    async def all_pointers(self, artifact_types: Sequence[str]) -> list[ArtifactPointer]:
+        """Every pointer of these types, of every tenant and of the deployment: for who serves them all."""
+        found = select(artifact_pointers).where(artifact_pointers.c.artifact_type.in_(artifact_types))
+        return [_pointer(row) for row in await self._reads.rows(found)]
+
+    async def pointers_mark(self, artifact_types: Sequence[str]) -> tuple[int, int, datetime | None]:
+        """Changes with `all_pointers`, and costs less: how many there are, their versions' sum, the latest move.
+
+        A pointer only ever moves to a higher version.
+        """
+        table = artifact_pointers.c
+        marked = select(
+            func.count().label("many"),
+            func.sum(table.active_version).label("sum"),
+            func.max(table.updated_at).label("at"),
+        ).where(table.artifact_type.in_(artifact_types))
+        [row] = await self._reads.rows(marked)
+        return int(row.many), int(row.sum or 0), row.at
 
     async def pointer(self, artifact_type: str, tenant_id: str, scope: Scope) -> ArtifactPointer | None:
         """Which version consumers load, or None before the first activation."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import structlog
@@ -21,6 +22,7 @@ from servers.routing.directory import Directory, seed
 from servers.routing.forgetting import Forgetting
 from servers.routing.leases import Leases, SecretsOwner
 from servers.routing.limits_service import LimitsV1
+from servers.routing.live_packs import LivePacks, PackMetrics, Parsers
 from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
@@ -75,6 +77,7 @@ class Routing(Generic[A]):
     recorder: Recorder
     buckets: Buckets | None
     forgetting: Forgetting
+    packs: LivePacks
 
     def services(self, runtime: Runtime) -> tuple[Service, ...]:
         """What every routing owner serves beside its own: the profile, its circuits, the limits of tenants."""
@@ -105,6 +108,7 @@ class Routing(Generic[A]):
             await self.directory.refresh()
         except StoreError as error:
             _log.warning("the routing profile was not read", cause=type(error).__name__)
+        await self._look(self.packs.refresh)
         await self.board.tick()
 
     async def follow(self) -> None:
@@ -113,8 +117,15 @@ class Routing(Generic[A]):
             await self.directory.follow()
         except StoreError as error:
             _log.warning("the routing profile was not read", cause=type(error).__name__)
+        await self._look(self.packs.follow)
         await self.board.tick()
         await self.forgetting.follow()
+
+    async def _look(self, look: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await look()
+        except StoreError as error:
+            _log.warning("the packs were not read", cause=type(error).__name__)
 
 
 def open_leases(runtime: Runtime, engine_id: str) -> Leases:
@@ -132,9 +143,15 @@ def open_leases(runtime: Runtime, engine_id: str) -> Leases:
 
 
 async def open_routing(
-    runtime: Runtime, engine_id: str, domestic: Domestic[A], leases: Leases | None = None
+    runtime: Runtime,
+    engine_id: str,
+    domestic: Domestic[A],
+    leases: Leases | None = None,
+    parsers: Parsers = MappingProxyType({}),
 ) -> Routing[A]:
-    """The routing of one owner, running until the runtime stops. ConfigError, StoreError."""
+    """The routing of one owner, running until the runtime stops; `parsers` are of the packs that it goes by.
+    ConfigError, StoreError.
+    """
     store, clock = runtime.store, runtime.clock
     settings = runtime.settings.owner_settings(SETTINGS, RoutingSettings)
     buckets = open_buckets(settings.valkey, clock.monotonic)
@@ -149,6 +166,7 @@ async def open_routing(
     directory = Directory(store, known)
     accounts = Accounts(store, clock, runtime.ids, domestic.domain, owner=engine_id, buckets=buckets)
     recorder = Recorder(store, engine_id, partial(leave, producer(runtime.settings, engine_id)))
+    packs = LivePacks(store, store.trusted_keys(), engine_id, parsers, runtime.telemetry.shared(PackMetrics))
     router = Router(
         domestic,
         directory=directory,
@@ -158,9 +176,10 @@ async def open_routing(
         clock=clock,
         metrics=runtime.telemetry.shared(CallMetrics),
         unconfigured=leases.missing if leases is not None else dict,
+        packs=packs,
     )
     forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
-    routing = Routing(router, directory, board, accounts, recorder, buckets, forgetting)
+    routing = Routing(router, directory, board, accounts, recorder, buckets, forgetting, packs)
     await routing.refresh()
     if leases is not None:
         await leases.start(partial(_handles, directory, domestic), Prewarming(domestic.adapters))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.routing.v1.route_pb2 import ProviderSwitched, RouteScope
 
+from servers.routing.live_packs import NO_PACKS, ServedPacks
+from servers.routing.pack_choice import Subject, sticky_key
 from servers.routing.router import Finished, RoutedCall, Switched
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_subject, require_tenant
 from servers.runtime.clock import Clock
@@ -35,8 +38,11 @@ def routed_call(
     request_id: str,
     idempotency_key: str,
     units: float,
+    packs: Callable[[Subject], ServedPacks] = lambda _: NO_PACKS,
 ) -> RoutedCall:
-    """The call of the RPC that is being served."""
+    """The call of the RPC that is being served; `packs` gives what it goes by from now to its end."""
+    is_service = ROLE_SERVICE in caller.roles
+    key = sticky_key(device_id=caller.device_id, user_id=scope.user_id, caller=caller.subject, is_service=is_service)
     return RoutedCall(
         tenant_id=scope.tenant_id,
         subject=caller.subject,
@@ -49,6 +55,7 @@ def routed_call(
         units=units,
         ends_at=clock.monotonic() + min(remaining(), LONGEST_S),
         turn=turn(),
+        packs=packs(Subject(scope.tenant_id, locale, scope.channel, scope.user_id, key)),
     )
 
 

@@ -37,10 +37,13 @@ from servers.routing.circuit import Probe
 from servers.routing.directory import Directory
 from servers.routing.envelope import Asked, check, failed
 from servers.routing.gates import Gate
+from servers.routing.live_packs import NO_PACKS, LivePacks, ServedPacks
+from servers.routing.pack_choice import Subject
 from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
+from servers.routing.ranking import ranked
 from servers.routing.reasons import ProviderReason, outcome_of
 from servers.routing.recorder import MOST_WAITING, Recorder, Trail, gate_facts
-from servers.routing.selection import Chosen, NoProvider, Unconfigured, select
+from servers.routing.selection import Chosen, NoProvider, Unconfigured, home_of, select
 from servers.routing.selection import Refusal as NotSelected
 from servers.routing.windows import Call, Outcome
 from servers.runtime.clock import Clock
@@ -140,7 +143,9 @@ class Work(Protocol[A_contra, E_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedCall:
-    """What is to be done, for whom. `units` is what a price counts; `ends_at` the deadline, monotonic seconds."""
+    """What is to be done, for whom. `units` is what a price counts; `ends_at` the deadline, monotonic seconds. `packs`
+    is what the call goes by, whatever is activated meanwhile.
+    """
 
     tenant_id: str
     subject: str
@@ -153,6 +158,7 @@ class RoutedCall:
     units: float
     ends_at: float
     turn: TurnRef
+    packs: ServedPacks = NO_PACKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +188,8 @@ class Finished:
 class Domestic(Generic[A]):
     """What an owner brings. `caller_faults` are reasons that lie in the request; of these `elsewhere` are worth asking
     another provider. `keyed` are providers that are asked with a secret. `prices` are micros a unit, by provider.
-    `listening_s` is how long an attempt may last before the provider is waited for.
+    `listening_s` is how long an attempt may last before the provider is waited for. `ranking` is the type of the packs
+    that say who comes first among providers (`servers.routing.ranking`), empty where there are none.
     """
 
     domain: Domain
@@ -193,6 +200,7 @@ class Domestic(Generic[A]):
     keyed: Collection[str] = ()
     prices: Mapping[str, int] = field(default_factory=dict)
     listening_s: float = 0.0
+    ranking: str = ""
 
 
 class CallMetrics:
@@ -254,9 +262,11 @@ class Router(Generic[A]):
         clock: Clock,
         metrics: CallMetrics,
         unconfigured: Callable[[], Mapping[str, Unconfigured]],
+        packs: LivePacks | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.domestic = domestic
+        self._packs = packs
         self._directory = directory
         self._board = board
         self._accounts = accounts
@@ -284,6 +294,10 @@ class Router(Generic[A]):
                 key=f"{resolved.where} {resolved.code.value}",
             )
         return resolved
+
+    def packs(self, subject: Subject) -> ServedPacks:
+        """What a call that begins now goes by."""
+        return NO_PACKS if self._packs is None else self._packs.choose(subject)
 
     async def run(
         self, call: RoutedCall, work: Work[A, E], units: Callable[[], float] | None = None
@@ -328,7 +342,7 @@ class Router(Generic[A]):
                 ticket.settle(self._spent(running, call.units if units is None else units()))
             attempts = running.attempts if running is not None else []
             last = attempts[-1].provider_ref if attempts else ""
-            facts = {"attempts": str(len(attempts)), "provider_ref": last}
+            facts = {"attempts": str(len(attempts)), "provider_ref": last, **call.packs.facts}
             trail.add("call.finished", reason, self._clock.now(), facts)
             self._recorder.note(trail)
 
@@ -439,15 +453,21 @@ class Router(Generic[A]):
         return Refusal(reasons.ERROR_REASON_NO_PROVIDER_AVAILABLE, "no provider may be asked now", **metadata)
 
     def _chosen(self, running: _Running, tried: Collection[str]) -> Chosen | NoProvider:
-        resolved = running.resolved
+        call, resolved, domain = running.call, running.resolved, self.domestic.domain
+        unconfigured, region = self.unconfigured(resolved), call.region
+        ranking = call.packs.get(self.domestic.ranking) if self.domestic.ranking else None
+        if ranking is not None:
+            # Whoever comes first, the call belongs to the region of whom the profile puts first.
+            region = region or home_of(resolved, domain, call.locale, unconfigured)
+            resolved = ranked(resolved, domain, ranking)
         return select(
             resolved,
             self._board.view(resolved.profile_hash),
-            self.domestic.domain,
-            region=running.call.region,
-            locale=running.call.locale,
+            domain,
+            region=region,
+            locale=call.locale,
             tried=tried,
-            unconfigured=self.unconfigured(resolved),
+            unconfigured=unconfigured,
         )
 
     async def _attempts(

@@ -111,6 +111,14 @@ def select(
     return NoProvider(_earliest_retry(circuits, refusals), tuple(refusals))
 
 
+def home_of(resolved: Resolved, domain: Domain, locale: str, unconfigured: Collection[str]) -> str:
+    """The region of a call that names none: the primary's; empty where there is no primary."""
+    for provider in resolved.providers(domain):
+        if _not_allowed(provider, resolved, "", locale) is None and provider.provider_ref not in unconfigured:
+            return provider.region
+    return ""
+
+
 def serves_locale(provider: ResolvedProvider, locale: str) -> bool:
     """Whether it lists the locale, or a range that holds it: `en` serves `en-GB` (RFC 4647, basic filtering)."""
     wanted = locale.casefold()

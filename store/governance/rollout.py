@@ -103,6 +103,14 @@ class RolloutsReader:
         running = [Rollout.FromString(row.body) for row in await self._reads.rows(found.order_by(table.started_at))]
         return [rollout for rollout in running if rollout.stages[-1].stage in CANARIES]
 
+    async def all_canaries(self, artifact_types: Sequence[str]) -> list[Rollout]:
+        """What `canaries` tells, of every tenant: for who serves them all. Few, as `all_running` says."""
+        table = rollouts.c
+        found = select(table.body).where(RUNNING, table.artifact_type.in_(artifact_types))
+        found = found.order_by(table.tenant_id, table.started_at, table.rollout_id)
+        running = [Rollout.FromString(row.body) for row in await self._reads.rows(found)]
+        return [rollout for rollout in running if rollout.stages[-1].stage in CANARIES]
+
     async def all_running(self) -> list[Rollout]:
         """Those of every tenant that are running: at most two a line, so that they are few."""
         found = select(rollouts.c.body).where(RUNNING).order_by(rollouts.c.tenant_id, rollouts.c.rollout_id)
