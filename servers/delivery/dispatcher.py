@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ from servers.delivery.machine import (
     Policy,
     Poll,
     PollEnded,
+    Reconcile,
     Refused,
     Requeue,
     Rules,
@@ -54,6 +55,7 @@ from servers.delivery.machine import (
     TakeBackEnded,
     Wait,
     apply,
+    askable,
     next_action,
     taken,
     trace,
@@ -75,6 +77,8 @@ LATE_S: Final = 0.5
 LEAVE_S: Final = 2.0
 """How long what need not be kept, for a lease that runs out does as well, is tried to be kept."""
 UNREADABLE_S: Final = 300.0
+ASKED_AT_ONCE: Final = 200
+"""UNKNOWN deliveries of a page, at the start."""
 ERASED: Final = "RECIPIENT_ERASED"
 UNREADABLE: Final = "INTENT_UNREADABLE"
 
@@ -131,12 +135,12 @@ class Dispatcher:
         self._busy: Counter[int] = Counter()
         self._looked_for_unknown_at = float("-inf")
         self._looked_everywhere_at = float("-inf")
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._stopping = False
 
     def start(self) -> None:
         """Dispatch from now on."""
-        self._task = asyncio.ensure_future(self._repeat())
+        self._tasks = (asyncio.ensure_future(self._repeat()), asyncio.ensure_future(self._begun()))
 
     def wake(self) -> None:
         """Something may be due."""
@@ -147,13 +151,13 @@ class Dispatcher:
         unknown, and is kept so.
         """
         self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._running:
             await asyncio.wait(self._running, timeout=self._settings.grace_s)
-        for task in self._running:
-            task.cancel()
+        for running in self._running:
+            running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
     @property
@@ -165,6 +169,32 @@ class Dispatcher:
         """Once nothing is under way here."""
         while self._running:
             await asyncio.wait(self._running)
+
+    async def reconcile(self) -> None:
+        """Have asked at once what is UNKNOWN, can be asked about, and would not be within a poll's time: whoever was
+        here before asked ever more rarely, or lacked the provider. The others keep their turn: a process that is
+        restarted again and again asks nobody more often. StoreError.
+        """
+        for tenant_id in await self._store.delivery.tenants():
+            before: tuple[datetime, str] | None = None
+            while True:
+                rows = await self._store.delivery.page(
+                    tenant_id, limit=ASKED_AT_ONCE, state=DELIVERY_STATE_UNKNOWN, before=before
+                )
+                await asyncio.gather(*(self._asked_about(row) for row in rows))
+                if len(rows) < ASKED_AT_ONCE:
+                    break
+                before = (rows[-1].accepted_at, rows[-1].delivery_id)
+        self._looked_for_unknown_at = float("-inf")
+        self._awake.set()
+
+    async def _asked_about(self, row: Row) -> None:
+        delivery = known_of(row).delivery
+        can = any(each.provider_ref in self._routes.adapters and askable(each) for each in delivery.uncertain)
+        soon = self._now() + self._rules.poll_every_s
+        if can and (delivery.due_at is None or delivery.due_at > soon):
+            transition = "delivery.reconcile_asked"
+            await self._keeper.tell(row.tenant_id, row.delivery_id, Reconcile(), transition, holder=self._holder)
 
     async def round(self) -> int:
         """Lease what is due and begin it; how many that were. StoreError."""
@@ -212,6 +242,19 @@ class Dispatcher:
                 await self._pause()
             else:
                 await asyncio.sleep(0)
+
+    async def _begun(self) -> None:
+        while True:
+            try:
+                await self.reconcile()
+                return
+            except StoreError as error:
+                _log.warning("what is unknown cannot be asked about yet", cause=type(error).__name__)
+            except Exception as error:
+                # A delivery that cannot be read keeps nobody from the others: they are asked about when they are due.
+                _log.error("what is unknown was not asked about at the start", cause=type(error).__name__)
+                return
+            await asyncio.sleep(self._settings.poll_s)
 
     async def _pause(self) -> None:
         try:

@@ -62,6 +62,7 @@ INTENTS = (
         deliveries.c.delivery_id.in_(bindparam("chosen", expanding=True)),
     )
 )
+_TENANTS = select(delivery_cursors.c.tenant_id).order_by(delivery_cursors.c.tenant_id)
 _CURSOR = select(delivery_cursors.c.cursor).where(delivery_cursors.c.tenant_id == bindparam("tenant"))
 _AS_IT_WAS = {
     "state": delivery_events.c.state,
@@ -182,6 +183,10 @@ class DeliveryReader:
             values["before_at"], values["before_id"] = before
         rows = await self._reads.rows(PAGES[bool(state), bool(channel), before is not None], values)
         return [delivery(row) for row in rows]
+
+    async def tenants(self) -> list[str]:
+        """Every tenant that ever had a delivery."""
+        return [row.tenant_id for row in await self._reads.rows(_TENANTS, {})]
 
     async def cursor(self, tenant_id: str) -> int:
         """The cursor of the tenant's last event; 0 before the first."""

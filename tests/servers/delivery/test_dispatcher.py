@@ -31,7 +31,7 @@ from store import Store, StoreUnavailable, Unavailability
 from tests.servers.delivery.test_crashes import START
 from tests.support.crashing import SETTINGS, House, house
 from tests.support.deliveries import TENANT, profile, text
-from tests.support.simulators.plain_delivery import BLIND, FINDABLE, KEYED, Act, PlainAdapter, Provider, provider
+from tests.support.simulators.plain_delivery import BLIND, FINDABLE, KEYED, Act, PlainAdapter, Provider, Taken, provider
 from tests.support.stores import MASTER_KEY, SIGNING_KEY, audit
 
 REF = "plain/sms"
@@ -105,6 +105,49 @@ async def test_nobody_is_written_to_again_where_nobody_can_tell(sqlite_url: str)
         assert (delivery.state, delivery.next_at) == (DELIVERY_STATE_UNKNOWN, None)
         there.clock.advance(86_400)
         await there.settle(await there.process(), TENANT, [lost])
+        assert simulator.requests == [lost]
+
+
+async def test_a_process_that_comes_up_asks_at_once_about_what_was_left_for_later(sqlite_url: str) -> None:
+    lookups = replace(FINDABLE, absent_after_s=None)
+    rarely = replace(RULES, inconclusive_polls=0)
+    async with alone(sqlite_url, lookups, rarely) as (there, simulator):
+        simulator.plan(Act.RESET)
+        (lost,) = await there.accept(text("m1"))
+        earlier = await there.process()
+        for _ in range(6):
+            there.clock.advance(1000)
+            while await earlier.round():
+                await earlier.quiet()
+        asked = await there.delivery(TENANT, lost)
+        assert asked.state == DELIVERY_STATE_UNKNOWN and asked.next_at is not None
+        assert asked.next_at > there.clock.now().timestamp() + rarely.poll_every_s
+        simulator.ledger.append(Taken(lost, "late", "hello", again=False))
+        (await there.process()).start()
+        async with asyncio.timeout(10):
+            while True:
+                if (await there.delivery(TENANT, lost)).state == DELIVERY_STATE_SENT_ACKED:
+                    break
+                await asyncio.sleep(0.02)
+        assert simulator.requests == [lost]
+
+
+@pytest.mark.parametrize("declares", [BLIND, replace(FINDABLE, absent_after_s=None)], ids=["blind", "asked soon"])
+async def test_what_nobody_can_be_asked_about_or_is_asked_about_soon_keeps_its_turn(
+    sqlite_url: str, declares: Declares
+) -> None:
+    async with alone(sqlite_url, declares) as (there, simulator):
+        simulator.plan(Act.RESET)
+        (lost,) = await there.accept(text("m1"))
+        process = await there.process()
+        for _ in range(3):
+            await process.round()
+            await process.quiet()
+            there.clock.advance(40)
+        before = await there.delivery(TENANT, lost)
+        await process.reconcile()
+        assert await there.delivery(TENANT, lost) == before
+        assert before.state == DELIVERY_STATE_UNKNOWN
         assert simulator.requests == [lost]
 
 

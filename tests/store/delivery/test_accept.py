@@ -38,6 +38,7 @@ async def test_a_repetition_gets_the_delivery_as_it_stands_and_writes_nothing(st
         (again,) = await tx.delivery.accept([intent("m1", clock.now())])
     assert again == Accepted(first.row, repeated=True)
     assert await store.delivery.cursor("t1") == 1
+    assert await store.delivery.tenants() == ["t1"]
 
 
 @pytest.mark.parametrize("hours", [0, 1])
