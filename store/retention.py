@@ -19,6 +19,7 @@ from store.schema import (
     delivery_intents,
     delivery_webhooks,
     idempotency,
+    observations,
     prompt_budgets,
     prompt_cooldowns,
 )
@@ -31,8 +32,9 @@ BATCH = 500
 class Kept:
     """For how long: an idempotency key since its first use, a budget and a retry since they were last spent, a
     cooldown since it ended, the id of a provider's webhook since it was first seen, the position of a stream of
-    signals since it last went on, what was sent in a delivery and what happened to it since it became final. The
-    delivery itself stays: it is never sent again. So do signals: a stream that begins anew takes none twice.
+    signals since it last went on, what a decision adds to KPI windows since it was made, what was sent in a delivery
+    and what happened to it since it became final. The delivery itself stays: it is never sent again. So do signals: a
+    stream that begins anew takes none twice.
     """
 
     idempotency: timedelta = timedelta(days=7)
@@ -42,6 +44,7 @@ class Kept:
     delivery_webhooks: timedelta = timedelta(days=30)
     deliveries: timedelta = timedelta(days=90)
     signal_streams: timedelta = timedelta(days=30)
+    observations: timedelta = timedelta(days=7)
 
 
 # As in the index: only then is it used. A final state never changes, and each later event of its delivery has it too.
@@ -81,6 +84,7 @@ class Retention:
             ("conflict_retries", conflict_retries, conflict_retries.c.spent_at, kept.conflict_retries),
             ("delivery_webhooks", delivery_webhooks, delivery_webhooks.c.seen_at, kept.delivery_webhooks),
             ("signal_streams", streams, streams.c.updated_at, kept.signal_streams),
+            ("observations", observations, observations.c.at, kept.observations),
         ):
             count = await self._oldest(table, since, now - age, at_most - sum(removed.values()))
             if count:

@@ -212,6 +212,7 @@ subject_keys = Table(
     _blob("wrapped"),
     _instant("created_at"),
     Index("ix_subject_keys_master", "master_key_id"),
+    Index("ix_subject_keys_key_id", "tenant_id", "key_id"),
 )
 
 settings = Table(
@@ -351,6 +352,44 @@ streams = Table(
     _instant("decided_at"),
     Column("speaker_user_id", Text, nullable=True),
     Index("ix_voiceid_streams_decided_at", "tenant_id", "decided_at"),
+    Index("ix_voiceid_streams_session", "tenant_id", "session_id", "decided_at"),
+)
+
+UNCOUNTED = text("window_ends_at IS NULL")
+
+# What a decision under a rollout, and what was said of it later, add to the KPI windows of each side.
+observations = Table(
+    "voiceid_observations",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("rollout_id", key=True),
+    _text("stream_id", key=True),
+    Column("arm", Integer, primary_key=True, nullable=False, autoincrement=False),
+    # 1: it was decided; 2: somebody said who spoke.
+    Column("kind", Integer, primary_key=True, nullable=False, autoincrement=False),
+    _instant("at"),
+    _text("session_id"),
+    Column("cohort", JSON, nullable=False),
+    _text("named_user_id"),
+    Column("speaker_user_id", Text, nullable=True),
+    Column("conflict_state", Integer, nullable=False),
+    _blob("prompt_key"),
+    Column("prompted", Integer, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("latency_us", BigInteger, nullable=True),
+    # The window that it was counted in, by its end.
+    _instant("window_ends_at", nullable=True),
+    Index(
+        "ix_voiceid_observations_uncounted",
+        "tenant_id",
+        "rollout_id",
+        "at",
+        sqlite_where=UNCOUNTED,
+        postgresql_where=UNCOUNTED,
+    ),
+    Index("ix_voiceid_observations_session", "tenant_id", "rollout_id", "session_id"),
+    Index("ix_voiceid_observations_stream", "tenant_id", "stream_id"),
+    Index("ix_voiceid_observations_at", "at"),
 )
 
 fingerprints = Table(

@@ -278,14 +278,14 @@ class _Side:
     """What was counted on one side of one cohort."""
 
     turns: int = 0
-    covered: timedelta = timedelta(0)
+    spans: list[tuple[datetime, datetime]] = field(default_factory=list)
     counts: dict[KpiMetric, tuple[int, int]] = field(default_factory=dict)
     latencies: dict[int, int] = field(default_factory=dict)
     safety: dict[str, int] = field(default_factory=dict)
 
     def add(self, window: KpiWindow) -> None:
         self.turns += window.turns
-        self.covered += window.ends_at.ToDatetime() - window.starts_at.ToDatetime()
+        self.spans.append((window.starts_at.ToDatetime(), window.ends_at.ToDatetime()))
         for count in window.counts:
             events, trials = self.counts.get(count.metric, (0, 0))
             self.counts[count.metric] = (events + count.numerator, trials + count.denominator)
@@ -293,6 +293,15 @@ class _Side:
             self.latencies[bucket.index] = self.latencies.get(bucket.index, 0) + bucket.turns
         for name, _ in GLOBAL_TRIGGERS:
             self.safety[name] = self.safety.get(name, 0) + getattr(window.safety, name)
+
+    @property
+    def covered(self) -> timedelta:
+        """How much time was measured. What two sources measured at once counts once."""
+        total, reached = timedelta(0), datetime.min
+        for starts_at, ends_at in sorted(self.spans):
+            total += max(timedelta(0), ends_at - max(starts_at, reached))
+            reached = max(reached, ends_at)
+        return total
 
     def rate(self, metric: KpiMetric) -> Fraction | None:
         events, trials = self.counts.get(metric, (0, 0))

@@ -6,6 +6,8 @@ CONF_MID_BP and the smallest margin, field by field, by the same precedence.
 While a rollout is in a canary (§29), its candidate serves the devices of its cohort in the place of the active version
 of its scope. The device, because every stream names one before anything is heard: who speaks is what is to be decided,
 and a claim or a signed-in owner is not always there, so that the same speaker would change sides.
+
+In the shadow before, the candidate is mirrored: it decides beside the active version, and serves nobody.
 """
 
 from __future__ import annotations
@@ -17,7 +19,16 @@ from enum import StrEnum
 import structlog
 from selene.artifacts.v1.artifacts_pb2 import ArtifactPointer, ArtifactRow
 from selene.common.v1 import scope_pb2
-from selene.governance.v1.rollout_pb2 import Rollout
+from selene.governance.v1.rollout_pb2 import (
+    ARM_BASELINE,
+    ARM_CANDIDATE,
+    ROLLOUT_STAGE_CANARY_1,
+    ROLLOUT_STAGE_CANARY_2,
+    ROLLOUT_STAGE_FULL,
+    ROLLOUT_STAGE_SHADOW,
+    Arm,
+    Rollout,
+)
 from selene.voiceid.v1 import voiceid_pb2 as v1
 
 from servers import cohort
@@ -29,6 +40,7 @@ from store.keys import signature_holds
 from store.settings import Setting
 
 SETTING_KEY = "voiceid.thresholds"
+CANARIES = frozenset({ROLLOUT_STAGE_CANARY_1, ROLLOUT_STAGE_CANARY_2})
 OVERRIDABLE = ("conf_high_bp", "conf_mid_bp", "min_margin_bp")
 
 _log = structlog.get_logger("selene.voiceid")
@@ -74,36 +86,59 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """The side of a running rollout that a stream is on. The shadow's candidate is no side of it, but mirrored."""
+
+    rollout_id: str
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A candidate in the shadow, that decides beside the version that serves."""
+
+    rollout_id: str
+    pointer: ArtifactPointer
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """The version that a stream was first judged by, and stays with: `rollout_id` where it is a candidate, `fault`
-    where it took a candidate's place.
+    where it took a candidate's place. So are the sides that it is on, and what is mirrored.
     """
 
     pointer: ArtifactPointer
     artifact_id: str
     rollout_id: str = ""
     fault: CandidateFault | None = None
+    sides: tuple[Side, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PackRows:
-    """What the choice of a pack depends on: all that may apply to a tenant, the candidates that serve the device, and
-    whether the version that the stream stayed with so far was revoked since.
+    """What the choice of a pack depends on: all that may apply to a tenant, the candidates that serve the device or
+    are mirrored, whether the version that the stream stayed with so far was revoked since, and every running rollout.
     """
 
     pointers: Sequence[ArtifactPointer]
     settings: Sequence[Setting]
     candidates: Sequence[Candidate] = ()
     held_revoked: bool = False
+    running: Sequence[Rollout] = ()
+    shadows: Sequence[Candidate] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a stream is judged by, or the reason why there is nothing; `fault` where a candidate should have served."""
+    """What a stream is judged by, or the reason why there is nothing; `fault` where a candidate should have served.
+    `mirrored` is by rollout, without those that are not fit to decide.
+    """
 
     thresholds: Thresholds | v1.VoiceIdReason
     held: Held | None
     fault: CandidateFault | None = None
+    mirrored: tuple[tuple[str, Thresholds], ...] = ()
 
 
 class Packs:
@@ -127,12 +162,15 @@ class Packs:
             revoked = displaced and await _is_revoked(rooms, held.pointer.tenant_id, held.artifact_id)
             if not revoked:
                 return PackRows(pointers, settings)
-        candidates = [
-            Candidate(rollout, await _is_revoked(rooms, tenant_id, rollout.subject.artifact_id))
-            for rollout in await rooms.governance.rollouts.canaries(tenant_id, ARTIFACT_TYPE)
-            if cohort.serves(rollout.rollout_id, device_id, rollout.stages[-1].share_bp)
-        ]
-        return PackRows(pointers, settings, candidates, held_revoked=held is not None)
+        running = await rooms.governance.measured.of_type(tenant_id, ARTIFACT_TYPE)
+        candidates, shadows = [], []
+        for rollout in running:
+            stage = rollout.stages[-1]
+            if stage.stage in CANARIES and cohort.serves(rollout.rollout_id, device_id, stage.share_bp):
+                candidates.append(await _candidate(rooms, rollout))
+            elif stage.stage == ROLLOUT_STAGE_SHADOW:
+                shadows.append(await _candidate(rooms, rollout))
+        return PackRows(pointers, settings, candidates, held is not None, running, shadows)
 
     async def serve(self, rows: PackRows, subject: Subject, held: Held | None = None) -> Served:
         """What a stream's device is judged by: what the stream was judged by before, else a candidate that would apply
@@ -140,7 +178,8 @@ class Packs:
         """
         fault = None
         if held is not None and not rows.held_revoked:
-            return Served(await self.thresholds(replace(rows, pointers=(held.pointer,)), subject), held, held.fault)
+            thresholds = await self.thresholds(replace(rows, pointers=(held.pointer,)), subject)
+            return Served(thresholds, held, held.fault, await self._mirrored(held, rows, subject))
         if held is not None and held.rollout_id:
             fault = _told(CandidateFault.REVOKED, held.rollout_id)
         for candidate in sorted(rows.candidates, key=_closest_first):
@@ -149,12 +188,27 @@ class Packs:
                 continue
             tried = await self._try(candidate, pointer, rows, subject)
             if isinstance(tried, Thresholds):
-                return Served(tried, Held(pointer, rollout.subject.artifact_id, rollout.rollout_id, fault), fault)
+                sides = _sides(rollout.rollout_id, rows, subject)
+                stays = Held(pointer, rollout.subject.artifact_id, rollout.rollout_id, fault, sides)
+                return Served(tried, stays, fault)
             fault = _told(tried, rollout.rollout_id)
         found = await self.choose(rows, subject)
         if not isinstance(found, ActivePack):
             return Served(found, None, fault)
-        return Served(self._fitting(found), Held(found.pointer, found.row.artifact_id, fault=fault), fault)
+        sides = _sides("", rows, subject)
+        stays = Held(found.pointer, found.row.artifact_id, "", fault, sides, _mirrors(sides, rows))
+        return Served(self._fitting(found), stays, fault, await self._mirrored(stays, rows, subject))
+
+    async def _mirrored(self, held: Held, rows: PackRows, subject: Subject) -> tuple[tuple[str, Thresholds], ...]:
+        found = []
+        for mirror in held.mirrors:
+            try:
+                thresholds = await self.thresholds(replace(rows, pointers=(mirror.pointer,)), subject)
+            except StoreError:  # what serves is read apart; a mirror costs nobody a decision
+                continue
+            if isinstance(thresholds, Thresholds):
+                found.append((mirror.rollout_id, thresholds))
+        return tuple(found)
 
     async def _try(
         self, candidate: Candidate, pointer: ArtifactPointer, rows: PackRows, subject: Subject
@@ -251,6 +305,39 @@ class _Verified:
 
 async def _is_revoked(rooms: Rooms, tenant_id: str, artifact_id: str) -> bool:
     return bool((await rooms.governance.cases.get(tenant_id, artifact_id)).frozen_by)
+
+
+async def _candidate(rooms: Rooms, rollout: Rollout) -> Candidate:
+    return Candidate(rollout, await _is_revoked(rooms, rollout.tenant_id, rollout.subject.artifact_id))
+
+
+def _sides(served: str, rows: PackRows, subject: Subject) -> tuple[Side, ...]:
+    """The sides that a stream is on; `served` is the rollout whose candidate serves it, empty for the active version.
+
+    On none where the candidate would not apply, or should have served and does not: that would compare nothing.
+    """
+    should_serve = {candidate.rollout.rollout_id for candidate in rows.candidates}
+    sides = []
+    for rollout in rows.running:
+        pointer, rollout_id = _pointer_to(rollout), rollout.rollout_id
+        if not _wins(pointer, rows.pointers, subject):
+            continue
+        active = next((each.active_version for each in rows.pointers if _same_line(each, pointer)), 0)
+        is_full = rollout.stages[-1].stage == ROLLOUT_STAGE_FULL
+        if rollout_id == served or (is_full and not served and active == pointer.active_version):
+            sides.append(Side(rollout_id, ARM_CANDIDATE))
+        elif not (is_full or served or rollout_id in should_serve) and active == rollout.baseline_version:
+            sides.append(Side(rollout_id, ARM_BASELINE))
+    return tuple(sides)
+
+
+def _mirrors(sides: Sequence[Side], rows: PackRows) -> tuple[Mirror, ...]:
+    compared = {side.rollout_id for side in sides}
+    return tuple(
+        Mirror(shadow.rollout.rollout_id, _pointer_to(shadow.rollout))
+        for shadow in rows.shadows
+        if shadow.rollout.rollout_id in compared and not shadow.revoked
+    )
 
 
 def _pointer_to(rollout: Rollout) -> ArtifactPointer:

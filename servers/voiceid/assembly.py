@@ -15,6 +15,7 @@ from servers.voiceid import NAME
 from servers.voiceid.conversation import Conversation
 from servers.voiceid.engine import ENGINE_ID, Engine
 from servers.voiceid.enrollment_service import EnrollmentV1
+from servers.voiceid.measuring import meter
 from servers.voiceid.migrated import Stages
 from servers.voiceid.models import registry
 from servers.voiceid.models.faults import ModelError
@@ -46,6 +47,9 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
         await asyncio.to_thread(batcher.close)
 
     runtime.on_stop(close)
+    measuring = meter(runtime.store, runtime.clock, settings)
+    runtime.on_stop(measuring.stop)
+    measuring.start()
     enrollment = EnrollmentV1(runtime.store, runtime.clock, runtime.ids, settings, models, batcher, engine.packs)
     return (
         Service(

@@ -23,7 +23,7 @@ from servers.runtime.auth import Principal
 from servers.runtime.clock import Clock
 from servers.runtime.signals import Producer
 from servers.runtime.storage import actor
-from servers.voiceid import ask_once, breaker, conflict, signals
+from servers.voiceid import ask_once, breaker, conflict, observing, signals
 from servers.voiceid.active_packs import PackRows, Packs, Served
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
@@ -160,6 +160,7 @@ class _Basis:
 
     thresholds: Thresholds | v1.VoiceIdReason
     roster: Roster
+    mirrored: tuple[Thresholds, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +375,7 @@ class Engine:
         roster = await self.rosters.at(config.tenant_id, version, self._clock.now())
         if config.device_members_only:
             roster = roster.only({*members, ask.claimed_user_id, config.device_owner_user_id})
-        return _Basis(served.thresholds, roster)
+        return _Basis(served.thresholds, roster, tuple(thresholds for _, thresholds in served.mirrored))
 
     async def _compare(self, hearing: Hearing, basis: _Basis) -> _Comparison:
         """Stage 1, then stage 2 unless stage 1 was decisive: then its last windows are not waited for (VID-5).
@@ -396,8 +397,9 @@ class Engine:
             rows = [int(row) for row in pruned.indices]
             comparison = replace(comparison, stage1=roster.of_first(rows, pruned.cosines))
             replay = asyncio.ensure_future(self._replay(hearing, comparison.stage1[0].user_id))
-            ranking = rank(comparison.stage1, listening.utterance.voiced_seconds, thresholds.prune)
-            if not isinstance(ranking, Ranking) or decisive(ranking, thresholds.policy) is Decisiveness.NONE:
+            seconds = listening.utterance.voiced_seconds
+            # A candidate in the shadow decides too, so what it needs is waited for.
+            if any(_undecided(comparison, seconds, each) for each in (thresholds, *basis.mirrored)):
                 everything = (await listening.ended_all(deadline=budget)).all()
                 comparison = replace(comparison, stage2=roster.compare(rows, everything) if everything else None)
             comparison = await self._checked(listening, comparison, budget)
@@ -459,7 +461,8 @@ class Engine:
         ask, config, now = hearing.ask, hearing.ask.config, self._clock.now()
         spent = await tx.voiceid.prompts.retries(config.tenant_id, config.session_id)
         earlier = {row.state: spent.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
-        decision = decide(replace(situation, earlier_conflicts=earlier))
+        situation = replace(situation, earlier_conflicts=earlier)
+        decision = decide(situation)
         keys = _prompt_keys(ask, decision)
         may_prompt = ask_once.eligible(decision.tier, step_up_pending=config.step_up_pending)
         if may_prompt:
@@ -507,6 +510,16 @@ class Engine:
             },
         )
         await self._leave_signal(tx, ask, decision, row)
+        if hearing.served is not None:
+            await observing.observe(
+                tx,
+                row,
+                situation,
+                hearing.served,
+                conflict_state=decision.conflict_state,
+                may_prompt=may_prompt,
+                step_up_pending=config.step_up_pending,
+            )
         return final
 
     async def _leave_signal(self, tx: Transaction, ask: Ask, decision: VoiceDecision, stream: DecidedStream) -> None:
@@ -532,6 +545,12 @@ def _always(ask: Ask, roster: Roster) -> list[int]:
     """Rows that no prune may drop: the claimed user and the device's owner."""
     users = {ask.claimed_user_id, ask.config.device_owner_user_id}
     return sorted(roster.index[user_id] for user_id in users if user_id in roster.index)
+
+
+def _undecided(comparison: _Comparison, seconds: float, thresholds: Thresholds) -> bool:
+    """Whether stage 1 leaves it to stage 2."""
+    ranking = rank(comparison.stage1, seconds, thresholds.prune)
+    return not isinstance(ranking, Ranking) or decisive(ranking, thresholds.policy) is Decisiveness.NONE
 
 
 def _likely(hearing: Hearing, comparison: _Comparison, thresholds: Thresholds | v1.VoiceIdReason) -> str | None:

@@ -185,6 +185,7 @@ async def _confirm(
         raise Refusal(
             reasons.ERROR_REASON_SESSION_NOT_CONFIRMABLE, "something else was said of this stream before"
         ) from error
+    await tx.voiceid.observations.confirm(request.tenant_id, request.stream_id, request.speaker_user_id)
     cleared = bool(request.speaker_user_id) and await tx.voiceid.prompts.clear_cooldown(
         request.tenant_id, stream.cooldown_key
     )

@@ -36,6 +36,8 @@ class VoiceIdSettings(BaseModel):
     kept_fingerprints: int = Field(default=50, ge=1, description="earlier utterances of a person kept against replay")
     replay_max_bit_error_rate: float = Field(default=0.32, gt=0, lt=0.5, description="below it, audio is a replay")
     replay_min_s: float = Field(default=1.0, gt=0, description="speech that must agree before audio is a replay")
+    kpi_window_s: float = Field(default=900.0, gt=0, description="KPI windows of rollouts end at multiples of it")
+    kpi_look_s: float = Field(default=5.0, gt=0, description="how often it is looked whether a KPI window has ended")
     breaker_window: int = Field(default=100, ge=1, description="decisions that the circuit breaker looks back on")
     breaker_min_samples: int = Field(default=20, ge=1)
     breaker_max_uncertain_share: float = Field(default=0.5, gt=0, le=1)

@@ -2,9 +2,10 @@
 transaction.
 
 Rooms: `cases` (an artifact's evidence, decisions and permissions), `rollouts` (with what they are judged by),
-`consents` (with their revocations). Decisions and permissions are append-only and signed with the store's own key.
-What is due is locked by the controller that works on it, for the one transaction that the work takes: a controller that
-dies leaves nothing half done, and nothing is done twice.
+`measured` (what owners tell of them from rows of their own), `consents` (with their revocations). Decisions and
+permissions are append-only and signed with the store's own key. What is due is locked by the controller that works on
+it, for the one transaction that the work takes: a controller that dies leaves nothing half done, and nothing is done
+twice.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from store.access import Reads, Writes
 from store.governance.case import Case, Cases, CasesReader
 from store.governance.consent import Consents, ConsentsReader, KeptConsent, KeptRevocation
+from store.governance.measured import Measured, MeasuredReader
 from store.governance.rollout import Rollouts, RolloutsReader
 from store.keys import SigningKey
 
@@ -41,6 +43,7 @@ class GovernanceReader:
     def __init__(self, reads: Reads) -> None:
         self.cases = CasesReader(reads)
         self.rollouts = RolloutsReader(reads)
+        self.measured = MeasuredReader(reads)
         self.consents = ConsentsReader(reads)
 
 
@@ -51,6 +54,7 @@ class Governance(GovernanceReader):
         super().__init__(writes)
         self.cases: Cases = Cases(writes)
         self.rollouts: Rollouts = Rollouts(writes)
+        self.measured: Measured = Measured(writes)
         self.consents: Consents = Consents(writes)
         self._signing_key = signing_key
 

@@ -20,7 +20,7 @@ from sqlalchemy import Text, bindparam, select, tuple_, update
 
 from store.access import Reads, Writes
 from store.errors import Conflict
-from store.governance.tables import RUNNING, kpis, rollouts
+from store.governance.tables import RUNNING, kpis, measured, rollouts
 from store.ledger import ARTIFACTS, lock_head
 from store.schema import Instant
 
@@ -78,13 +78,15 @@ class RolloutsReader:
         return [Rollout.FromString(row.body) for row in rows]
 
     async def windows(self, tenant_id: str, rollout_id: str, stages: Sequence[RolloutStage] = ()) -> list[KpiWindow]:
-        """What was measured in these stages, or in all, by time."""
-        table = kpis.c
-        found = select(table.canonical).where(table.tenant_id == tenant_id, table.rollout_id == rollout_id)
-        if stages:
-            found = found.where(table.stage.in_(stages))
-        rows = await self._reads.rows(found.order_by(table.starts_at, table.arm, table.cohort))
-        return [KpiWindow.FromString(row.canonical) for row in rows]
+        """What was measured in these stages, or in all: what was handed in by time, then what owners measured."""
+        windows = []
+        for table in (kpis, measured):
+            found = select(table.c.canonical).where(table.c.tenant_id == tenant_id, table.c.rollout_id == rollout_id)
+            if stages:
+                found = found.where(table.c.stage.in_(stages))
+            rows = await self._reads.rows(found.order_by(table.c.starts_at, table.c.arm, table.c.cohort))
+            windows += [KpiWindow.FromString(row.canonical) for row in rows]
+        return windows
 
     async def due(self, now: datetime, *, limit: int) -> list[tuple[str, str]]:
         """Tenant and id of those whose time has come, the longest due first."""

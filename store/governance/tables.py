@@ -80,6 +80,31 @@ kpis = Table(
     Column("canonical", LargeBinary, nullable=False),
 )
 
+# Windows that the owners cut from rows of their own: beside those that were handed in, which the judge reads as well.
+measured = Table(
+    "governance_measured",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, nullable=False),
+    Column("rollout_id", Text, primary_key=True, nullable=False),
+    Column("source", Text, primary_key=True, nullable=False),
+    Column("stage", Integer, primary_key=True, nullable=False, autoincrement=False),
+    Column("arm", Integer, primary_key=True, nullable=False, autoincrement=False),
+    Column("cohort", Text, primary_key=True, nullable=False),
+    Column("starts_at", Instant, primary_key=True, nullable=False),
+    Column("ends_at", Instant, nullable=False),
+    Column("canonical", LargeBinary, nullable=False),
+)
+
+# Up to when a source has measured a rollout.
+meters = Table(
+    "governance_meters",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, nullable=False),
+    Column("rollout_id", Text, primary_key=True, nullable=False),
+    Column("source", Text, primary_key=True, nullable=False),
+    Column("measured_until", Instant, nullable=False),
+)
+
 consents = Table(
     "governance_consents",
     metadata,

@@ -1,7 +1,7 @@
 """What voice identity keeps. `store.voiceid` reads; `tx.voiceid` reads and writes within a transaction.
 
 Rooms: `enrollments`, `profiles` (and the gallery), `devices`, `prompts` (ask-once, conflict retries), `streams`
-(decisions and who it really was), `fingerprints` (replay).
+(decisions and who it really was), `observations` (what they add to KPI windows), `fingerprints` (replay).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from store.vault import Vault, VaultReader
 from store.voiceid.device import Devices, DevicesReader
 from store.voiceid.enrollment import Clip, Enrollment, Enrollments, EnrollmentsReader, Progress
 from store.voiceid.fingerprint import Fingerprints, FingerprintsReader
+from store.voiceid.observation import Observation, Observations, ObservationsReader, Taken
 from store.voiceid.profile import GalleryEntry, Profile, Profiles, ProfilesReader
 from store.voiceid.prompt import Prompts, PromptsReader
 from store.voiceid.stream import DecidedStream, Kept, Streams, StreamsReader
@@ -21,8 +22,10 @@ __all__ = [
     "Enrollment",
     "GalleryEntry",
     "Kept",
+    "Observation",
     "Profile",
     "Progress",
+    "Taken",
     "VoiceId",
     "VoiceIdReader",
 ]
@@ -37,6 +40,7 @@ class VoiceIdReader:
         self.devices = DevicesReader(reads)
         self.prompts = PromptsReader(reads)
         self.streams = StreamsReader(reads)
+        self.observations = ObservationsReader(reads)
         self.fingerprints = FingerprintsReader(reads, vault)
 
 
@@ -49,4 +53,5 @@ class VoiceId:
         self.devices = Devices(writes)
         self.prompts = Prompts(writes)
         self.streams = Streams(writes)
+        self.observations = Observations(writes)
         self.fingerprints = Fingerprints(writes, vault)

@@ -1,0 +1,72 @@
+"""KPI windows that owners cut from rows of their own, and the rows of voice identity that its windows come from."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+
+UNCOUNTED = sa.text("window_ends_at IS NULL")
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table(
+        "governance_measured",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("rollout_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("stage", sa.Integer(), nullable=False),
+        sa.Column("arm", sa.Integer(), nullable=False),
+        sa.Column("cohort", sa.Text(), nullable=False),
+        sa.Column("starts_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.Column("canonical", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "tenant_id", "rollout_id", "source", "stage", "arm", "cohort", "starts_at", name="pk_governance_measured"
+        ),
+    )
+    op.create_table(
+        "governance_meters",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("rollout_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("measured_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "rollout_id", "source", name="pk_governance_meters"),
+    )
+    op.create_table(
+        "voiceid_observations",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("rollout_id", sa.Text(), nullable=False),
+        sa.Column("stream_id", sa.Text(), nullable=False),
+        sa.Column("arm", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("session_id", sa.Text(), nullable=False),
+        sa.Column("cohort", sa.JSON(), nullable=False),
+        sa.Column("named_user_id", sa.Text(), nullable=False),
+        sa.Column("speaker_user_id", sa.Text(), nullable=True),
+        sa.Column("conflict_state", sa.Integer(), nullable=False),
+        sa.Column("prompt_key", sa.LargeBinary(), nullable=False),
+        sa.Column("prompted", sa.Integer(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.Column("latency_us", sa.BigInteger(), nullable=True),
+        sa.Column("window_ends_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "rollout_id", "stream_id", "arm", "kind", name="pk_voiceid_observations"),
+    )
+    op.create_index(
+        "ix_voiceid_observations_uncounted",
+        "voiceid_observations",
+        ["tenant_id", "rollout_id", "at"],
+        unique=False,
+        sqlite_where=UNCOUNTED,
+        postgresql_where=UNCOUNTED,
+    )
+    for name, columns in (
+        ("session", ["tenant_id", "rollout_id", "session_id"]),
+        ("stream", ["tenant_id", "stream_id"]),
+        ("at", ["at"]),
+    ):
+        op.create_index(f"ix_voiceid_observations_{name}", "voiceid_observations", columns, unique=False)
