@@ -1,4 +1,4 @@
-"""The audit trail from the client's side: list it, follow it without gaps, check it, read its signed checkpoint."""
+"""The audit trail from the client's side: list it, follow it without gaps, check it, prove what is in it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -15,6 +15,7 @@ from clients.calls import D, UnaryMethod, ask
 from clients.channel import Connection
 from clients.errors import SeleneError
 from clients.following import follow
+from clients.proof import Evidence, Fault, Finding, ProofBroken, findings
 from clients.retry import RetryPolicy
 from clients.routed import Answer
 from clients.voiceid import CALL_TIMEOUT, DEVELOPMENT_TENANT
@@ -98,7 +99,53 @@ class Audit:
     async def checkpoint(self, ledger: str = AUDIT_LEDGER) -> v1.GetCheckpointResponse:
         """The latest signed checkpoint of `audit_events` or `artifacts_ledger`, with the public key that signed it."""
         request = wire.GetCheckpointRequest(tenant_id=self.tenant_id, ledger=ledger)
-        return await self._ask(self._stub.GetCheckpoint, request, v1.GetCheckpointResponse)
+        try:
+            return await self._ask(self._stub.GetCheckpoint, request, v1.GetCheckpointResponse)
+        except SeleneError as error:
+            if error.reason == "RESOURCE_NOT_FOUND":
+                raise error.with_next_step(f"the ledger {ledger} of tenant {self.tenant_id} is empty so far") from error
+            raise
+
+    async def inclusion_proof(self, sequence: int, *, key: bytes = b"", since: v1.Checkpoint | None = None) -> Evidence:
+        """Evidence, checked here, that the event is in the trail; `findings` of `clients.proof` checks it anywhere.
+
+        ``key`` is the public key that is believed, 32 bytes; unset, the one that the server names is. With ``since``
+        the trail is also shown to have only grown since that checkpoint. Raises ProofBroken, SeleneError.
+        """
+        return await self._proved(sequence, key, since)
+
+    async def consistency_proof(self, since: v1.Checkpoint, *, key: bytes = b"") -> Evidence:
+        """Evidence, checked here, that the trail has only grown since a checkpoint that was kept.
+
+        ``key`` as in `inclusion_proof`. Raises ProofBroken, also where the trail is shorter now, and SeleneError.
+        """
+        return await self._proved(None, key, since)
+
+    async def _proved(self, sequence: int | None, key: bytes, since: v1.Checkpoint | None) -> Evidence:
+        signed = await self.checkpoint()
+        checkpoint = signed.checkpoint or v1.Checkpoint()
+        size = checkpoint.tree_size
+        inclusion = await self._inclusion(sequence, size) if sequence is not None else None
+        consistency = await self._consistency(since.tree_size, size) if since and 0 < since.tree_size < size else None
+        evidence = Evidence(checkpoint, signed.public_key, inclusion, consistency)
+        found = findings(evidence, key=key or signed.public_key, since=since)
+        if (checkpoint.tenant_id, checkpoint.ledger) != (self.tenant_id, AUDIT_LEDGER):
+            found.append(Finding(Fault.OTHER_TRAIL, f"the server answered with another trail than {self.tenant_id!r}"))
+        if sequence is not None and evidence.event.sequence != sequence:
+            found.append(Finding(Fault.EVENT_CHANGED, f"the server answered with another event than {sequence}"))
+        if found:
+            raise ProofBroken(evidence, found)
+        return evidence
+
+    async def _inclusion(self, sequence: int, tree_size: int) -> v1.GetInclusionProofResponse:
+        request = wire.GetInclusionProofRequest(tenant_id=self.tenant_id, sequence=sequence, tree_size=tree_size)
+        return await self._ask(self._stub.GetInclusionProof, request, v1.GetInclusionProofResponse)
+
+    async def _consistency(self, first_size: int, second_size: int) -> v1.GetConsistencyProofResponse:
+        request = wire.GetConsistencyProofRequest(
+            tenant_id=self.tenant_id, first_size=first_size, second_size=second_size
+        )
+        return await self._ask(self._stub.GetConsistencyProof, request, v1.GetConsistencyProofResponse)
 
     async def verify(self) -> v1.VerifyLedgerResponse:
         """Has the server recompute the whole chain. This trusts the server; `selene audit verify --store` does not."""

@@ -1,6 +1,9 @@
 """How the `selene` command is composed: its help, the commands of this package and those of installed ones."""
 
+from typing import Any, Final
+
 import typer
+from typer.core import TyperGroup
 
 from clients.cli import (
     consent,
@@ -42,9 +45,24 @@ Every command takes --json. Where to call and with which token: flags, SELENE_TA
 """
 
 
+_NOISE: Final = "Value error, "
+"""What pydantic puts before the words of typer's own checks."""
+
+
+class _Root(TyperGroup):
+    """The whole command; what is wrong with a parameter is told without the words of the library that found it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(_NOISE)
+            raise
+
+
 def build() -> typer.Typer:
     """The whole command, from this package and every installed one that registers itself."""
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    app = typer.Typer(cls=_Root, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
     commands = Commands(app)
     for room in (
         speak,

@@ -4,6 +4,8 @@ An entry point names a function that takes a Commands. It adds commands to ``com
 ``commands.group("audit", …)``, and offers what another package's command may hand over to with ``commands.provide``.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Final
@@ -37,6 +39,22 @@ class Commands:
     def provided(self, name: str) -> Callable[..., Any] | None:
         """What was offered under ``name``; None where its package is not installed."""
         return self._provided.get(name)
+
+
+def runs_alone(group: typer.Typer, command: Callable[..., None], *, epilog: str) -> None:
+    """Makes ``command`` what the group does where none of its sub-commands is named."""
+
+    @functools.wraps(command)
+    def alone(ctx: typer.Context, **values: Any) -> None:
+        if ctx.invoked_subcommand is None:
+            command(**values)
+
+    given = inspect.signature(command).parameters.values()
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    alone.__signature__ = inspect.Signature([context, *given])  # type: ignore[attr-defined]  # how inspect finds it
+    alone.__annotations__ = {"ctx": typer.Context, **{each.name: each.annotation for each in given}}
+    del alone.__wrapped__  # or typer would read the signature of what is wrapped
+    group.callback(help=command.__doc__, invoke_without_command=True, no_args_is_help=False, epilog=epilog)(alone)
 
 
 def load_installed(commands: Commands) -> None:

@@ -1,8 +1,6 @@
 """`selene routes`: which provider serves what and why, the profile that says so, and an operator's hand on circuits."""
 
 import asyncio
-import functools
-import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,8 +19,9 @@ from selene_messages.selene.routing import v1
 
 from clients.channel import Connection
 from clients.cli import routed
+from clients.cli.documents import in_words
 from clients.cli.reasons import reason_code
-from clients.cli.registry import Commands
+from clients.cli.registry import Commands, runs_alone
 from clients.cli.session import EXIT_CODES, OK, REFUSED, UNREACHABLE, USAGE, Session, remote
 from clients.cli.standings import Standing, clock, view
 from clients.errors import SeleneError
@@ -64,22 +63,7 @@ class ProfileUnreadable(ValueError):
 def register(commands: Commands) -> None:
     """Adds `selene routes` and its sub-commands."""
     routes = commands.group("routes", help_text="Which provider serves what, and why.")
-    shown = remote(routes_live, owner=OWNERS[0])
-
-    @functools.wraps(shown)
-    def live(ctx: typer.Context, **values: Any) -> None:
-        if ctx.invoked_subcommand is None:
-            shown(**values)
-
-    given = inspect.signature(shown).parameters.values()
-    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    live.__signature__ = inspect.Signature([context, *given])  # type: ignore[attr-defined]  # how inspect finds it
-    live.__annotations__ = {"ctx": typer.Context, **{each.name: each.annotation for each in given}}
-    del live.__wrapped__  # or typer would read the signature of what is wrapped
-    callback = routes.callback(
-        help=inspect.getdoc(routes_live), invoke_without_command=True, no_args_is_help=False, epilog=EXIT_CODES
-    )
-    callback(live)
+    runs_alone(routes, remote(routes_live, owner=OWNERS[0]), epilog=EXIT_CODES)
     for name, command in (
         ("explain", routes_explain),
         ("show", routes_show),
@@ -302,8 +286,10 @@ def read_profile(path: Path) -> v1.ProviderRoutingProfileV1:
         if not isinstance(document, dict):
             raise ProfileUnreadable(f"{path}: wanted a JSON object")
         return to_message(json_format.ParseDict(document, ProfileMessage()), v1.ProviderRoutingProfileV1)
-    except (json_format.ParseError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ProfileUnreadable(f"{path}: {error}") from None
+    except RecursionError:
+        raise ProfileUnreadable(f"{path}: nested too deep") from None
+    except (json_format.ParseError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ProfileUnreadable(f"{path}: {in_words(error)}") from None
 
 
 def profile_document(profile: v1.ProviderRoutingProfileV1) -> dict[str, Any]:

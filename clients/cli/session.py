@@ -140,8 +140,15 @@ def _command(
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + added
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # how inspect finds it
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = flowing(function.__doc__ or "")
     del command.__wrapped__  # or typer would read the coroutine's own signature
     return command
+
+
+def flowing(help_text: str) -> str:
+    """The text with each paragraph on one line, to be folded at the terminal's width; examples stay as they are."""
+    paragraphs = inspect.cleandoc(help_text).split("\n\n")
+    return "\n\n".join(each if each.startswith("\b") else each.replace("\n", " ") for each in paragraphs)
 
 
 def _guarded(run: Callable[[], int], output: Output) -> int:

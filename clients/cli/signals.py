@@ -15,6 +15,7 @@ from selene.learning.v1 import signal_pb2 as nouns
 from selene_messages.selene.gold.v1 import GoldDomain
 from selene_messages.selene.learning import v1
 
+from clients.cli.documents import in_words
 from clients.cli.registry import Commands
 from clients.cli.session import EXIT_CODES, OK, REFUSED, USAGE, Session, remote
 from clients.routed import new_key
@@ -217,7 +218,7 @@ def _parsed(file: Path, number: int, line: str) -> v1.LearningSignal:
     try:
         return to_message(json_format.Parse(line, nouns.LearningSignal()), v1.LearningSignal)
     except json_format.ParseError as error:
-        raise UnusableLine(f"{file}, line {number}: {error}") from None
+        raise UnusableLine(f"{file}, line {number}: {in_words(error)}") from None
 
 
 def _show_told(session: Session, told: Told, lines: list[int], done: int) -> None:

@@ -219,6 +219,22 @@ def test_help_teaches_with_examples_and_says_how_to_get_the_server(run, monkeypa
     assert "selene identify hello.wav" in run("identify", "--help").stdout
 
 
+@pytest.mark.parametrize("arguments", [("audit", "checkpoint", "--ledger", "nope"), ("policy", "stage", "M9")])
+def test_a_value_that_is_no_choice_is_told_in_words_of_this_command(run, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert f"'{arguments[-1]}' is not one of" in result.stderr
+    assert "Value error" not in result.stderr
+
+
+def test_help_is_folded_at_the_terminal_and_examples_stay_as_they_are(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    told = [line.strip() for line in run("audit", "prove", "--help").stdout.splitlines()]
+    prose = [line for line in told if "checks it anywhere, with no server and no store" in line]
+    assert prose, "a paragraph is one text, wherever its lines ended in the code"
+    assert "selene audit prove --since monday.json > grown.json" in told
+
+
 def test_commands_of_other_packages_join_and_share_groups(run, monkeypatch):
     def register(commands: registry.Commands) -> None:
         commands.app.command("up")(lambda: typer.echo("serving"))
