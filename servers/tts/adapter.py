@@ -10,6 +10,8 @@ from typing import Protocol
 
 from selene.provider.v1.provider_pb2 import ProviderResultV1
 
+from servers.tts.lexicon import Pronunciation
+
 
 class TtsReason(StrEnum):
     """``reason_code`` of a TTS provider's result, where it is not a `ProviderReason` of routing."""
@@ -56,7 +58,10 @@ class MarkKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Synthesis:
-    """What to say, in which locale (BCP 47), how fast (100 is the voice's own pace), and the ids to carry back."""
+    """What to say, in which locale (BCP 47), how fast (100 is the voice's own pace), and the ids to carry back.
+
+    `pronunciations` are of terms in the text; a provider that can say sounds says them so, others read what is written.
+    """
 
     tenant_id: str
     request_id: str
@@ -66,6 +71,7 @@ class Synthesis:
     markup: Markup = Markup.PLAIN
     rate_percent: int = 100
     simulation_context_ref: str = "none"
+    pronunciations: tuple[Pronunciation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

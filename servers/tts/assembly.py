@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from functools import partial
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from selene.provider.v1.provider_pb2 import CAPABILITY_TTS
 from selene.routing.v1.routing_pb2 import DOMAIN_TTS
@@ -12,10 +14,12 @@ from selene.tts.v1 import service_pb2_grpc as tts_grpc
 
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
+from servers.routing.live_packs import Parsers
+from servers.routing.ranking import ranking_of
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import OnStop, Runtime, Service
-from servers.tts import ENGINE_ID, NAME
+from servers.tts import ENGINE_ID, NAME, lexicon
 from servers.tts.adapter import CALLER_FAULTS, TtsAdapter, TtsReason
 from servers.tts.service import TextToSpeechV1
 from servers.tts.settings import TtsSettings
@@ -30,6 +34,10 @@ ELSEWHERE = frozenset(
     }
 )
 """Faults of the request that another provider may not find in it."""
+
+RANKING: Final = "TTS_ROUTING_POLICY_PACK"
+PARSERS: Final[Parsers] = MappingProxyType({lexicon.PACK: lexicon.read, RANKING: partial(ranking_of, RANKING)})
+"""The packs that this owner goes by (§11), and how it reads them."""
 
 
 class Closable(TtsAdapter, Protocol):
@@ -62,8 +70,9 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         elsewhere=ELSEWHERE,
         keyed=made.keys(),
         prices=prices(runtime),
+        ranking=RANKING,
     )
-    routing = await open_routing(runtime, ENGINE_ID, domestic, leases)
+    routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(
             tts_grpc.add_TextToSpeechServiceServicer_to_server,

@@ -30,6 +30,7 @@ _DICTIONARY = re.compile(r"^dictionary\s+(\S+)", re.MULTILINE)
 _SYNCHRONOUS = 2
 _DO_NOT_EXIT = 0x8000
 _UTF8 = 1
+_PHONEMES = 0x100
 _RATE = 1
 
 
@@ -119,7 +120,13 @@ class Espeak:
 
         ``text`` holds no control characters (the library would obey them) and is read as plain text whatever it says.
         """
+        self._render(text, identifier, rate_percent, on_audio, _UTF8)
 
+    def render_respelt(self, text: str, identifier: str, rate_percent: int, on_audio: OnAudio) -> None:
+        """The same, but what stands between ``[[`` and ``]]`` is phonemes in the library's own letters."""
+        self._render(text, identifier, rate_percent, on_audio, _UTF8 | _PHONEMES)
+
+    def _render(self, text: str, identifier: str, rate_percent: int, on_audio: OnAudio, flags: int) -> None:
         def take(samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
             pcm = ctypes.string_at(samples, 2 * count) if samples and count else b""
             return 0 if on_audio(pcm, _events(events)) else 1
@@ -130,7 +137,7 @@ class Espeak:
             _check(self._library.espeak_SetVoiceByName(identifier.encode()), "espeak_SetVoiceByName")
             _check(self._library.espeak_SetParameter(_RATE, WORDS_A_MINUTE * rate_percent // 100, 0), "rate")
             self._library.espeak_SetSynthCallback(callback)
-            _check(self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, _UTF8, None, None), "espeak_Synth")
+            _check(self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, flags, None, None), "espeak_Synth")
 
     def _list_voices(self) -> tuple[Voice, ...]:
         found, listed = [], self._library.espeak_ListVoices(None)

@@ -38,6 +38,7 @@ from servers.routing.google import (
 )
 from servers.routing.reasons import TERMINAL, ProviderReason
 from servers.tts.adapter import CALLER_FAULTS, AudioChunk, Mark, MarkKind, Markup, Synthesis, TtsEvent, TtsReason
+from servers.tts.lexicon import Pronunciation
 from servers.tts.loudness import audible
 from servers.tts.segments import speakable
 from servers.tts.ssml import Spoken, SsmlRefused, parse
@@ -63,6 +64,9 @@ CHIRP_VOICES: Final[Mapping[str, str]] = {
     **{language: f"{language}-Chirp3-HD-Kore" for language in _CHIRP_LANGUAGES},
 }
 
+PRONOUNCED_IN: Final = "en-US-"
+"""The voices that take pronunciations of one's own, by how their names begin: other languages may come."""
+
 _MAX_RESPONSE_BYTES: Final = 64 << 20
 _BYTES_A_SAMPLE: Final = 2
 _CHUNK_BYTES: Final = RATE_HZ * _BYTES_A_SAMPLE // 5
@@ -87,6 +91,7 @@ class _Plan:
     text: str
     rate: float
     shortest_s: float
+    pronunciations: tuple[Pronunciation, ...] = ()
 
     @property
     def language(self) -> str:
@@ -188,7 +193,9 @@ class GoogleTts:
         if not MIN_RATE_PERCENT <= request.rate_percent <= MAX_RATE_PERCENT:
             raise _Refused(TtsReason.RATE_OUT_OF_RANGE)
         rate = request.rate_percent / 100
-        return _Plan(voice, request.text, rate, _MIN_S_A_CHARACTER * sum(map(str.isalnum, said)) / rate)
+        shortest_s = _MIN_S_A_CHARACTER * sum(map(str.isalnum, said)) / rate
+        is_served = voice.startswith(PRONOUNCED_IN)
+        return _Plan(voice, request.text, rate, shortest_s, request.pronunciations if is_served else ())
 
     async def _streamed(self, plan: _Plan, deadline: float, interrupt: asyncio.Event) -> AsyncGenerator[bytes, None]:
         metadata = await key_metadata(self._credential, self._left(deadline), interrupt)
@@ -213,7 +220,7 @@ class GoogleTts:
         metadata = await key_metadata(self._credential, self._left(deadline), interrupt)
         left = self._left(deadline)
         request = texttospeech_v1.SynthesizeSpeechRequest(
-            input=texttospeech_v1.SynthesisInput(ssml=plan.text),
+            input=texttospeech_v1.SynthesisInput(ssml=plan.text, custom_pronunciations=_custom(plan)),
             voice=texttospeech_v1.VoiceSelectionParams(language_code=plan.language),
             audio_config=texttospeech_v1.AudioConfig(
                 audio_encoding=texttospeech_v1.AudioEncoding.LINEAR16,
@@ -257,11 +264,26 @@ async def _ask(stream: Stream, plan: _Plan) -> None:
         streaming_audio_config=texttospeech_v1.StreamingAudioConfig(
             audio_encoding=texttospeech_v1.AudioEncoding.PCM, sample_rate_hertz=RATE_HZ, speaking_rate=plan.rate
         ),
+        custom_pronunciations=_custom(plan),
     )
     text = texttospeech_v1.StreamingSynthesisInput(text=plan.text)
     await stream.write(texttospeech_v1.StreamingSynthesizeRequest(streaming_config=config))
     await stream.write(texttospeech_v1.StreamingSynthesizeRequest(input=text))
     await stream.half_close()
+
+
+def _custom(plan: _Plan) -> texttospeech_v1.CustomPronunciations | None:
+    if not plan.pronunciations:
+        return None
+    ipa = texttospeech_v1.CustomPronunciationParams.PhoneticEncoding.PHONETIC_ENCODING_IPA
+    return texttospeech_v1.CustomPronunciations(
+        pronunciations=[
+            texttospeech_v1.CustomPronunciationParams(
+                phrase=each.term, phonetic_encoding=ipa, pronunciation=each.phonemes
+            )
+            for each in plan.pronunciations
+        ]
+    )
 
 
 def _reason(plan: _Plan, spoken: _Spoken) -> StrEnum:

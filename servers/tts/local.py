@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -40,6 +40,8 @@ from servers.tts.espeak import (
     Event,
     Voice,
 )
+from servers.tts.lexicon import Terms
+from servers.tts.phonemes import LANGUAGE, Respelt, respell
 from servers.tts.segments import Named, Segment, Silence, Step, plan, speakable, word_mark
 from servers.tts.ssml import Spoken, SsmlRefused, parse
 from servers.tts.voices import by_locale, voice_for
@@ -114,8 +116,10 @@ class LocalTts:
         spoken = _Spoken(self._monotonic())
         try:
             voice, steps = self._read(request)
+            is_respelt = voice.locale.split("-")[0] == LANGUAGE and request.pronunciations
+            terms = Terms(request.pronunciations if is_respelt else ())
             for step in steps:
-                async with aclosing(self._carry_out(step, voice, spoken, deadline, interrupt)) as events:
+                async with aclosing(self._carry_out(step, voice, terms, spoken, deadline, interrupt)) as events:
                     async for event in events:
                         yield event
             reason: StrEnum = TtsReason.SPOKEN
@@ -146,12 +150,12 @@ class LocalTts:
         return voice, steps
 
     async def _carry_out(
-        self, step: Step, voice: Voice, spoken: _Spoken, deadline: float, interrupt: asyncio.Event
+        self, step: Step, voice: Voice, terms: Terms, spoken: _Spoken, deadline: float, interrupt: asyncio.Event
     ) -> AsyncGenerator[AudioChunk | Mark, None]:
         made: AsyncGenerator[AudioChunk | Mark, None]
         match step:
             case Segment():
-                made = self._say(step, voice, spoken, deadline, interrupt)
+                made = self._say(step, voice, respell(step.text, terms.spans(step.text)), spoken, deadline, interrupt)
             case Silence():
                 made = self._pause(step, spoken)
             case Named():
@@ -168,11 +172,17 @@ class LocalTts:
                 yield item
 
     async def _say(
-        self, segment: Segment, voice: Voice, spoken: _Spoken, deadline: float, interrupt: asyncio.Event
+        self,
+        segment: Segment,
+        voice: Voice,
+        respelt: Respelt | None,
+        spoken: _Spoken,
+        deadline: float,
+        interrupt: asyncio.Event,
     ) -> AsyncGenerator[AudioChunk | Mark, None]:
         inbox = _Inbox()
         loop = asyncio.get_running_loop()
-        rendered = self._render(loop, inbox, segment, voice, spoken.samples)
+        rendered = self._render(loop, inbox, segment, voice, respelt, spoken.samples)
         rendered.add_done_callback(lambda _: inbox.changed.set())
         audible = False
         try:
@@ -197,7 +207,13 @@ class LocalTts:
         spoken.audible += audible
 
     def _render(
-        self, loop: asyncio.AbstractEventLoop, inbox: _Inbox, segment: Segment, voice: Voice, base: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        inbox: _Inbox,
+        segment: Segment,
+        voice: Voice,
+        respelt: Respelt | None,
+        base: int,
     ) -> asyncio.Future[None]:
         made = 0
 
@@ -205,7 +221,8 @@ class LocalTts:
             nonlocal made
             if inbox.stopped:
                 return False
-            items: list[AudioChunk | Mark] = [mark for event in events if (mark := _mark(segment, event, base))]
+            placed = (event if respelt is None else _in_original(event, respelt) for event in events)
+            items: list[AudioChunk | Mark] = [mark for event in placed if (mark := _mark(segment, event, base))]
             if pcm:
                 items.append(AudioChunk(pcm, base + made, self._engine.rate_hz))
                 made += len(pcm) // 2
@@ -213,8 +230,12 @@ class LocalTts:
             return True
 
         def work() -> None:
-            if not inbox.stopped:
+            if inbox.stopped:
+                return
+            if respelt is None:
                 self._engine.render(segment.text, voice.identifier, segment.rate_percent, take)
+            else:
+                self._engine.render_respelt(respelt.text, voice.identifier, segment.rate_percent, take)
 
         try:
             return loop.run_in_executor(self._thread, work)
@@ -259,6 +280,10 @@ class LocalTts:
 
 async def _name(named: Named, spoken: _Spoken) -> AsyncGenerator[AudioChunk | Mark, None]:
     yield Mark(MarkKind.NAMED, spoken.samples, named.text_offset, name=named.name)
+
+
+def _in_original(event: Event, respelt: Respelt) -> Event:
+    return replace(event, character=respelt.original(event.character))
 
 
 def _mark(segment: Segment, event: Event, base: int) -> Mark | None:

@@ -27,6 +27,7 @@ from servers.runtime.ids import Ids
 from servers.runtime.storage import actor, not_found, once, turn
 from servers.tts import ENGINE_ID
 from servers.tts.adapter import AudioChunk, Mark, MarkKind, Markup, Synthesis, TtsAdapter, TtsReason
+from servers.tts.lexicon import PACK, Lexicon, Pronunciation
 from servers.tts.speech import Speech
 from store import Store, Transaction, request_hash
 
@@ -76,11 +77,13 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
             request_id=self._ids.new(),
             idempotency_key=config.idempotency_key,
             units=len(config.text) / CHARACTERS_A_UNIT,
+            packs=self._router.packs,
         )
         yield messages.SynthesizeResponse(started=messages.SynthesizeStarted(request_id=call.request_id, config=config))
         plain = config.markup == messages.TEXT_MARKUP_PLAIN
         speech = Speech(config.text, rate_hz=config.audio_format.sample_rate_hz, resumable=plain)
-        speaking = Speaking(config, speech)
+        lexicon: Lexicon | None = call.packs.get(PACK)
+        speaking = Speaking(config, speech, () if lexicon is None else lexicon.serving(config.text, config.locale))
         listening = asyncio.ensure_future(_listen(context, speaking.interrupt))
         sequence = 0
         try:
@@ -170,12 +173,15 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
 class Speaking:
     """One text, as any provider is asked to speak it. Once `interrupt` is set no further audio comes."""
 
-    def __init__(self, config: messages.SynthesizeConfig, speech: Speech) -> None:
+    def __init__(
+        self, config: messages.SynthesizeConfig, speech: Speech, pronunciations: tuple[Pronunciation, ...] = ()
+    ) -> None:
         self.interrupt = asyncio.Event()
         self.withheld = False
         """Whether the interrupt left audio unsent that was made already."""
         self._config = config
         self._speech = speech
+        self._pronunciations = pronunciations
 
     async def begin(
         self, adapter: TtsAdapter, asked: Asked, limit: Limit
@@ -192,6 +198,7 @@ class Speaking:
             markup=Markup.SSML if config.markup == messages.TEXT_MARKUP_SSML else Markup.PLAIN,
             rate_percent=config.rate_percent or 100,
             simulation_context_ref=asked.simulation_context_ref,
+            pronunciations=self._pronunciations,
         )
         waiting: list[Mark] = []
         rate_hz = 0
