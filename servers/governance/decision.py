@@ -14,8 +14,12 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_BLOCK,
     DECISION_HOLD,
     DECISION_REASON_COHORT_GATE_FAILED,
+    DECISION_REASON_CONFUSION_NOT_REDUCED,
     DECISION_REASON_CONSENT_INACTIVE,
     DECISION_REASON_CONSENT_REVOKED,
+    DECISION_REASON_FROZEN_SET_LEAKED,
+    DECISION_REASON_FROZEN_SET_MISSING,
+    DECISION_REASON_FROZEN_SET_REGRESSION,
     DECISION_REASON_GATES_PASSED,
     DECISION_REASON_NO_CONSUMER,
     DECISION_REASON_OPERATOR_REQUEST,
@@ -32,6 +36,8 @@ from selene.governance.v1.decision_pb2 import (
     DecisionReason,
     DecisionStatement,
 )
+
+from servers.governance.frozen import Finding
 
 STABILITY_DAYS: Final = range(7, 15)
 """§38.9: 7 to 14 days. A longer window is not newer evidence."""
@@ -51,6 +57,9 @@ class Preflight:
     required_cohorts: frozenset[str] = frozenset()
     passing_cohorts: frozenset[str] = frozenset()
     required_dimensions: frozenset[str] = frozenset()
+    frozen: Finding = Finding.NOT_ASKED
+    confusion_reduced: bool = True
+    """The pairs of the frozen set that are confused collide less than before; only PROMOTE asks for it (§38.7)."""
     stability_days: int = 0
     """Whole days that the canaries have passed; only PROMOTE asks for them."""
     revoked: bool = False
@@ -77,6 +86,10 @@ def _unstable(preflight: Preflight) -> bool:
     return preflight.action == DECISION_ACTION_PROMOTE and preflight.stability_days not in STABILITY_DAYS
 
 
+def _confused(preflight: Preflight) -> bool:
+    return preflight.action == DECISION_ACTION_PROMOTE and not preflight.confusion_reduced
+
+
 AGAINST: Final[tuple[tuple[Callable[[Preflight], bool], Decision, DecisionReason], ...]] = (
     (lambda it: it.revoked, DECISION_BLOCK, DECISION_REASON_CONSENT_REVOKED),
     (lambda it: not it.tenant_verified, DECISION_BLOCK, DECISION_REASON_TENANT_SCOPE_UNVERIFIED),
@@ -84,8 +97,12 @@ AGAINST: Final[tuple[tuple[Callable[[Preflight], bool], Decision, DecisionReason
     (lambda it: not it.privacy_passed, DECISION_BLOCK, DECISION_REASON_PRIVACY_VIOLATION),
     (lambda it: not it.policy_passed, DECISION_BLOCK, DECISION_REASON_POLICY_VIOLATION),
     (lambda it: not it.has_consumer, DECISION_BLOCK, DECISION_REASON_NO_CONSUMER),
+    (lambda it: it.frozen is Finding.LEAKED, DECISION_BLOCK, DECISION_REASON_FROZEN_SET_LEAKED),
+    (lambda it: it.frozen is Finding.REGRESSED, DECISION_BLOCK, DECISION_REASON_FROZEN_SET_REGRESSION),
+    (lambda it: it.frozen is Finding.MISSING, DECISION_HOLD, DECISION_REASON_FROZEN_SET_MISSING),
     (lambda it: not it.rollback_resolves, DECISION_HOLD, DECISION_REASON_ROLLBACK_POINTER_MISSING),
     (_cohorts_lack, DECISION_HOLD, DECISION_REASON_COHORT_GATE_FAILED),
+    (_confused, DECISION_HOLD, DECISION_REASON_CONFUSION_NOT_REDUCED),
     (_unstable, DECISION_HOLD, DECISION_REASON_STABILITY_WINDOW_NOT_MET),
 )
 """What speaks against ACTIVATE and PROMOTE, the gravest first."""

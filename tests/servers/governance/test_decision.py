@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from selene.governance.v1 import decision_pb2 as v1
 
 from servers.governance.decision import Preflight, on_activation, resolve
+from servers.governance.frozen import Finding
 
 GOOD = Preflight(
     action=v1.DECISION_ACTION_ACTIVATE,
@@ -42,6 +43,9 @@ def test_an_artifact_that_passes_every_gate_is_allowed() -> None:
         ({"consent_active": False}, v1.DECISION_BLOCK, v1.DECISION_REASON_CONSENT_INACTIVE),
         ({"tenant_verified": False}, v1.DECISION_BLOCK, v1.DECISION_REASON_TENANT_SCOPE_UNVERIFIED),
         ({"has_consumer": False}, v1.DECISION_BLOCK, v1.DECISION_REASON_NO_CONSUMER),
+        ({"frozen": Finding.LEAKED}, v1.DECISION_BLOCK, v1.DECISION_REASON_FROZEN_SET_LEAKED),
+        ({"frozen": Finding.REGRESSED}, v1.DECISION_BLOCK, v1.DECISION_REASON_FROZEN_SET_REGRESSION),
+        ({"frozen": Finding.MISSING}, v1.DECISION_HOLD, v1.DECISION_REASON_FROZEN_SET_MISSING),
         ({"revoked": True}, v1.DECISION_BLOCK, v1.DECISION_REASON_CONSENT_REVOKED),
         ({"rollback_resolves": False}, v1.DECISION_HOLD, v1.DECISION_REASON_ROLLBACK_POINTER_MISSING),
         ({"required_cohorts": frozenset()}, v1.DECISION_HOLD, v1.DECISION_REASON_COHORT_GATE_FAILED),
@@ -63,6 +67,19 @@ def test_a_single_gate_that_does_not_pass_decides(
     for action in (v1.DECISION_ACTION_ACTIVATE, v1.DECISION_ACTION_PROMOTE):
         resolved = resolve(changed(action=action, stability_days=7, **known))
         assert (resolved.decision, resolved.reasons) == (decision, (reason,))
+
+
+def test_what_the_frozen_set_lets_pass_is_allowed() -> None:
+    for finding in (Finding.PASSED, Finding.NOT_ASKED):
+        assert resolve(changed(frozen=finding)).decision == v1.DECISION_ALLOW
+
+
+def test_only_a_promotion_asks_whether_confusion_was_reduced() -> None:
+    known = {"confusion_reduced": False, "stability_days": 7}
+    promoted = resolve(changed(action=v1.DECISION_ACTION_PROMOTE, **known))
+    assert promoted.decision == v1.DECISION_HOLD
+    assert promoted.reasons == (v1.DECISION_REASON_CONFUSION_NOT_REDUCED,)
+    assert resolve(changed(**known)).decision == v1.DECISION_ALLOW
 
 
 @pytest.mark.parametrize(
