@@ -216,10 +216,11 @@ class _Routing:
     missing: Callable[[], Collection[str]]
     limits: LimitsV1
     forgetting: Forgetting
+    leases: Leases | None
 
     def circuits(self, runtime: Runtime) -> Mapping[Domain, CircuitsV1]:
         return {
-            domain: CircuitsV1(runtime.store, router, self.board, runtime.stopping)
+            domain: CircuitsV1(runtime.store, router, self.board, runtime.stopping, self.leases)
             for domain, router in self.routers.items()
         }
 
@@ -336,7 +337,7 @@ async def _open_routing(
     }
     limits = LimitsV1(store, clock, ENGINE_ID, buckets)
     forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
-    routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits, forgetting)
+    routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits, forgetting, leases)
     await routing.refresh()
     if leases is not None:
         await leases.start(lambda: secrets.handles(directory))

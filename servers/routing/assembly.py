@@ -78,11 +78,12 @@ class Routing(Generic[A]):
     buckets: Buckets | None
     forgetting: Forgetting
     packs: LivePacks
+    leases: Leases | None
 
     def services(self, runtime: Runtime) -> tuple[Service, ...]:
         """What every routing owner serves beside its own: the profile, its circuits, the limits of tenants."""
         store, clock = runtime.store, runtime.clock
-        circuits = CircuitsV1(store, self.router, self.board, runtime.stopping)
+        circuits = CircuitsV1(store, self.router, self.board, runtime.stopping, self.leases)
         return (
             Service(
                 routing_grpc.add_RoutingServiceServicer_to_server,
@@ -179,7 +180,7 @@ async def open_routing(
         packs=packs,
     )
     forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
-    routing = Routing(router, directory, board, accounts, recorder, buckets, forgetting, packs)
+    routing = Routing(router, directory, board, accounts, recorder, buckets, forgetting, packs, leases)
     await routing.refresh()
     if leases is not None:
         await leases.start(partial(_handles, directory, domestic), Prewarming(domestic.adapters))

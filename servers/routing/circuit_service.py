@@ -16,6 +16,7 @@ from servers.routing import circuit as rules
 from servers.routing.board import Board, Key
 from servers.routing.circuit import Circuit, Step
 from servers.routing.kept import circuit_message, timestamp
+from servers.routing.leases import Leases
 from servers.routing.profile import Resolved, Source
 from servers.routing.profile_service import permitted
 from servers.routing.router import Router
@@ -44,8 +45,11 @@ _FORCE: Final[dict[int, Callable[[Circuit, str, float], Step]]] = {
 class CircuitsV1(routing_grpc.CircuitServiceServicer):
     """selene.routing.v1.CircuitService."""
 
-    def __init__(self, store: Store, router: Router[Any], board: Board, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, store: Store, router: Router[Any], board: Board, stopping: asyncio.Event, leases: Leases | None = None
+    ) -> None:
         self._store = store
+        self._leases = leases
         self._router = router
         self._board = board
         self._stopping = stopping
@@ -55,6 +59,9 @@ class CircuitsV1(routing_grpc.CircuitServiceServicer):
     ) -> messages.ListProvidersResponse:
         subject = request.subject
         permitted(subject)
+        if self._leases is not None:
+            # What was revoked a moment ago is not shown as ready: the next call would not get it either.
+            await self._leases.let_go()
         resolved = self._router.resolve(subject.tenant_id, subject.locale, subject.channel, subject.user_id)
         chosen = self._select(resolved, subject.locale, ())
         return messages.ListProvidersResponse(

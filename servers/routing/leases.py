@@ -26,7 +26,7 @@ from servers.runtime.ids import Ids
 from servers.runtime.peers import Peer, TokenUnusable
 from servers.runtime.secrets import BackendUnavailable, Redeemer
 from store import Store, StoreError
-from store.kms import LeaseRefused
+from store.kms import LeaseRefused, Secret
 
 LOOK_EVERY_S: Final = 2.0
 RENEW_BEFORE: Final = timedelta(seconds=60)
@@ -158,6 +158,15 @@ class Leases:
         self._failing.clear()
         await asyncio.gather(*(self._looked_at(handle) for handle in sorted(handles)))
 
+    async def let_go(self) -> None:
+        """Let go at once of what was revoked since the last look; no lease is asked for."""
+        for handle in sorted(self._held):
+            try:
+                await self._active(handle)
+            except StoreError as error:
+                _log.warning("a secret could not be looked at", handle=handle, cause=type(error).__name__)
+                return
+
     async def reveal(self, provider_ref: str) -> str:
         """The secret, for one call. CredentialUnavailable."""
         handle = self._handles().get(provider_ref, "")
@@ -208,13 +217,18 @@ class Leases:
         except StoreError as error:
             _log.warning("a secret could not be looked at", handle=handle, cause=type(error).__name__)
 
-    async def _renew(self, handle: str) -> None:
+    async def _active(self, handle: str) -> Secret | None:
+        """What is known of the secret; where it is not to be had any more, nothing of it is held."""
         secret = await self._store.kms.secrets.get(handle)
-        if secret is None or secret.state != SECRET_STATE_ACTIVE:
-            self._held.pop(handle, None)
-            self._before.pop(handle, None)
-            self._put_off.pop(handle, None)
-            self._causes.pop(handle, None)
+        if secret is not None and secret.state == SECRET_STATE_ACTIVE:
+            return secret
+        for known in (self._held, self._before, self._put_off, self._causes):
+            known.pop(handle, None)
+        return None
+
+    async def _renew(self, handle: str) -> None:
+        secret = await self._active(handle)
+        if secret is None:
             return
         held, put_off = self._held.get(handle), self._put_off.get(handle)
         now = self._clock.now()

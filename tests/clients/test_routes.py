@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from datetime import UTC, datetime, timedelta
@@ -11,13 +12,15 @@ from typing import Any
 import grpc
 import pytest
 from rich.console import Console
+from selene_messages.selene.kms import v1 as kms
 from selene_messages.selene.routing import v1
 
 from clients.cli.routes import ProfileUnreadable, as_next, profile_document, read_profile
 from clients.cli.standings import Standing, table, view
 from clients.errors import SeleneError
 from clients.routing import Routing
-from tests.support.owners import Owners
+from clients.secrets import Secrets
+from tests.support.owners import Owners, serving
 from tests.support.talking import Run, command
 
 LOCAL = "selene-local/llm"
@@ -43,6 +46,22 @@ async def test_the_table_tells_who_is_next_and_why_others_are_not(run: Run) -> N
     assert "▶" in told[LOCAL] and "READY" in told[LOCAL] and "CLOSED" in told[LOCAL]
     assert [ref for ref, line in told.items() if "▶" in line] == ["selene-local/tts", LOCAL]
     assert "global_default" in told[LOCAL]
+
+
+async def test_a_provider_whose_secret_was_revoked_is_not_shown_as_ready_again(
+    quiet_log: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(["kms", "llm"], tmp_path) as owners:
+        run = command(owners, tmp_path, monkeypatch)
+        secrets = Secrets(owners.connection("kms"))
+        openai = "kms://providers/openai/llm"
+        await secrets.put(openai, b"sk-none", environment=kms.Environment.DEV, granted_owners=["PH1.D"])
+        shown = ""
+        async with asyncio.timeout(10):
+            while "READY" not in shown:
+                shown = rows((await run("routes", "--once")).stdout)["openai/llm"]
+        await secrets.revoke(openai, "drill")
+        assert "NO_SECRET" in rows((await run("routes", "--once")).stdout)["openai/llm"]
 
 
 async def test_an_owner_that_does_not_answer_is_a_row_and_the_others_are_shown(run: Run) -> None:

@@ -185,6 +185,17 @@ async def test_a_revoked_secret_is_refused_by_the_very_next_call_and_then_missin
     assert desk.issuer.asked == 1
 
 
+async def test_what_was_revoked_is_let_go_before_the_next_look_and_nothing_is_asked_for(desk: Desk) -> None:
+    await desk.put()
+    await desk.leases.renew()
+    await desk.leases.let_go()
+    assert not desk.leases.missing()
+    await desk.operator.revoke(HANDLE, "drill")
+    await desk.leases.let_go()
+    assert desk.leases.missing() == {PROVIDER: Unconfigured.NO_SECRET}
+    assert desk.issuer.asked == 1 and "lease.refused" not in await desk.told()
+
+
 async def test_what_is_put_after_a_revocation_is_used_again(desk: Desk) -> None:
     await desk.put()
     await desk.leases.renew()
