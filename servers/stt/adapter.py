@@ -31,13 +31,17 @@ CALLER_FAULTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """What to transcribe: the locale spoken (BCP 47), and the ids that the result carries back."""
+    """What to transcribe: the locale spoken (BCP 47), and the ids that the result carries back.
+
+    `terms` are names and words that may be said, the most frequent first: hints, which a provider may leave aside.
+    """
 
     tenant_id: str
     request_id: str
     idempotency_key: str
     locale: str
     simulation_context_ref: str = "none"
+    terms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

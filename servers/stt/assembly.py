@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import platformdirs
 from selene.provider.v1.provider_pb2 import CAPABILITY_STT
@@ -15,14 +17,26 @@ from selene.stt.v1 import service_pb2_grpc as stt_grpc
 
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
+from servers.routing.live_packs import Parsers
+from servers.routing.ranking import ranking_of
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import OnStop, Runtime, Service
 from servers.runtime.wheels import WheelError
-from servers.stt import ENGINE_ID, NAME
+from servers.stt import ENGINE_ID, NAME, learned
 from servers.stt.adapter import CALLER_FAULTS, SttAdapter
 from servers.stt.service import ELSEWHERE, SpeechToTextV1
 from servers.stt.settings import SttSettings
+
+RANKING: Final = "STT_ROUTING_POLICY_PACK"
+PARSERS: Final[Parsers] = MappingProxyType(
+    {
+        learned.VOCABULARY: learned.read_terms,
+        learned.ADAPTATION: learned.read_adaptation,
+        RANKING: partial(ranking_of, RANKING),
+    }
+)
+"""The packs that this owner goes by (§11), and how it reads them."""
 
 
 class Closable(SttAdapter, Protocol):
@@ -56,8 +70,9 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         keyed=made.keys(),
         prices=prices(runtime),
         listening_s=settings.max_audio_s,
+        ranking=RANKING,
     )
-    routing = await open_routing(runtime, ENGINE_ID, domestic, leases)
+    routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(
             stt_grpc.add_SpeechToTextServiceServicer_to_server,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -42,6 +42,9 @@ MAX_STREAM_S: Final = 300.0
 
 MAX_MESSAGE_BYTES: Final = 15_000
 """The contract of v2 says 15 KB of audio a message."""
+
+BOOST: Final = 10.0
+"""How much likelier a term is heard than what sounds like it: half of the most that Google takes."""
 
 _BLOCK_BYTES: Final = RATE_HZ * BYTES_A_SAMPLE // 10
 _MAX_RESPONSE_BYTES: Final = 4 << 20
@@ -209,6 +212,7 @@ class GoogleStt:
             ),
             model=self._model,
             language_codes=[request.locale],
+            adaptation=_adaptation(request.terms),
             features=speech_v2.RecognitionFeatures(
                 enable_word_time_offsets=True, enable_word_confidence=True, max_alternatives=1
             ),
@@ -235,6 +239,14 @@ class GoogleStt:
             latency_s=0.0 if heard.ended_at is None else self._monotonic() - heard.ended_at,
             quality_score_bp=quality,
         )
+
+
+def _adaptation(terms: Sequence[str]) -> speech_v2.SpeechAdaptation | None:
+    if not terms:
+        return None
+    phrases = [speech_v2.PhraseSet.Phrase(value=term, boost=BOOST) for term in terms]
+    inline = speech_v2.SpeechAdaptation.AdaptationPhraseSet(inline_phrase_set=speech_v2.PhraseSet(phrases=phrases))
+    return speech_v2.SpeechAdaptation(phrase_sets=[inline])
 
 
 async def _give_up(stream: Stream | None, sending: asyncio.Task[None] | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
 from typing import TypeVar
@@ -71,12 +71,12 @@ class LocalStt:
         try:
             if request.locale.lower().split("-")[0] != LANGUAGE:
                 raise _Refused(SttReason.LOCALE_UNSUPPORTED)
-            async with aclosing(self._interims(progress, audio, deadline)) as interims:
+            async with aclosing(self._interims(progress, request.terms, audio, deadline)) as interims:
                 async for interim in interims:
                     yield interim
             ended_at = self._monotonic()
             if progress.pending:
-                await self._settle(progress, progress.pending, deadline)
+                await self._settle(progress, progress.pending, request.terms, deadline)
             reason: StrEnum = SttReason.TRANSCRIBED if progress.words else SttReason.NO_SPEECH
         except _Refused as refused:
             reason = refused.reason
@@ -90,14 +90,14 @@ class LocalStt:
         yield self._result(request, reason, ended_at, quality_bp(words))
 
     async def _interims(
-        self, progress: Progress, audio: AsyncIterator[bytes], deadline: float
+        self, progress: Progress, terms: Sequence[str], audio: AsyncIterator[bytes], deadline: float
     ) -> AsyncGenerator[Interim, None]:
         text = ""
         async with aclosing(self._blocks(audio, deadline)) as blocks:
             async for block in blocks:
                 progress.add(block)
                 while (part := progress.full_part()) is not None:
-                    await self._settle(progress, part, deadline)
+                    await self._settle(progress, part, terms, deadline)
                 await self._glance(progress, deadline)
                 if progress.text != text:
                     text = progress.text
@@ -113,14 +113,14 @@ class LocalStt:
             self._pool.give_back(worker)
         progress.glanced(seen, began_at, self._monotonic())
 
-    async def _settle(self, progress: Progress, part: bytes, deadline: float) -> None:
+    async def _settle(self, progress: Progress, part: bytes, terms: Sequence[str], deadline: float) -> None:
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._left(deadline)):
                     worker = await stack.enter_async_context(self._pool.lent())
             except TimeoutError:
                 raise _Refused(ProviderReason.PROVIDER_BUSY) from None
-            heard = await self._in_time(worker.words(part), deadline)
+            heard = await self._in_time(worker.words(part, terms), deadline)
         progress.settle(part, heard)
 
     async def _blocks(self, audio: AsyncIterator[bytes], deadline: float) -> AsyncGenerator[bytes, None]:

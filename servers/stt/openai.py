@@ -157,6 +157,7 @@ class OpenAiStt:
         }
         if self._answer is Answer.STREAMED:
             body["include"] = ["logprobs"]
+        body |= _prompt(request)
         said = ""
         done: str | None = None
         async with (
@@ -187,6 +188,7 @@ class OpenAiStt:
             "language": language,
             "response_format": "verbose_json",
             "timestamp_granularities": ["word", "segment"],
+            **_prompt(request),
         }
         async with self._endpoint.asked(TRANSCRIPTIONS, request, until, body, file=_wav(utterance.pcm)) as response:
             words = _words(json.loads(await response.aread()))
@@ -206,6 +208,10 @@ class OpenAiStt:
             latency_s=0.0 if utterance.ended_at is None else self._monotonic() - utterance.ended_at,
             quality_score_bp=utterance.quality_bp if done else 0,
         )
+
+
+def _prompt(request: Transcription) -> dict[str, object]:
+    return {"prompt": ", ".join(request.terms)} if request.terms else {}
 
 
 def _wav(pcm: bytearray) -> tuple[str, bytes, str]:

@@ -22,6 +22,7 @@ from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
 from servers.stt.adapter import Interim, SttAdapter, SttReason, Transcript, Transcription, Word
 from servers.stt.gate import judge
+from servers.stt.learned import ADAPTATION, VOCABULARY, Adaptation, Terms
 from servers.stt.settings import SttSettings
 from servers.stt.utterance import Listening, Utterance, hear
 
@@ -61,10 +62,12 @@ class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
             request_id=self._ids.new(),
             idempotency_key=config.idempotency_key,
             units=self._settings.expected_audio_s / SECONDS_A_UNIT,
+            packs=self._router.packs,
         )
         started = messages.TranscribeStarted(request_id=call.request_id, config=config)
         yield messages.TranscribeResponse(started=started)
         utterance, transcript = Utterance(), messages.Transcript()
+        transcribing = Transcribing(config.locale, utterance, call.packs.get(VOCABULARY), call.packs.get(ADAPTATION))
 
         def units() -> float:
             return utterance.seconds / SECONDS_A_UNIT
@@ -73,7 +76,7 @@ class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
             hear(context, config.audio_format, utterance, max_s=self._settings.max_audio_s), name="stt.hear"
         )
         try:
-            async with aclosing(self._router.run(call, Transcribing(config.locale, utterance), units)) as events:
+            async with aclosing(self._router.run(call, transcribing, units)) as events:
                 async for event in events:
                     match event:
                         case messages.InterimTranscript():
@@ -113,9 +116,13 @@ class Transcribing:
     While its audio still comes, the provider is not what is waited for: its time begins at the half-close.
     """
 
-    def __init__(self, locale: str, utterance: Utterance) -> None:
+    def __init__(
+        self, locale: str, utterance: Utterance, terms: Terms | None = None, adaptation: Adaptation | None = None
+    ) -> None:
         self._locale = locale
         self._utterance = utterance
+        self._terms = () if terms is None else terms.serving(locale)
+        self._substitutions = None if adaptation is None else adaptation.serving(locale)
 
     async def begin(
         self, adapter: SttAdapter, asked: Asked, limit: Limit
@@ -133,6 +140,7 @@ class Transcribing:
             idempotency_key=asked.idempotency_key,
             locale=self._locale,
             simulation_context_ref=asked.simulation_context_ref,
+            terms=self._terms,
         )
         listening = utterance.listen()
         transcript: Transcript | None = None
@@ -141,9 +149,9 @@ class Transcribing:
                 try:
                     match event:
                         case Interim():
-                            yield interim_message(event)
+                            yield interim_message(self._meant(event))
                         case Transcript():
-                            transcript = event
+                            transcript = event if self._substitutions is None else self._substitutions.applied(event)
                         case ProviderResultV1():
                             for said in _checked(event, transcript, listening, asked):
                                 yield said
@@ -151,6 +159,11 @@ class Transcribing:
                 except Malformed:
                     yield failed(asked, ProviderReason.RESPONSE_MALFORMED)
                     return
+
+    def _meant(self, interim: Interim) -> Interim:
+        if self._substitutions is None:
+            return interim
+        return Interim(self._substitutions.text(interim.text), interim.end_s)
 
 
 class Malformed(Exception):

@@ -29,6 +29,8 @@ _BEAMS = 5
 # Nobody says more; a model that goes round in circles would go on for as long as it may.
 _MOST_TOKENS_A_SECOND = 10
 _FEWEST_TOKENS = 16
+# What the model remembers is bounded, and every token of it takes time.
+_MOST_REMEMBERED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ class Transcriber:
         tokens = self._look(samples, _padded(samples, _GLANCE_PADDING_S)).tokens
         return self._vocabulary.text(_once(tokens)) or None
 
-    def words(self, samples: Samples) -> list[Heard]:
-        """The words of up to 30 s, if it was speech.
+    def words(self, samples: Samples, terms: Sequence[str] = ()) -> list[Heard]:
+        """The words of up to 30 s, if it was speech. ``terms`` may be said, and are believed to have been said before.
 
         It looks at a window of ten seconds, or five more than there are, which takes 0.2 to 0.4 s of one core; where it
         is unsure it reads what it saw once more, with five beams. Only where it finds nothing, or more than anybody
@@ -86,9 +88,10 @@ class Transcriber:
         A model that begins again instead of ending is believed for one round. If there are too many words then, none
         is believed: their probability is 0.
         """
-        seen = self._look(samples, max(_padded(samples, self._padding_s), self._shortest_frames))
+        before = self._vocabulary.said_before(terms, _MOST_REMEMBERED)
+        seen = self._look(samples, max(_padded(samples, self._padding_s), self._shortest_frames), before)
         if seen.tokens and not seen.sure:
-            seen = self._read(seen.encoded, samples, beams=_BEAMS)
+            seen = self._read(seen.encoded, samples, before, beams=_BEAMS)
         words = self._believed(seen, samples)
         if not words or not _sayable(words, samples):
             words = self._believed(self._look(samples, WINDOW_FRAMES), samples)
@@ -105,12 +108,12 @@ class Transcriber:
     def _words_in(self, tokens: Sequence[int]) -> int:
         return len(self._vocabulary.words(tokens))
 
-    def _look(self, samples: Samples, frames: int) -> _Look:
+    def _look(self, samples: Samples, frames: int, before: Sequence[int] = ()) -> _Look:
         encoded = self._model.encode(ctranslate2.StorageView.from_array(self._front_end.of(samples, frames)[None]))
-        return self._read(encoded, samples, beams=1)
+        return self._read(encoded, samples, before, beams=1)
 
-    def _read(self, encoded: ctranslate2.StorageView, samples: Samples, *, beams: int) -> _Look:
-        prompt = [self._vocabulary.start, self._vocabulary.no_timestamps]
+    def _read(self, encoded: ctranslate2.StorageView, samples: Samples, before: Sequence[int], *, beams: int) -> _Look:
+        prompt = [*before, self._vocabulary.start, self._vocabulary.no_timestamps]
         most = _FEWEST_TOKENS + _MOST_TOKENS_A_SECOND * len(samples) // RATE_HZ
         (found,) = self._model.generate(
             encoded,

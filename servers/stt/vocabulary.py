@@ -8,9 +8,13 @@ from dataclasses import dataclass
 _SHOWN = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 """Bytes that stand for themselves in a piece. The others, in order, are written as U+0100 and what follows."""
 
+_LONGEST = 32
+"""Letters of a piece that is worth looking for."""
+
 START = "<|startoftranscript|>"
 END = "<|endoftext|>"
 NO_TIMESTAMPS = "<|notimestamps|>"
+BEFORE = "<|startofprev|>"
 
 
 class VocabularyError(ValueError):
@@ -33,9 +37,37 @@ class Vocabulary:
         try:
             self.start, self.end, self.no_timestamps = (pieces.index(name) for name in (START, END, NO_TIMESTAMPS))
             byte_of = _byte_of()
+            self._before = pieces.index(BEFORE) if BEFORE in pieces else None
+            self._ids = {piece: token for token, piece in enumerate(pieces[: self.end])}
             self._bytes = tuple(bytes(byte_of[letter] for letter in piece) for piece in pieces[: self.end])
         except (ValueError, KeyError):
             raise VocabularyError("no vocabulary of a Whisper model") from None
+
+    def said_before(self, terms: Sequence[str], most: int) -> list[int]:
+        """At most ``most`` tokens that make the model believe that these terms were just said; as many terms as fit.
+
+        Empty where the model knows no such thing.
+        """
+        if self._before is None:
+            return []
+        tokens: list[int] = []
+        for term in terms:
+            spelt = self._spell(f", {term}" if tokens else f" {term}")
+            if 1 + len(tokens) + len(spelt) > most:
+                break
+            tokens += spelt
+        return [self._before, *tokens] if tokens else []
+
+    def _spell(self, text: str) -> list[int]:
+        """The longest pieces from the left; every single byte is one."""
+        letter_of = {byte: letter for letter, byte in _byte_of().items()}
+        spelt = "".join(letter_of[byte] for byte in text.encode(errors="replace"))
+        tokens, at = [], 0
+        while at < len(spelt):
+            end = next(end for end in range(min(len(spelt), at + _LONGEST), at, -1) if spelt[at:end] in self._ids)
+            tokens.append(self._ids[spelt[at:end]])
+            at = end
+        return tokens
 
     def text(self, tokens: Sequence[int]) -> str:
         """What the tokens spell, one space between words."""

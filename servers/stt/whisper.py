@@ -6,7 +6,8 @@ Standard input: requests of a kind (one byte), a length (4 bytes, big-endian) an
 Standard output: one JSON line for each, in order, and one before the first, once the model is open. Nothing is kept
 between requests.
 
-``G`` is a glance (answer: ``text``), ``W`` asks for the ``words``, each text, start, end and probability.
+``G`` is a glance (answer: ``text``), ``W`` asks for the ``words``, each text, start, end and probability, ``H`` for
+the same with hints before the audio (`servers.stt.hints`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from servers.stt.features import Samples
+from servers.stt.hints import hinted
 from servers.stt.models import WhisperFiles
 from servers.stt.transcriber import Heard, Transcriber
 
@@ -33,7 +36,7 @@ class Listener(Protocol):
 
     def glance(self, samples: Samples) -> str | None: ...
 
-    def words(self, samples: Samples) -> list[Heard]: ...
+    def words(self, samples: Samples, terms: Sequence[str] = ()) -> list[Heard]: ...
 
 
 def serve(listener: Listener, requests: BinaryIO, replies: BinaryIO) -> None:
@@ -41,11 +44,12 @@ def serve(listener: Listener, requests: BinaryIO, replies: BinaryIO) -> None:
     _answer(replies, {"pid": os.getpid()})
     while len(header := requests.read(HEADER.size)) == HEADER.size:
         kind, length = HEADER.unpack(header)
-        samples = _samples(requests.read(length))
+        terms, pcm = hinted(requests.read(length)) if kind == b"H" else ((), requests.read(length))
+        samples = _samples(pcm)
         if kind == b"G":
             _answer(replies, {"text": listener.glance(samples) or ""})
         else:
-            heard = listener.words(samples) if len(samples) else []
+            heard = listener.words(samples, terms) if len(samples) else []
             _answer(replies, {"words": [(word.text, word.start_s, word.end_s, word.probability) for word in heard]})
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ import structlog
 from servers.runtime.workers import Backoff
 from servers.stt.adapter import Word
 from servers.stt.confidence import to_bp
+from servers.stt.hints import with_hints
 from servers.stt.models import WhisperFiles
 
 _log = structlog.get_logger("selene.stt.local")
@@ -82,9 +83,12 @@ class Worker:
         answer = await self._ask(b"G", pcm)
         return str(answer["text"])
 
-    async def words(self, pcm: bytes) -> tuple[Word, ...]:
-        """The words of up to 30 s; none if it was no speech. Takes a quarter of a second to a second of one core."""
-        answer = await self._ask(b"W", pcm)
+    async def words(self, pcm: bytes, terms: Sequence[str] = ()) -> tuple[Word, ...]:
+        """The words of up to 30 s; none if it was no speech. Takes a quarter of a second to a second of one core.
+
+        ``terms`` may be said.
+        """
+        answer = await (self._ask(b"H", with_hints(terms, pcm)) if terms else self._ask(b"W", pcm))
         return tuple(Word(text, start, end, to_bp(probability)) for text, start, end, probability in answer["words"])
 
     async def discard(self) -> None:
