@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from store.migrations.append_only import make_refusal, refuse_changes
+
 revision = "0001"
 down_revision = None
 
-# Columns that no two rows may share; SQLite needs them by name, see `_refuse_changes_sqlite`.
+# What no two rows share.
 APPEND_ONLY = {
     "audit_events": ("tenant_id = NEW.tenant_id AND sequence = NEW.sequence", "event_id = NEW.event_id"),
     "artifacts_ledger": (
@@ -27,43 +29,9 @@ INSERTED_ONCE = frozenset({"artifact_payloads", "checkpoints"})
 def upgrade() -> None:
     """Create every table, then make the ledgers append-only."""
     _create_tables()
-    if op.get_bind().dialect.name == "postgresql":
-        _refuse_changes_postgresql()
-    else:
-        _refuse_changes_sqlite()
-
-
-def _refuse_changes_sqlite() -> None:
+    make_refusal()
     for table, identities in APPEND_ONLY.items():
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_refuse_{verb.lower()} BEFORE {verb} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, 'append-only: {table}'); END"
-            )
-        # INSERT OR REPLACE deletes without firing a DELETE trigger. What is addressed by its content may come twice.
-        refusal = "IGNORE" if table in INSERTED_ONCE else f"ABORT, 'append-only: {table}'"
-        for number, identity in enumerate(identities):
-            op.execute(
-                f"CREATE TRIGGER {table}_refuse_replace_{number} BEFORE INSERT ON {table} "
-                f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {identity}) "
-                f"BEGIN SELECT RAISE({refusal}); END"
-            )
-
-
-def _refuse_changes_postgresql() -> None:
-    op.execute(
-        "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        "RAISE EXCEPTION 'append-only: %', TG_TABLE_NAME USING ERRCODE = 'restrict_violation'; END $$"
-    )
-    for table in APPEND_ONLY:
-        for name, event in (("change", "UPDATE OR DELETE"), ("truncate", "TRUNCATE")):
-            each = "ROW" if name == "change" else "STATEMENT"
-            op.execute(
-                f"CREATE TRIGGER {table}_refuse_{name} BEFORE {event} ON {table} "
-                f"FOR EACH {each} EXECUTE FUNCTION refuse_change()"
-            )
-            # ALWAYS: also for a session that calls itself a replica.
-            op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_refuse_{name}")
+        refuse_changes(table, identities, inserted_once=table in INSERTED_ONCE)
 
 
 def _create_tables() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from store.migrations.append_only import refuse_changes
+
 revision = "0008"
 down_revision = "0007"
 
 SIGNALS = "learning_signals"
-# What no two rows share. SQLite needs it by name: INSERT OR REPLACE deletes without firing a DELETE trigger.
+# What no two rows share.
 IDENTITIES = (
     "tenant_id = NEW.tenant_id AND sequence = NEW.sequence",
     "tenant_id = NEW.tenant_id AND signal_id = NEW.signal_id",
@@ -21,10 +23,7 @@ def upgrade() -> None:
     """Create the tables, then make the signals append-only."""
     _create_signals()
     _create_positions()
-    if op.get_bind().dialect.name == "postgresql":
-        _refuse_changes_postgresql()
-    else:
-        _refuse_changes_sqlite()
+    refuse_changes(SIGNALS, IDENTITIES)
 
 
 def _create_signals() -> None:
@@ -93,24 +92,3 @@ def _create_positions() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "idempotency_key", name="pk_learning_outbox"),
     )
     op.create_index("ix_learning_outbox_written_at", "learning_outbox", ["written_at"], unique=False)
-
-
-def _refuse_changes_sqlite() -> None:
-    refusal = f"SELECT RAISE(ABORT, 'append-only: {SIGNALS}')"
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(f"CREATE TRIGGER {SIGNALS}_refuse_{verb.lower()} BEFORE {verb} ON {SIGNALS} BEGIN {refusal}; END")
-    for number, identity in enumerate(IDENTITIES):
-        op.execute(
-            f"CREATE TRIGGER {SIGNALS}_refuse_replace_{number} BEFORE INSERT ON {SIGNALS} "
-            f"WHEN EXISTS (SELECT 1 FROM {SIGNALS} WHERE {identity}) BEGIN {refusal}; END"
-        )
-
-
-def _refuse_changes_postgresql() -> None:
-    for name, event, each in (("change", "UPDATE OR DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT")):
-        op.execute(
-            f"CREATE TRIGGER {SIGNALS}_refuse_{name} BEFORE {event} ON {SIGNALS} "
-            f"FOR EACH {each} EXECUTE FUNCTION refuse_change()"
-        )
-        # ALWAYS: also for a session that calls itself a replica.
-        op.execute(f"ALTER TABLE {SIGNALS} ENABLE ALWAYS TRIGGER {SIGNALS}_refuse_{name}")

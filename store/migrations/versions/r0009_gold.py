@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from store.migrations.append_only import refuse_changes
+
 revision = "0009"
 down_revision = "0008"
 
@@ -17,36 +19,8 @@ APPEND_ONLY = {
 def upgrade() -> None:
     """Create the tables, then make those of what was decided append-only."""
     _create_tables()
-    if op.get_bind().dialect.name == "postgresql":
-        _refuse_changes_postgresql()
-    else:
-        _refuse_changes_sqlite()
-
-
-def _refuse_changes_sqlite() -> None:
     for table, identity in APPEND_ONLY.items():
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_refuse_{verb.lower()} BEFORE {verb} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, 'append-only: {table}'); END"
-            )
-        # INSERT OR REPLACE deletes without firing a DELETE trigger.
-        op.execute(
-            f"CREATE TRIGGER {table}_refuse_replace BEFORE INSERT ON {table} "
-            f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {identity}) "
-            f"BEGIN SELECT RAISE(ABORT, 'append-only: {table}'); END"
-        )
-
-
-def _refuse_changes_postgresql() -> None:
-    for table in APPEND_ONLY:
-        for name, event in (("change", "UPDATE OR DELETE"), ("truncate", "TRUNCATE")):
-            each = "ROW" if name == "change" else "STATEMENT"
-            op.execute(
-                f"CREATE TRIGGER {table}_refuse_{name} BEFORE {event} ON {table} "
-                f"FOR EACH {each} EXECUTE FUNCTION refuse_change()"
-            )
-            op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_refuse_{name}")
+        refuse_changes(table, [identity])
 
 
 def _create_tables() -> None:
