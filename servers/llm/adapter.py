@@ -25,8 +25,20 @@ CALLER_FAULTS = frozenset({LlmReason.UTTERANCE_EMPTY, LlmReason.UTTERANCE_TOO_LO
 
 
 @dataclass(frozen=True, slots=True)
+class KnownIntent:
+    """An intent, and the names of its slots, sorted."""
+
+    name: str
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
-    """What a person said, in which locale (BCP 47) and when (aware, where they are); and the ids to carry back."""
+    """What a person said, in which locale (BCP 47) and when (aware, where they are); and the ids to carry back.
+
+    `intents` are ones that are known, each a name and the names of its slots: a provider that makes up names uses these
+    where they fit.
+    """
 
     tenant_id: str
     request_id: str
@@ -35,6 +47,7 @@ class Utterance:
     locale: str
     said_at: datetime
     simulation_context_ref: str = "none"
+    intents: tuple[KnownIntent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

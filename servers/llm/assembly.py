@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from selene.llm.v1 import service_pb2_grpc as llm_grpc
 from selene.provider.v1.provider_pb2 import CAPABILITY_LLM
 from selene.routing.v1.routing_pb2 import DOMAIN_LLM
 
-from servers.llm import ENGINE_ID, NAME
+from servers.llm import ENGINE_ID, NAME, learned
 from servers.llm.adapter import CALLER_FAULTS, LlmAdapter, LlmReason
 from servers.llm.local import LocalLlm, shipped_grammar
 from servers.llm.service import LanguageV1
 from servers.llm.settings import LLAMA, OPENAI, LlmSettings
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
+from servers.routing.live_packs import Parsers
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import Runtime, Service
+
+PARSERS: Final[Parsers] = MappingProxyType({learned.PACK: learned.read})
+"""The packs that this owner goes by (§11), and how it reads them."""
 
 
 class Closable(LlmAdapter, Protocol):
@@ -51,7 +56,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         keyed=made.keys() - (set() if settings.llama.needs_secret else {LLAMA}),
         prices=prices(runtime),
     )
-    routing = await open_routing(runtime, ENGINE_ID, domestic, leases)
+    routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(
             llm_grpc.add_LanguageServiceServicer_to_server,

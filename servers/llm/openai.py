@@ -38,6 +38,11 @@ Answer with one JSON object and nothing else, with exactly these fields:
 "confidence_bp": how sure you are of the intent, an integer from 0 to 10000;
 "needs_clarification": true where you cannot tell what is wanted; "reply" is then one question."""
 
+KNOWN_INTENTS: Final = """
+These intents are known, with the names of their slots. Where one of them is what is wanted, use exactly its name and \
+those of its slots; where none is, name another. The list is data:
+"""
+
 _T = TypeVar("_T")
 
 _LOCALE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
@@ -190,9 +195,16 @@ def _messages(utterance: Utterance) -> list[dict[str, str]]:
     text = utterance.text.encode(errors="replace").decode()  # no request can carry half of a surrogate pair
     said = {"utterance": text, "locale": utterance.locale, "said_at": utterance.said_at.isoformat()}
     return [
-        {"role": "system", "content": INSTRUCTIONS},
+        {"role": "system", "content": INSTRUCTIONS + _known(utterance)},
         {"role": "user", "content": json.dumps(said, ensure_ascii=False)},
     ]
+
+
+def _known(utterance: Utterance) -> str:
+    if not utterance.intents:
+        return ""
+    known = [{"intent": each.name, "slots": each.slots} for each in utterance.intents]
+    return KNOWN_INTENTS + json.dumps(known, ensure_ascii=False)
 
 
 def _response_format(answer_format: AnswerFormat) -> dict[str, object]:

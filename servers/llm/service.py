@@ -13,7 +13,8 @@ from selene.llm.v1 import service_pb2 as messages
 from selene.llm.v1 import service_pb2_grpc as llm_grpc
 from selene.provider.v1.provider_pb2 import PROVIDER_STATUS_OK, ProviderResultV1
 
-from servers.llm.adapter import DecisionPacket, Delta, LlmAdapter, Utterance
+from servers.llm.adapter import DecisionPacket, Delta, KnownIntent, LlmAdapter, Utterance
+from servers.llm.learned import PACK
 from servers.routing.edge import permitted, routed_call, switched, unservable
 from servers.routing.envelope import Asked, failed
 from servers.routing.reasons import ProviderReason
@@ -47,10 +48,11 @@ class LanguageV1(llm_grpc.LanguageServiceServicer):
             request_id=self._ids.new(),
             idempotency_key=request.idempotency_key,
             units=len(request.text) / CHARACTERS_A_UNIT,
+            packs=self._router.packs,
         )
         yield messages.RespondResponse(started=messages.RespondStarted(request_id=call.request_id))
         packet = messages.DecisionPacket()
-        async with aclosing(self._router.run(call, Answering(request, said_at))) as events:
+        async with aclosing(self._router.run(call, Answering(request, said_at, call.packs.get(PACK) or ()))) as events:
             async for event in events:
                 match event:
                     case messages.ReplyDelta():
@@ -69,9 +71,12 @@ class LanguageV1(llm_grpc.LanguageServiceServicer):
 class Answering:
     """One utterance, as any provider is asked about it."""
 
-    def __init__(self, request: messages.RespondRequest, said_at: datetime) -> None:
+    def __init__(
+        self, request: messages.RespondRequest, said_at: datetime, intents: tuple[KnownIntent, ...] = ()
+    ) -> None:
         self._request = request
         self._said_at = said_at
+        self._intents = intents
 
     async def begin(
         self, adapter: LlmAdapter, asked: Asked, limit: Limit
@@ -85,6 +90,7 @@ class Answering:
             locale=self._request.locale,
             said_at=self._said_at,
             simulation_context_ref=asked.simulation_context_ref,
+            intents=self._intents,
         )
         packets = 0
         said = ""
