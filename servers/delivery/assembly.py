@@ -55,6 +55,7 @@ from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_p
 from servers.runtime.clock import Clock
 from servers.runtime.config import ConfigError
 from servers.runtime.server import Runtime, Service
+from servers.runtime.signals import producer
 from servers.runtime.tls import TlsFiles
 from store import StoreError
 from store.routing import Rule
@@ -99,7 +100,8 @@ async def assemble(
         missing=routing.missing,
         clock=runtime.clock,
     )
-    keeper = Keeper(runtime.store, runtime.clock, rules)
+    signals = producer(runtime.settings, ENGINE_ID)
+    keeper = Keeper(runtime.store, runtime.clock, rules, signals)
     dispatcher = Dispatcher(
         runtime.store,
         runtime.clock,
@@ -117,7 +119,7 @@ async def assemble(
         endpoint = await serve_webhooks(
             settings.webhooks,
             sources(settings, credential_of),
-            Reports(runtime.store, runtime.clock, rules).take,
+            Reports(runtime.store, runtime.clock, rules, producer=signals).take,
             runtime.store,
             runtime.clock,
             tls=_tls(runtime),

@@ -45,6 +45,7 @@ from servers.delivery.machine import (
     Policy,
     Poll,
     PollEnded,
+    Reason,
     Reconcile,
     Refused,
     Requeue,
@@ -101,6 +102,7 @@ class _Work:
     known: Known
     opened: _Opened
     until: float
+    passed_over: str = ""
 
     @property
     def fence(self) -> int:
@@ -387,6 +389,7 @@ class Dispatcher:
         try:
             if not await self._routes.admit(ref):
                 return False
+            work.passed_over = _passed_over(ways, ref, self._now())
             begun_at = self._clock.monotonic()
             begin = Begin(fence=work.fence, provider_ref=ref, declares=send.declares, token=send.token)
             after = apply(work.known.delivery, begin, self._now(), rules)
@@ -516,7 +519,8 @@ class Dispatcher:
         await self._keep(work, after, f"delivery.{transition}", until=self._clock.monotonic() + LEAVE_S)
 
     async def _keep(self, work: _Work, after: Any, transition: str, *, until: float | None = None) -> bool:
-        done = await self._keeper.keep(Step(before=work.known, after=after, transition=transition), until=until)
+        step = Step(before=work.known, after=after, transition=transition, passed_over=work.passed_over)
+        done = await self._keeper.keep(step, until=until)
         if done is not None:
             work.known = done
         return done is not None
@@ -540,6 +544,16 @@ class Dispatcher:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def _passed_over(ways: Ways, provider_ref: str, now: float) -> str:
+    """Why a provider that is preferred to this one is not asked although it serves; empty where none is."""
+    for option in ways.options:
+        if option.provider_ref == provider_ref:
+            return ""
+        if option.serves and option.open_until > now:
+            return Reason.CIRCUIT_OPEN
+    return ""
 
 
 async def _open_all(rows: Sequence[Row], rooms: Rooms) -> Sequence[_Opened]:

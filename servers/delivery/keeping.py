@@ -17,8 +17,10 @@ from servers.delivery import ENGINE_ID
 from servers.delivery.kept import delivery_of, kept
 from servers.delivery.machine import Attempt, Delivery, Event, Refused, Rules, apply
 from servers.delivery.schedule import instant
+from servers.delivery.signals import seen_in
 from servers.runtime.batches import Batches
 from servers.runtime.clock import Clock
+from servers.runtime.signals import Producer
 from store import Store, StoreUnavailable, Transaction, Unavailability
 from store.delivery import Change, ProviderId, Swap
 from store.delivery import Delivery as Row
@@ -48,7 +50,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a delivery becomes, and what the audit trail says of it."""
+    """What a delivery becomes, and what the trail says of it. `passed_over`: why its first choice is not asked."""
 
     before: Known
     after: Delivery
@@ -58,6 +60,7 @@ class Step:
     turn: TurnRef = field(default_factory=TurnRef)
     idempotency_key: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    passed_over: str = ""
 
 
 def known_of(row: Row) -> Known:
@@ -70,12 +73,12 @@ def state_name(state: DeliveryState) -> str:
     return DeliveryState.Name(state).removeprefix("DELIVERY_STATE_")
 
 
-async def write(step: Step, tx: Transaction) -> Known | None:
-    """Within a transaction; None where somebody was faster, and then nothing was written."""
-    return (await write_all([step], tx))[0]
+async def write(step: Step, tx: Transaction, producer: Producer | None = None) -> Known | None:
+    """Within a transaction; None where somebody was faster, and nothing was written. The producer tells learning."""
+    return (await write_all([step], tx, producer))[0]
 
 
-async def write_all(steps: Sequence[Step], tx: Transaction) -> list[Known | None]:
+async def write_all(steps: Sequence[Step], tx: Transaction, producer: Producer | None = None) -> list[Known | None]:
     """`write` for many steps, in as many statements as for one. Of several of one delivery the earlier go first."""
     outcomes: list[Known | None] = [None] * len(steps)
     for turn in _turns(steps):
@@ -85,7 +88,16 @@ async def write_all(steps: Sequence[Step], tx: Transaction) -> list[Known | None
         await tx.delivery.note_ids(noted)
         for place in done:
             outcomes[place] = _audited(steps[place], tx)
+    if producer is not None:
+        await _tell_learning(producer, [step for step, done in zip(steps, outcomes, strict=True) if done], tx)
     return outcomes
+
+
+async def _tell_learning(producer: Producer, steps: Sequence[Step], tx: Transaction) -> None:
+    wanted = (step for step in steps if producer.wants(step.after.tenant_id))
+    seen = [seen_in(step.before.delivery, step.after, step.passed_over, step.turn) for step in wanted]
+    if said := [one for one in seen if one is not None]:
+        await producer.leave(tx, said)
 
 
 def _turns(steps: Sequence[Step]) -> list[list[int]]:
@@ -174,10 +186,11 @@ def _ids(delivery: Delivery) -> frozenset[ProviderId]:
 class Keeper:
     """Keeps steps; those of one moment share a transaction."""
 
-    def __init__(self, store: Store, clock: Clock, rules: Rules) -> None:
+    def __init__(self, store: Store, clock: Clock, rules: Rules, producer: Producer | None = None) -> None:
         self._store = store
         self._clock = clock
         self._rules = rules
+        self._producer = producer
         self._steps: Batches[Step, Known | None] = Batches(self._write, AT_ONCE)
 
     async def keep(self, step: Step, *, until: float | None = None) -> Known | None:
@@ -240,7 +253,7 @@ class Keeper:
         return True, replace(there, fence=step.before.fence) if same else None
 
     async def _write(self, steps: Sequence[Step]) -> Sequence[Known | None]:
-        return await self._store.perform(partial(write_all, steps))
+        return await self._store.perform(partial(write_all, steps, producer=self._producer))
 
 
 def _id(step: Step) -> tuple[str, str]:
@@ -260,6 +273,7 @@ async def changed(
     turn: TurnRef | None = None,
     idempotency_key: str = "",
     facts: Mapping[str, str] = NOTHING,
+    producer: Producer | None = None,
 ) -> Known | Refused | None:
     """Apply what needs no lease within the caller's transaction; None where there is no such delivery, and what told
     nothing new writes nothing. StoreUnavailable where others were faster again and again.
@@ -284,7 +298,7 @@ async def changed(
             idempotency_key=idempotency_key,
             facts=facts,
         )
-        done = await write(step, tx)
+        done = await write(step, tx, producer)
         if done is not None:
             return done
     raise StoreUnavailable(Unavailability.LOCKED, "the delivery changes faster than it can be changed")

@@ -14,6 +14,7 @@ from servers.delivery.adapter import Report
 from servers.delivery.keeping import KEY, MESSAGE, REQUEST, SYSTEM, changed
 from servers.delivery.machine import Refused, Reported, Rules
 from servers.runtime.clock import Clock
+from servers.runtime.signals import Producer
 from store import Store, Transaction
 
 AT_ONCE: Final = 50
@@ -52,12 +53,19 @@ class Reports:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, rules: Rules, *, look_again_s: Sequence[float] = LOOK_AGAIN_S
+        self,
+        store: Store,
+        clock: Clock,
+        rules: Rules,
+        *,
+        look_again_s: Sequence[float] = LOOK_AGAIN_S,
+        producer: Producer | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._rules = rules
         self._look_again_s = tuple(look_again_s)
+        self._producer = producer
 
     async def take(self, reports: Sequence[Report]) -> Taken:
         """Once each; what is taken stays taken where others are early. StoreUnavailable: ask for all of them again."""
@@ -99,7 +107,13 @@ class Reports:
     async def _apply(self, tx: Transaction, about: _About) -> None:
         report = about.report
         done = await changed(
-            tx, about.tenant_id, about.delivery_id, Reported(report), self._rules, transition="delivery.reported"
+            tx,
+            about.tenant_id,
+            about.delivery_id,
+            Reported(report),
+            self._rules,
+            transition="delivery.reported",
+            producer=self._producer,
         )
         tx.audit(
             tenant_id=about.tenant_id,
