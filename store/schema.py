@@ -371,6 +371,7 @@ observations = Table(
     _text("session_id"),
     Column("cohort", JSON, nullable=False),
     _text("named_user_id"),
+    Column("accepted", Integer, nullable=False),
     Column("speaker_user_id", Text, nullable=True),
     Column("conflict_state", Integer, nullable=False),
     _blob("prompt_key"),

@@ -461,8 +461,7 @@ class Engine:
         ask, config, now = hearing.ask, hearing.ask.config, self._clock.now()
         spent = await tx.voiceid.prompts.retries(config.tenant_id, config.session_id)
         earlier = {row.state: spent.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
-        situation = replace(situation, earlier_conflicts=earlier)
-        decision = decide(situation)
+        decision = decide(replace(situation, earlier_conflicts=earlier))
         keys = _prompt_keys(ask, decision)
         may_prompt = ask_once.eligible(decision.tier, step_up_pending=config.step_up_pending)
         if may_prompt:
@@ -511,15 +510,8 @@ class Engine:
         )
         await self._leave_signal(tx, ask, decision, row)
         if hearing.served is not None:
-            await observing.observe(
-                tx,
-                row,
-                situation,
-                hearing.served,
-                conflict_state=decision.conflict_state,
-                may_prompt=may_prompt,
-                step_up_pending=config.step_up_pending,
-            )
+            pending = config.step_up_pending
+            await observing.observe(tx, row, decision, hearing.served, may_prompt=may_prompt, step_up_pending=pending)
         return final
 
     async def _leave_signal(self, tx: Transaction, ask: Ask, decision: VoiceDecision, stream: DecidedStream) -> None:

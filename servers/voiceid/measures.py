@@ -1,8 +1,9 @@
 """What observations of decisions say to the judge (§20, §38.1, §40.6 BLD-07), by side and cohort.
 
 Who was falsely accepted or rejected is known only where somebody said who spoke: decisions that nobody confirmed or
-corrected count as turns, and in no rate of errors. A decision that named another enrolled person is a false rejection
-and a false acceptance at once, as in `kpi`.
+corrected count as turns, and in no rate of errors. As in calibration (§38.1) somebody is accepted at or above the upper
+limit; below it, where a person is asked, nobody is. Accepting another enrolled person is a false rejection and a false
+acceptance at once.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Observed(Protocol):
     def cohort(self) -> Mapping[str, str]: ...
     @property
     def named_user_id(self) -> str: ...
+    @property
+    def accepted(self) -> bool: ...
     @property
     def conflict_state(self) -> int: ...
     @property
@@ -93,11 +96,11 @@ def _decided(one: Observed, tally: Tally, *, is_new: bool, is_repeated: bool) ->
 
 
 def _confirmed(one: Observed, tally: Tally) -> None:
-    named, speaker = one.named_user_id, one.speaker_user_id or ""
-    is_mixed_up = named not in ("", speaker)
+    accepted, speaker = one.named_user_id if one.accepted else "", one.speaker_user_id or ""
+    is_mixed_up = accepted not in ("", speaker)
     if speaker:
-        tally.add(KPI_METRIC_FALSE_REJECTS, named != speaker, 1)
+        tally.add(KPI_METRIC_FALSE_REJECTS, accepted != speaker, 1)
     if not speaker or is_mixed_up:
-        tally.add(KPI_METRIC_FALSE_ACCEPTS, bool(named), 1)
+        tally.add(KPI_METRIC_FALSE_ACCEPTS, bool(accepted), 1)
     if one.asked:
         tally.add(KPI_METRIC_PROMPT_CONFIRMATIONS, 1, 0)

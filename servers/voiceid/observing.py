@@ -10,22 +10,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from selene.governance.v1.rollout_pb2 import ARM_CANDIDATE
-from selene.voiceid.v1 import voiceid_pb2 as v1
+from selene.voiceid.v1.voiceid_pb2 import VOICE_ID_REASON_MATCH_HIGH, VOICE_ID_REASON_PACK_PROVISIONAL
 
 from servers.voiceid import ask_once
 from servers.voiceid.active_packs import Served
-from servers.voiceid.decision import Situation, decide
+from servers.voiceid.decision import VoiceDecision, decide
 from store import Transaction
 from store.voiceid import DecidedStream, Observation
+
+ACCEPTING = frozenset({VOICE_ID_REASON_MATCH_HIGH, VOICE_ID_REASON_PACK_PROVISIONAL})
+"""At or above the upper limit: a pack that is not proven confirms nobody, and is judged all the same."""
 
 
 async def observe(
     tx: Transaction,
     stream: DecidedStream,
-    situation: Situation,
+    decided: VoiceDecision,
     served: Served,
     *,
-    conflict_state: v1.ConflictState,
     may_prompt: bool,
     step_up_pending: bool,
 ) -> None:
@@ -41,7 +43,8 @@ async def observe(
         session_id=stream.session_id,
         cohort=stream.cohort,
         named_user_id=stream.named_user_id,
-        conflict_state=conflict_state,
+        accepted=decided.reason in ACCEPTING,
+        conflict_state=decided.conflict_state,
         prompt_key=stream.cooldown_key,
         prompted=may_prompt,
         asked=may_prompt,
@@ -49,7 +52,7 @@ async def observe(
     )
     found = [replace(made, rollout_id=side.rollout_id, arm=side.arm) for side in served.held.sides]
     for rollout_id, thresholds in served.mirrored:
-        decision = decide(replace(situation, thresholds=thresholds))
+        decision = decide(replace(decided.situation, thresholds=thresholds))
         would_ask = ask_once.eligible(decision.tier, step_up_pending=step_up_pending)
         if would_ask:
             asked_before = tx.voiceid.observations.prompted
@@ -58,6 +61,7 @@ async def observe(
             made,
             rollout_id=rollout_id,
             named_user_id=decision.named_user_id,
+            accepted=decision.reason in ACCEPTING,
             conflict_state=decision.conflict_state,
             prompted=would_ask,
             asked=would_ask and may_prompt,

@@ -25,8 +25,9 @@ CONFIRMED: Final = 2
 class Observation:
     """One decision on one side of a rollout; `is_confirmed` where it is what somebody said of it later.
 
-    `prompted`: the side asks who speaks; `asked`: somebody really was asked, which a mirrored candidate never does.
-    `latency_us` is None where nobody waited for the decision. `prompt_key` is what may be asked once a session.
+    `accepted`: whoever was named was above the upper limit, not merely probable. `prompted`: the side asks who speaks;
+    `asked`: somebody really was asked, which a mirrored candidate alone never does. `latency_us` is None where nobody
+    waited for the decision. `prompt_key` is what may be asked once a session.
     """
 
     tenant_id: str
@@ -37,6 +38,7 @@ class Observation:
     session_id: str
     cohort: Mapping[str, str]
     named_user_id: str
+    accepted: bool
     conflict_state: int
     prompt_key: bytes
     prompted: bool
@@ -103,6 +105,7 @@ class Observations(ObservationsReader):
                 "session_id": one.session_id,
                 "cohort": dict(one.cohort),
                 "named_user_id": one.named_user_id,
+                "accepted": int(one.accepted),
                 "speaker_user_id": one.speaker_user_id,
                 "conflict_state": one.conflict_state,
                 "prompt_key": one.prompt_key,
@@ -187,6 +190,7 @@ def _observation(row: Row[Any]) -> Observation:
         session_id=row.session_id,
         cohort=row.cohort,
         named_user_id=row.named_user_id,
+        accepted=bool(row.accepted),
         conflict_state=row.conflict_state,
         prompt_key=bytes(row.prompt_key),
         prompted=bool(row.prompted),

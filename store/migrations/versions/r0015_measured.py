@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("session_id", sa.Text(), nullable=False),
         sa.Column("cohort", sa.JSON(), nullable=False),
         sa.Column("named_user_id", sa.Text(), nullable=False),
+        sa.Column("accepted", sa.Integer(), nullable=False),
         sa.Column("speaker_user_id", sa.Text(), nullable=True),
         sa.Column("conflict_state", sa.Integer(), nullable=False),
         sa.Column("prompt_key", sa.LargeBinary(), nullable=False),
