@@ -167,16 +167,19 @@ async def _taken_back(
 
 
 async def _rebuild(tx: Transaction, kept: KeptRevocation, now: datetime) -> int:
-    """Build gold again of what is left; it passes adjudication and every gate anew."""
+    """Build gold again of what is left; it passes adjudication and every gate anew.
+
+    Others may have revoked meanwhile, or before: nothing of theirs is in it either, and no set is built anew twice.
+    """
     revocation, many = kept.message, 0
-    until = revocation.captured_at.ToDatetime(tzinfo=UTC)
-    revoked = await tx.governance.consents.signal_ids(revocation.tenant_id, revocation.user_id, until)
+    tenant_id, since = revocation.tenant_id, revocation.captured_at.ToDatetime(tzinfo=UTC)
     for gold_set_id in revocation.affected_gold_set_ids:
-        gold = await tx.gold.get(revocation.tenant_id, gold_set_id)
-        if gold is None or not await _rebuilt(tx, gold.message, until):
+        gold = await tx.gold.get(tenant_id, gold_set_id)
+        if gold is None or not await _rebuilt(tx, gold.message, since):
             continue
-        anew = await tx.gold.rebuild(revocation.tenant_id, gold_set_id, new_id=tx.ids.new(), without=revoked)
-        many += anew is not None
+        signals = await tx.gold.signal_ids(tenant_id, gold_set_id)
+        ended = await tx.governance.consents.ended(tenant_id, signals, now)
+        many += await tx.gold.rebuild(tenant_id, gold_set_id, new_id=tx.ids.new(), without=ended) is not None
     return many
 
 

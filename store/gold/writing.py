@@ -72,6 +72,11 @@ _FREEZE = (
     .where(*_this(gold_candidates), gold_candidates.c.frozen.is_(False))
     .values(frozen=True, revision=gold_candidates.c.revision + 1)
 )
+_REBUILT = (
+    select(gold_candidates.c.gold_set_id)
+    .where(gold_candidates.c.tenant_id == bindparam("tenant"), gold_candidates.c.rebuilt_from == bindparam("gold_set"))
+    .limit(1)
+)
 _STEPS = select(func.count().label("many")).where(*_this(gold_transitions))
 _ADD_ITEM = for_dialects(lambda insert: insert(gold_items))
 _ADD_LABEL = for_dialects(lambda insert: insert(gold_labels))
@@ -203,11 +208,14 @@ class Gold(GoldReader):
         """A new CANDIDATE of everything in a gold set but what comes from the signals `without` (§21).
 
         Items keep their labels. It comes from the other signals and not from the old set, and passes every gate anew.
-        None where no signal is left; then nothing was written. NotFound, Conflict for an id that is taken.
+        None where no signal is left, or it was built anew before: then nothing was written. NotFound, Conflict for an
+        id that is taken.
         """
         old = await self.locked(tenant_id, gold_set_id)
         if old is None:
             raise NotFound(gold_ref(gold_set_id))
+        if await self._writes.rows(_REBUILT, {"tenant": tenant_id, "gold_set": gold_set_id}):
+            return None
         left_out = set(without)
         signals = [one for one in await self.signal_ids(tenant_id, gold_set_id) if one not in left_out]
         if not signals:

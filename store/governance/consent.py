@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from selene.governance.v1.consent_pb2 import Revocation
-from sqlalchemy import Row, Text, bindparam, exists, or_, select, tuple_, update
+from sqlalchemy import Row, Select, Text, bindparam, exists, or_, select, tuple_, update
 
 from store.access import Reads, Writes
 from store.errors import Conflict
@@ -94,24 +94,16 @@ class ConsentsReader:
 
         What was revoked stays so, also where the user consents again.
         """
-        ids = sorted(set(signal_ids))
-        given, taken = consents.c, revocations.c
-        over = exists().where(
-            given.tenant_id == signals.c.tenant_id,
-            given.user_id == signals.c.user_id,
-            or_(given.ended_at.is_not(None), given.expires_at <= now),
-        )
-        revoked = exists().where(
-            taken.tenant_id == signals.c.tenant_id,
-            taken.captured_at >= signals.c.captured_at,
-            or_(taken.user_id == signals.c.user_id, taken.user_id == ""),
-        )
-        for start in range(0, len(ids), AT_ONCE):
-            some = signals.c.signal_id.in_(ids[start : start + AT_ONCE])
-            found = select(signals.c.signal_id).where(signals.c.tenant_id == tenant_id, some, or_(over, revoked))
+        for found in _ended(tenant_id, signal_ids, now):
             if await self._reads.rows(found.limit(1)):
                 return True
         return False
+
+    async def ended(self, tenant_id: str, signal_ids: Collection[str], now: datetime) -> set[str]:
+        """Those of these signals that `any_ended` is about."""
+        return {
+            row.signal_id for found in _ended(tenant_id, signal_ids, now) for row in await self._reads.rows(found)
+        }
 
 
 class Consents(ConsentsReader):
@@ -185,6 +177,25 @@ class Consents(ConsentsReader):
         )
         if not (await self._writes.write(changed)).count:
             raise Conflict(f"revocation {revocation.revocation_id} has gone on")
+
+
+def _ended(tenant_id: str, signal_ids: Collection[str], now: datetime) -> Iterator[Select[Any]]:
+    """Statements that find signals which must not be learned from, some ids at a time."""
+    ids = sorted(set(signal_ids))
+    given, taken = consents.c, revocations.c
+    over = exists().where(
+        given.tenant_id == signals.c.tenant_id,
+        given.user_id == signals.c.user_id,
+        or_(given.ended_at.is_not(None), given.expires_at <= now),
+    )
+    revoked = exists().where(
+        taken.tenant_id == signals.c.tenant_id,
+        taken.captured_at >= signals.c.captured_at,
+        or_(taken.user_id == signals.c.user_id, taken.user_id == ""),
+    )
+    for start in range(0, len(ids), AT_ONCE):
+        some = signals.c.signal_id.in_(ids[start : start + AT_ONCE])
+        yield select(signals.c.signal_id).where(signals.c.tenant_id == tenant_id, some, or_(over, revoked))
 
 
 def _user(tenant_id: str, user_id: str) -> tuple[Any, ...]:

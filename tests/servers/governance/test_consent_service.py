@@ -208,6 +208,39 @@ async def test_what_was_revoked_is_not_learned_from_again_once_consent_is_given_
     assert (await house.allow(new)).statement.decision == decisions.DECISION_ALLOW
 
 
+async def rebuilt(house: Governed) -> dict[str, list[str]]:
+    """What each gold set that was built anew comes from, by the set that it was built from."""
+    found = [each for each in await house.store.gold.page(TENANT, limit=10) if each.rebuilt_from]
+    assert len({each.rebuilt_from for each in found}) == len(found)
+    return {each.rebuilt_from: await house.store.gold.signal_ids(TENANT, each.gold_set_id) for each in found}
+
+
+async def test_gold_of_two_who_revoked_is_built_anew_once_and_without_either(house: Governed) -> None:
+    await learn(house, None, "g-1", {"s-1": "ula", "s-2": "vic", "s-3": "other"})
+    for user in ("ula", "vic"):
+        await house.call("ann", "RevokeConsent", user_id=user, trigger=USER)
+    await house.controller.tick()
+    assert await rebuilt(house) == {"g-1": ["s-3"]}
+
+
+async def test_a_later_revocation_builds_anew_what_was_rebuilt_and_nothing_that_was_taken_apart(
+    house: Governed,
+) -> None:
+    await learn(house, None, "g-1", {"s-1": "ula", "s-2": "vic", "s-3": "other"})
+    await settled(house, await revoke(house))
+    [again] = [each.gold_set_id for each in await house.store.gold.page(TENANT, limit=10) if each.rebuilt_from]
+    await house.call("ann", "RevokeConsent", user_id="vic", trigger=USER)
+    await house.controller.tick()
+    assert await rebuilt(house) == {"g-1": ["s-2", "s-3"], again: ["s-3"]}
+
+
+async def test_who_revokes_a_second_time_has_nothing_built_anew_a_second_time(house: Governed) -> None:
+    await learn(house, None, "g-1", {"s-1": "ula", "s-2": "other"})
+    await settled(house, await revoke(house))
+    await settled(house, await revoke(house))
+    assert await rebuilt(house) == {"g-1": ["s-2"]}
+
+
 async def test_a_canary_ends_without_a_pointer_having_moved(house: Governed) -> None:
     row = await house.candidate()
     await learn(house, row, "g-1", {"s-1": "ula"})
