@@ -136,9 +136,9 @@ def choose(active: Sequence[Active], canaries: Sequence[Canary], subject: Subjec
     if len(chosen) > 1:
         return Served(None, fault=Fault.AMBIGUOUS)
     serving = chosen[0] if chosen else None
-    for canary in sorted(canaries, key=lambda each: (_rank(each.line), each.rollout_id), reverse=True):
-        if _applies(canary.line, subject) and _rank(canary.line) >= closest:
-            return _by_side(canary, serving, subject)
+    testing = [each for each in canaries if _applies(each.line, subject) and _rank(each.line) >= closest]
+    if testing:
+        return _by_side(max(testing, key=lambda each: (_rank(each.line), each.rollout_id)), serving, subject)
     return Served(None) if serving is None else Served(serving.version, fault=serving.fault)
 
 
