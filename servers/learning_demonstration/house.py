@@ -54,7 +54,7 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 CALL_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.05
-"""How often the control loops look, in real seconds; what they go by is the moved clock."""
+"""How often control loops and KPI windows are looked after, in real seconds; they go by the moved clock."""
 
 Reply = TypeVar("Reply")
 Request = TypeVar("Request", contravariant=True)
@@ -168,7 +168,7 @@ async def housed(data_dir: Path) -> AsyncIterator[House]:
             "data_dir": data_dir,
             "development.enabled": True,
             "development.anonymous": False,
-            "owners.voiceid": {"models_dir": str(models)},
+            "owners.voiceid": {"models_dir": str(models), "kpi_look_s": LOOK_EVERY_S},
             "owners.governance": {"look_every_s": LOOK_EVERY_S},
             **{f"listen.ports.{name}": 0 for name in OWNERS},
         },
