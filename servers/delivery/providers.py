@@ -72,6 +72,12 @@ def _wechat(ref: str, own: Mapping[str, Any], credential: Credential, clock: Clo
     return wechat.make(ref, own, credential, clock)
 
 
+def _wechat_standby(ref: str, own: Mapping[str, Any], credential: Credential, clock: Clock) -> DeliveryAdapter:
+    from servers.delivery import wechat
+
+    return wechat.make_standby(ref, own, credential, clock)
+
+
 def _fcm(ref: str, own: Mapping[str, Any], credential: Credential, clock: Clock) -> DeliveryAdapter:
     from servers.delivery import fcm
 
@@ -94,6 +100,7 @@ ADAPTERS: Final[Mapping[str, Make]] = MappingProxyType(
         "meta/whatsapp": _meta,
         "twilio/whatsapp": _twilio_whatsapp,
         "wechat/official": _wechat,
+        "wechat/standby": _wechat_standby,
         "fcm/push": _fcm,
         "apns/push": _apns,
     }

@@ -43,6 +43,8 @@ from servers.runtime.clock import Clock, SystemClock
 
 OFFICIAL: Final = "wechat/official"
 BASE_URL: Final = "https://api.weixin.qq.com"
+STANDBY_URL: Final = "https://api2.weixin.qq.com"
+"""WeChat's own, for when the first cannot be reached."""
 KEY_WINDOW_S: Final = 600.0
 MARGIN_S: Final = 300.0
 """How long before its end a token is no longer used."""
@@ -97,9 +99,29 @@ class WeChatSettings(BaseModel):
         return url
 
 
+class StandbySettings(WeChatSettings):
+    """The account again, asked at WeChat's second site."""
+
+    base_url: str = STANDBY_URL
+
+    @field_validator("reports")
+    @classmethod
+    def _elsewhere(cls, reports: bool) -> bool:
+        if reports:
+            raise ValueError("an account's events lead to one place, which is wechat/official's")
+        return reports
+
+
 def make(provider_ref: str, settings: Mapping[str, Any], credential: Credential, clock: Clock) -> WeChat:
     """The adapter of an account. ValidationError."""
     return WeChat(WeChatSettings.model_validate(settings), credential, provider_ref=provider_ref, clock=clock)
+
+
+def make_standby(provider_ref: str, settings: Mapping[str, Any], credential: Credential, clock: Clock) -> WeChat:
+    """The same account over WeChat's second site: an OpenID is of one account, so no other could stand in for it.
+    ValidationError.
+    """
+    return WeChat(StandbySettings.model_validate(settings), credential, provider_ref=provider_ref, clock=clock)
 
 
 class WeChat:

@@ -60,7 +60,7 @@ def shipped_profile() -> ProviderRoutingProfileV1:
                 _sender("email", "sendgrid/email"),
             ),
             DOMAIN_WHATSAPP: (_sender("whatsapp", "meta/whatsapp"), _sender("whatsapp", "twilio/whatsapp")),
-            DOMAIN_WECHAT: (_sender("wechat", "wechat/official"),),
+            DOMAIN_WECHAT: (_sender("wechat", "wechat/official"), _sender("wechat", "wechat/standby")),
             DOMAIN_PUSH: (_sender("push", "fcm/push"), _sender("push", "apns/push")),
         },
         effective_from=EFFECTIVE_FROM,

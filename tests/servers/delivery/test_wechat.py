@@ -7,25 +7,32 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from selene.delivery.v1.delivery_pb2 import DELIVERY_CHANNEL_WECHAT
+from selene.delivery.v1.delivery_pb2 import DELIVERY_CHANNEL_WECHAT, DELIVERY_STATE_SENT_ACKED, TemplateContent
+from selene.delivery.v1.delivery_pb2 import Content as IntentContent
 from selene.provider.v1.provider_pb2 import CAPABILITY_DELIVERY_CANCEL, CAPABILITY_DELIVERY_STATUS
+from selene.routing.v1.routing_pb2 import DOMAIN_WECHAT
 
 from servers.delivery.adapter import Certainty, Content, DeliveryReason, Message, ReportKind, Sent, WebhookRefused
-from servers.delivery.wechat import WeChat, WeChatSettings, WeChatWebhook, make
+from servers.delivery.providers import ADAPTERS
+from servers.delivery.wechat import StandbySettings, WeChat, WeChatSettings, WeChatWebhook, make
+from servers.routing.defaults import ProviderSeed, default_profile
 from servers.routing.reasons import ProviderReason
 from servers.runtime.clock import SystemClock
 from tests.support.canaries import everything_logged
+from tests.support.deliveries import posting, text
 from tests.support.keys import RotatingKey, keeps
 from tests.support.messages import KEY, checked, find, message, send, trace
 from tests.support.simulators.messaging import Accepted, Hook, Trouble, Wrong
 from tests.support.simulators.wechat import APP_ID, WeChatSimulator
 
+SECOND = "wechat/standby"
 OPENID = "o6_bmjrPTlm6_2sgVt7hMZOPfL2M"
 TOLD = "Zürich, 19:30"
 AES_KEY = base64.b64encode(bytes(range(32))).decode().rstrip("=")
@@ -83,6 +90,35 @@ async def test_a_second_request_under_a_key_sends_nothing_and_is_the_first_one_s
     assert (again.certainty, again.provider_message_id) == (Certainty.ACCEPTED, taken.message_id)
     assert adapter.declares.key_window_s == 600
     assert adapter.declares.lookups == frozenset() and not adapter.declares.cancels
+
+
+async def test_the_second_site_takes_over_where_the_first_cannot_be_reached(
+    tmp_path: Path, cloud: WeChatSimulator, key: RotatingKey
+) -> None:
+    first, second = (ProviderSeed(provider_ref=ref, region="us", timeout_s=1.5) for ref in ("wechat/official", SECOND))
+    routed = default_profile(
+        {DOMAIN_WECHAT: [first, second]},
+        effective_from=datetime(2026, 1, 1, tzinfo=UTC),
+        judge_threshold_set_id="t-1",
+    )
+    gone = make("wechat/official", {"app_id": APP_ID, "base_url": "http://127.0.0.1:9"}, key, SystemClock())
+    there = ADAPTERS[SECOND](SECOND, {"app_id": APP_ID, "base_url": cloud.base_url}, key, SystemClock())
+    said = TemplateContent(template="tpl-1", locale="zh-CN", parameters={"thing1": TOLD})
+    intent = text("m1", channel=DELIVERY_CHANNEL_WECHAT, content=IntentContent(template=said))
+    intent.recipient.address = OPENID
+    async with posting(tmp_path, [gone, there], profile=routed, rules={"tries_per_provider": 1}) as post:
+        sent = await post.until((await post.send(intent)).delivery_id, DELIVERY_STATE_SENT_ACKED)
+    assert [each.provider_ref for each in sent.attempts] == ["wechat/official", SECOND]
+    (taken,) = cloud.accepted
+    assert (taken.to, taken.reference) == (OPENID, sent.delivery_id)
+    await gone.close()
+    await there.close()
+
+
+def test_the_second_site_is_wechat_s_own_and_reports_nothing() -> None:
+    assert StandbySettings(app_id=APP_ID).base_url == "https://api2.weixin.qq.com"
+    with pytest.raises(ValidationError, match="wechat/official"):
+        StandbySettings(app_id=APP_ID, reports=True)
 
 
 async def test_another_key_is_another_message(adapter: WeChat, cloud: WeChatSimulator) -> None:

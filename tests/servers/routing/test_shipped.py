@@ -30,7 +30,7 @@ SENDERS = {
     DOMAIN_SMS: ("twilio/sms", "vonage/sms"),
     DOMAIN_EMAIL: ("smtp/primary", "resend/email", "sendgrid/email"),
     DOMAIN_WHATSAPP: ("meta/whatsapp", "twilio/whatsapp"),
-    DOMAIN_WECHAT: ("wechat/official",),
+    DOMAIN_WECHAT: ("wechat/official", "wechat/standby"),
     DOMAIN_PUSH: ("fcm/push", "apns/push"),
 }
 
