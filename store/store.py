@@ -82,7 +82,7 @@ class Rooms:
     @cached_property
     def learning(self) -> LearningReader:
         """What learning keeps of signals."""
-        return LearningReader(self._reads)
+        return LearningReader(self._reads, self.vault)
 
     @cached_property
     def delivery(self) -> DeliveryReader:
@@ -92,7 +92,7 @@ class Rooms:
     @cached_property
     def gold(self) -> GoldReader:
         """Gold and lineage."""
-        return GoldReader(self._reads)
+        return GoldReader(self._reads, self.vault)
 
     @cached_property
     def governance(self) -> GovernanceReader:

@@ -93,7 +93,7 @@ class Transaction:
     @cached_property
     def learning(self) -> Learning:
         """What learning keeps of signals."""
-        return Learning(self)
+        return Learning(self, self.vault)
 
     @cached_property
     def delivery(self) -> Deliveries:
@@ -103,7 +103,7 @@ class Transaction:
     @cached_property
     def gold(self) -> Gold:
         """Gold and lineage."""
-        return Gold(self)
+        return Gold(self, self.vault)
 
     @cached_property
     def governance(self) -> Governance:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Integer, bindparam, delete, func, select, update
 
 from store.access import Reads, Writes, for_dialects
 from store.errors import KeyDestroyed, SealBroken
@@ -28,8 +28,11 @@ KEY_ID_BYTES = 16
 NONCE_BYTES = 12
 HEADER_BYTES = len(VERSION) + KEY_ID_BYTES + NONCE_BYTES
 WRAP_PURPOSE = "subject-key"
+AT_ONCE = 500
+"""Keys of one look-up: what a statement binds stays below every database's limit."""
 
 Entropy = Callable[[int], bytes]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,26 +45,17 @@ class SubjectKey:
     data_key: bytes
     salt: bytes
 
+    def sealing(self, purpose: str) -> Sealing:
+        """For sealing and opening many of one purpose."""
+        return Sealing(self, purpose)
+
     def seal(self, purpose: str, plaintext: bytes, nonce: bytes) -> bytes:
         """Sealed bytes, 45 longer than `plaintext`. Pure: a nonce must never be given twice."""
-        ciphertext = AESGCM(self.data_key).encrypt(
-            nonce, plaintext, _bound_to(self.tenant_id, self.subject_id, purpose)
-        )
-        return VERSION + self.key_id + nonce + ciphertext
+        return Sealing(self, purpose).seal(plaintext, nonce)
 
     def open(self, purpose: str, sealed: bytes) -> bytes:
         """The plaintext. KeyDestroyed where an earlier, destroyed key sealed it; SealBroken."""
-        if len(sealed) < HEADER_BYTES or not sealed.startswith(VERSION):
-            raise SealBroken("not sealed bytes of this version")
-        if not self.sealed_it(sealed):
-            raise KeyDestroyed("sealed under a key that was destroyed")
-        nonce = sealed[1 + KEY_ID_BYTES : HEADER_BYTES]
-        try:
-            return AESGCM(self.data_key).decrypt(
-                nonce, sealed[HEADER_BYTES:], _bound_to(self.tenant_id, self.subject_id, purpose)
-            )
-        except InvalidTag:
-            raise SealBroken("altered, or sealed for another tenant, subject or purpose") from None
+        return Sealing(self, purpose).open(sealed)
 
     def sealed_it(self, sealed: bytes) -> bool:
         """Whether this key, and not an earlier, destroyed one, sealed these bytes."""
@@ -70,6 +64,42 @@ class SubjectKey:
     def commitment(self, value: bytes) -> bytes:
         """HMAC-SHA256 under the subject's salt, 32 bytes: says nothing about `value` once the key is destroyed."""
         return hmac.new(self.salt, value, hashlib.sha256).digest()
+
+
+class Sealing:
+    """A key for one purpose: what is the same for all that it seals and opens is made once."""
+
+    def __init__(self, key: SubjectKey, purpose: str) -> None:
+        self._key = key
+        self._cipher = AESGCM(key.data_key)
+        self._bound = _bound_to(key.tenant_id, key.subject_id, purpose)
+        self._head = VERSION + key.key_id
+
+    def seal(self, plaintext: bytes, nonce: bytes) -> bytes:
+        """Sealed bytes, 45 longer than `plaintext`. Pure: a nonce must never be given twice."""
+        return self._head + nonce + self._cipher.encrypt(nonce, plaintext, self._bound)
+
+    def seal_alike(self, plaintext: bytes) -> bytes:
+        """The same sealed bytes for the same plaintext: the nonce is a commitment to it. Pure."""
+        return self.seal(plaintext, self._key.commitment(self._bound + plaintext)[:NONCE_BYTES])
+
+    def open(self, sealed: bytes) -> bytes:
+        """The plaintext. KeyDestroyed where an earlier, destroyed key sealed it; SealBroken."""
+        if sealed_under(sealed) is None:
+            raise SealBroken("not sealed bytes of this version")
+        if not self._key.sealed_it(sealed):
+            raise KeyDestroyed("sealed under a key that was destroyed")
+        try:
+            return self._cipher.decrypt(sealed[1 + KEY_ID_BYTES : HEADER_BYTES], sealed[HEADER_BYTES:], self._bound)
+        except InvalidTag:
+            raise SealBroken("altered, or sealed for another tenant, subject or purpose") from None
+
+
+def sealed_under(sealed: bytes) -> bytes | None:
+    """The id of the key that sealed these bytes, 16 bytes; None for bytes that are not sealed. Pure."""
+    if len(sealed) < HEADER_BYTES or not sealed.startswith(VERSION):
+        return None
+    return sealed[1 : 1 + KEY_ID_BYTES]
 
 
 def wrap(key: SubjectKey, master_key: bytes, nonce: bytes) -> bytes:
@@ -89,19 +119,47 @@ def unwrap(tenant_id: str, subject_id: str, key_id: bytes, wrapped: bytes, maste
 
 
 def _bound_to(*parts: str) -> bytes:
-    encoded = [part.encode() for part in parts]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    bound = b""
+    for part in parts:
+        encoded = part.encode()
+        bound += len(encoded).to_bytes(4, "big") + encoded
+    return bound
 
 
 _KEY = select(subject_keys).where(
     subject_keys.c.tenant_id == bindparam("tenant"), subject_keys.c.subject_id == bindparam("subject")
 )
 
-_KEYS = select(subject_keys).where(
+_WRAPPED = (
+    subject_keys.c.subject_id,
+    subject_keys.c.key_id,
+    subject_keys.c.master_key_id,
+    subject_keys.c.wrapped,
+)
+_KEYS = select(*_WRAPPED).where(
     subject_keys.c.tenant_id == bindparam("tenant"),
     subject_keys.c.subject_id.in_(bindparam("subjects", expanding=True)),
 )
 
+_BY_IDS = select(*_WRAPPED).where(
+    subject_keys.c.tenant_id == bindparam("tenant"), subject_keys.c.key_id.in_(bindparam("ids", expanding=True))
+)
+_SUBJECTS = (
+    select(subject_keys.c.subject_id)
+    .where(
+        subject_keys.c.tenant_id == bindparam("tenant"),
+        func.substr(subject_keys.c.subject_id, 1, bindparam("length", type_=Integer)) == bindparam("prefix"),
+    )
+    .order_by(subject_keys.c.subject_id)
+)
+_DESTROY = (
+    delete(subject_keys)
+    .where(
+        subject_keys.c.tenant_id == bindparam("tenant"),
+        subject_keys.c.subject_id.in_(bindparam("subjects", expanding=True)),
+    )
+    .returning(subject_keys.c.key_id)
+)
 _NEW_KEY = for_dialects(lambda insert: insert(subject_keys).on_conflict_do_nothing())
 
 
@@ -118,6 +176,32 @@ class VaultReader:
         if not rows:
             raise KeyDestroyed(f"subject {subject_id!r} has no key")
         return self.unwrapped(tenant_id, subject_id, rows[0])
+
+    async def by_ids(self, tenant_id: str, key_ids: Collection[bytes]) -> dict[bytes, SubjectKey]:
+        """Those of these keys that were not destroyed, by id. WrongMasterKey, SealBroken."""
+        found: dict[bytes, SubjectKey] = {}
+        for some in _chunks(sorted(set(key_ids))):
+            for row in await self._reads.rows(_BY_IDS, {"tenant": tenant_id, "ids": some}):
+                found[bytes(row.key_id)] = self.unwrapped(tenant_id, row.subject_id, row)
+        return found
+
+    async def subjects(self, tenant_id: str, prefix: str) -> list[str]:
+        """The subjects with a key whose ids begin so, sorted."""
+        rows = await self._reads.rows(_SUBJECTS, {"tenant": tenant_id, "prefix": prefix, "length": len(prefix)})
+        return [row.subject_id for row in rows]
+
+    async def open_all(self, tenant_id: str, purpose: str, sealed: Sequence[bytes]) -> list[bytes | None]:
+        """The plaintexts, each None where its key was destroyed. WrongMasterKey, SealBroken."""
+        ids = [sealed_under(one) for one in sealed]
+        keys = await self.by_ids(tenant_id, {one for one in ids if one is not None})
+        sealings = {key_id: key.sealing(purpose) for key_id, key in keys.items()}
+        opened: list[bytes | None] = []
+        for one, key_id in zip(sealed, ids, strict=True):
+            if key_id is None:
+                raise SealBroken("not sealed bytes of this version")
+            sealing = sealings.get(key_id)
+            opened.append(None if sealing is None else sealing.open(one))
+        return opened
 
     def unwrapped(self, tenant_id: str, subject_id: str, row: Any) -> SubjectKey:
         """The key in a row with `key_id`, `master_key_id` and `wrapped`. WrongMasterKey, SealBroken."""
@@ -143,6 +227,10 @@ class Vault(VaultReader):
         self._writes = writes
         self._entropy = entropy
 
+    def entropy(self, size: int) -> bytes:
+        """That many random bytes, such as nonces for many."""
+        return self._entropy(size)
+
     async def seal(self, tenant_id: str, subject_id: str, purpose: str, plaintext: bytes) -> bytes:
         """Sealed bytes; the subject's key is made on first use."""
         key = await self.key_for(tenant_id, subject_id)
@@ -162,13 +250,14 @@ class Vault(VaultReader):
 
     async def seal_all(self, tenant_id: str, purpose: str, plaintexts: Sequence[tuple[str, bytes]]) -> list[bytes]:
         """`seal` for many pairs of subject and plaintext, in three statements at most."""
-        keys = await self._keys_for(tenant_id, {subject_id for subject_id, _ in plaintexts})
+        keys = await self.keys_for(tenant_id, {subject_id for subject_id, _ in plaintexts})
+        sealings = {subject_id: key.sealing(purpose) for subject_id, key in keys.items()}
         return [
-            keys[subject_id].seal(purpose, plaintext, self._entropy(NONCE_BYTES))
-            for subject_id, plaintext in plaintexts
+            sealings[subject_id].seal(plaintext, self._entropy(NONCE_BYTES)) for subject_id, plaintext in plaintexts
         ]
 
-    async def _keys_for(self, tenant_id: str, subject_ids: Collection[str]) -> dict[str, SubjectKey]:
+    async def keys_for(self, tenant_id: str, subject_ids: Collection[str]) -> dict[str, SubjectKey]:
+        """The subjects' keys, made on first use, in three statements at most."""
         keys = await self._keys(tenant_id, subject_ids)
         missing = sorted(set(subject_ids) - keys.keys())
         if missing:
@@ -191,6 +280,15 @@ class Vault(VaultReader):
         destroyed = (await self._writes.write(delete(subject_keys).where(*_is(tenant_id, subject_id)))).count > 0
         self._writes.erased = self._writes.erased or destroyed
         return destroyed
+
+    async def destroy_all(self, tenant_id: str, subject_ids: Collection[str]) -> list[bytes]:
+        """`destroy` for many; the ids of the keys that there were, 16 bytes each, sorted."""
+        gone: list[bytes] = []
+        for some in _chunks(sorted(set(subject_ids))):
+            written = await self._writes.write(_DESTROY, {"tenant": tenant_id, "subjects": some})
+            gone += [bytes(row.key_id) for row in written.rows]
+        self._writes.erased = self._writes.erased or bool(gone)
+        return sorted(gone)
 
     async def rewrap(self, limit: int) -> int:
         """Move up to `limit` subject keys from retired master keys to the active one; 0 when none is left."""
@@ -222,6 +320,10 @@ class Vault(VaultReader):
     def _wrapped(self, key: SubjectKey) -> dict[str, Any]:
         wrapped = wrap(key, self._master_keys.active(), self._entropy(NONCE_BYTES))
         return {"master_key_id": self._master_keys.active_id, "wrapped": wrapped}
+
+
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
 
 
 def _is(tenant_id: str, subject_id: str) -> tuple[Any, ...]:

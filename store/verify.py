@@ -26,7 +26,7 @@ from store.checkpoint import checkpoint_columns, checkpoint_holds
 from store.engine import open_database, sqlite_file
 from store.errors import NotFound
 from store.keys import signature_holds
-from store.learning.reading import CAPTURED, SignalsReader
+from store.learning.reading import CAPTURED, first_unproved
 from store.learning.tables import signals
 from store.ledger import GENESIS, SUBTREE_LEVEL, Head, audit_columns, head_of, row_hash
 from store.merkle import Frontier, leaf_hash
@@ -389,6 +389,6 @@ async def _captured_of(reads: Reads) -> list[str]:
 
 async def _verify_signals(reads: Reads, report: VerifyReport, tenant_id: str) -> None:
     """Signals are no chain of their own: rows of the trail vouch for them."""
-    first = await SignalsReader(reads).first_unproved(tenant_id)
+    first = await first_unproved(reads, tenant_id)
     if first is not None:
         report.add(Fault.SIGNALS_DIFFER, signals.name, tenant_id, first, "not what the trail says was captured")

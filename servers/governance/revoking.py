@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
@@ -20,6 +21,7 @@ from selene.governance.v1.consent_pb2 import (
     REVOCATION_STEP_INVALIDATE,
     REVOCATION_STEP_REACTIVATE,
     REVOCATION_STEP_REBUILD,
+    Erasure,
     ErasureReceipt,
     Revocation,
     RevocationStep,
@@ -37,6 +39,7 @@ from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING
 from servers.governance import ENGINE_ID, deciding, moving, trail
 from servers.governance.revocation import (
     INVALIDATED,
+    REASONS,
     REBUILT,
     due_at,
     late,
@@ -48,6 +51,10 @@ from servers.runtime.context import current_correlation
 from store import Transaction
 from store.gold import signal_ref
 from store.governance import KeptRevocation
+
+ERASED: Final = "revocation.erased"
+KEYS_NAMED: Final = 1_000
+"""Up to so many destroyed keys are named one by one; more stand in the receipt by their number and their hash."""
 
 STATUS_EVENT: Final = "ARTIFACT_STATUS_EVENT_V1"
 """An append-only row of the ledger that states what became of an artifact; nothing consumes it."""
@@ -63,7 +70,10 @@ async def begin(
     actor: str,
     idempotency_key: str = "",
 ) -> Revocation:
-    """End a consent, find everything that depends on it and freeze that: from here on none of it goes live."""
+    """End a consent, find everything that depends on it and freeze that: from here on none of it goes live.
+
+    What was said and recorded under the consent is erased in the same breath: nothing that follows needs it.
+    """
     revocation = Revocation(revocation_id=tx.ids.new(), tenant_id=tenant_id, user_id=user_id, trigger=trigger)
     revocation.captured_at.FromDatetime(now)
     signals = await tx.governance.consents.signal_ids(tenant_id, user_id, now)
@@ -82,8 +92,46 @@ async def begin(
         (REVOCATION_STEP_IMPACT_GRAPH, affected),
     ):
         _done(tx, revocation, step, many, now, actor=actor, idempotency_key=idempotency_key)
+    await _erase(tx, revocation, now, actor=actor)
     await tx.governance.consents.capture(revocation, len(signals))
     return revocation
+
+
+async def _erase(tx: Transaction, revocation: Revocation, now: datetime, *, actor: str) -> None:
+    """Destroy the keys of what the consent covered: what was learned from the user, and their voice."""
+    tenant_id, user_id = revocation.tenant_id, revocation.user_id
+    # Made first: afterwards the key that it is salted with is gone, which is the point.
+    user = await tx.vault.commitment(tenant_id, user_id, b"actor") if user_id else b""
+    learned = await tx.learning.signals.erase(tenant_id, user_id)
+    voice = await tx.voiceid.erasures.erase(tenant_id, user_id)
+    items, labels = await tx.gold.under_keys(tenant_id, revocation.affected_gold_set_ids, learned.key_ids)
+    key_ids = sorted((*learned.key_ids, *voice.key_ids))
+    erasure = Erasure(
+        subject=user.hex(),
+        keys=len(key_ids),
+        key_ids=[each.hex() for each in key_ids] if len(key_ids) <= KEYS_NAMED else (),
+        key_ids_sha256=sha256(b"".join(key_ids)).digest(),
+        signals=learned.signals,
+        gold_items=items,
+        gold_labels=labels,
+        voice_profiles=voice.profiles,
+        voice_clips=voice.clips,
+        voice_fingerprints=voice.fingerprints,
+        unsealed_signals=learned.unsealed,
+    )
+    erasure.erased_at.FromDatetime(now)
+    revocation.erasure.CopyFrom(erasure)
+    counted = ("keys", "signals", "gold_items", "gold_labels", "voice_profiles", "voice_clips", "voice_fingerprints")
+    tx.audit(
+        tenant_id=tenant_id,
+        owner=ENGINE_ID,
+        actor=actor,
+        transition=ERASED,
+        reason_code=REASONS[revocation.trigger],
+        turn=_turn(revocation),
+        hashes={"key_ids": erasure.key_ids_sha256, **({"user": user} if user else {})},
+        facts={name: str(getattr(erasure, name)) for name in counted},
+    )
 
 
 async def go_on(tx: Transaction, kept: KeptRevocation, now: datetime) -> RevocationStep:
@@ -209,7 +257,7 @@ _WORK: Final[Mapping[RevocationStep, Callable[[Transaction, KeptRevocation, date
 
 
 async def _receipt(tx: Transaction, kept: KeptRevocation, now: datetime) -> ErasureReceipt:
-    """That nothing serves any more what was revoked, with the rows that serve in its place."""
+    """That nothing serves any more what was revoked, with the rows that serve in its place, and what was erased."""
     revocation = kept.message
     replaced: dict[str, ArtifactRef] = {}
     for subject in revocation.affected_artifacts:
@@ -219,16 +267,16 @@ async def _receipt(tx: Transaction, kept: KeptRevocation, now: datetime) -> Eras
                 subject.artifact_type, revocation.tenant_id, subject.scope, pointer.active_version
             )
             replaced[active.artifact_id] = deciding.subject_of(active)
-    user = await tx.vault.commitment(revocation.tenant_id, revocation.user_id, b"actor") if revocation.user_id else b""
     receipt = ErasureReceipt(
         revocation_id=revocation.revocation_id,
         tenant_id=revocation.tenant_id,
-        subject=user.hex(),
+        subject=revocation.erasure.subject,
         trigger=revocation.trigger,
         captured_at=revocation.captured_at,
         invalidated=revocation.affected_artifacts,
         replaced_by=[replaced[each] for each in sorted(replaced)],
         signals=kept.signals,
+        erasure=revocation.erasure,
     )
     receipt.completed_at.FromDatetime(now)
     return receipt
@@ -259,11 +307,16 @@ def _done(
         actor=actor,
         transition=step_of(step).transition,
         reason_code=reason_code(step, revocation.trigger),
-        turn=TurnRef(
-            correlation_id=f"revocation:{revocation.revocation_id}", turn_id=current_correlation().correlation_id
-        ),
+        turn=_turn(revocation),
         idempotency_key=idempotency_key,
         facts={"affected": str(affected), "late": "yes" if record.late else "no"},
+    )
+
+
+def _turn(revocation: Revocation) -> TurnRef:
+    """All rows of a revocation under one name."""
+    return TurnRef(
+        correlation_id=f"revocation:{revocation.revocation_id}", turn_id=current_correlation().correlation_id
     )
 
 

@@ -28,6 +28,7 @@ from store.learning import (
     ROOT,
     Absent,
     Captured,
+    Erased,
     IdTaken,
     KeyReused,
     NewSignal,
@@ -123,7 +124,10 @@ def nanoseconds(moment: datetime) -> int:
 
 
 def taken(outcome: Outcome, sound: Sound) -> Captured:
-    """The signal as it is kept. Refusal: IDEMPOTENCY_KEY_REUSED, FIELD_INVALID, SIGNAL_TIME_REFUSED."""
+    """The signal as it is kept.
+
+    Refusal: IDEMPOTENCY_KEY_REUSED, FIELD_INVALID, CONSENT_REQUIRED, SIGNAL_TIME_REFUSED.
+    """
     match outcome:
         case Captured():
             return outcome
@@ -136,6 +140,11 @@ def taken(outcome: Outcome, sound: Sound) -> Captured:
         case IdTaken():
             rule = FieldViolation("signal.signal_id", "signal.id_unique", "is another signal's")
             raise Refusal.of_fields([rule])
+        case Erased():
+            raise Refusal(
+                reasons.ERROR_REASON_CONSENT_REQUIRED,
+                "it was captured before and erased when its user's consent ended; it is not taken on again",
+            )
         case Absent():
             assert sound.late is not None  # only then it is not admissible
             raise sound.late

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -12,7 +13,7 @@ from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1 import paging_pb2
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_TENANT, Scope
-from selene.gold.v1.evidence_pb2 import GoldCandidate, LabelledItem
+from selene.gold.v1.evidence_pb2 import GoldCandidate, LabelledItem, SealedItem
 from selene.gold.v1.gold_pb2 import (
     GOLD_STATE_CANDIDATE,
     GOLD_STATE_GOLD_APPROVED,
@@ -45,7 +46,7 @@ from servers.learning.golding import (
     person,
     reason_code,
 )
-from servers.learning.identity import read_payload
+from servers.learning.identity import Frame, canonical_items, read_payload
 from servers.learning.machine import Guard, Step, step
 from servers.learning.matrix import POLICY_VERSION, ROWS
 from servers.pack_formats import THRESHOLD_PACK
@@ -55,7 +56,7 @@ from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
-from store import Conflict, Rooms, Store, Transaction, request_hash
+from store import Conflict, KeyDestroyed, Rooms, Store, Transaction, request_hash
 from store.gold import Candidate, Edge, artifact_ref, gold_ref
 
 ROLE_REVIEWER: Final = "reviewer"
@@ -143,7 +144,8 @@ class GoldV1(learning_grpc.GoldServiceServicer):
                     problem = problem_of_item(candidate.domain, item, ids)
                     if problem is not None:
                         raise _invalid(item.item_id, problem.cause)
-                added = await tx.gold.add_items(request.tenant_id, request.gold_set_id, request.items)
+                with _refusing_erased(candidate):
+                    added = await tx.gold.add_items(request.tenant_id, request.gold_set_id, request.items)
                 if added.contradicted:
                     raise _contradicted(added.contradicted)
                 if added.new:
@@ -170,7 +172,8 @@ class GoldV1(learning_grpc.GoldServiceServicer):
                     problem = problem_of_label(items[label.item_id], label)
                     if problem is not None:
                         raise _invalid(label.item_id, problem.cause)
-                added = await tx.gold.label(*which, labeller, request.labels, self._clock.now())
+                with _refusing_erased(candidate):
+                    added = await tx.gold.label(*which, labeller, request.labels, self._clock.now())
                 if added.contradicted:
                     raise _contradicted(added.contradicted)
                 if added.new:
@@ -189,8 +192,8 @@ class GoldV1(learning_grpc.GoldServiceServicer):
                     worked = await self._packaged(known, worked)
                 try:
                     reply = await self._apply(caller, standing, worked)
-                except Conflict:
-                    continue  # another set of this line was registered meanwhile
+                except (Conflict, KeyDestroyed):
+                    continue  # another set of this line was registered meanwhile, or what it is made of was erased
                 if reply is not None:
                     return reply
         raise Refusal(
@@ -275,8 +278,14 @@ class GoldV1(learning_grpc.GoldServiceServicer):
     async def _replayed(self, gold_set: GoldSet, after: str, limit: int) -> list[LabelledItem]:
         """From the bytes that were approved, not from what they were made of."""
         payload = await self._store.artifacts.payload(gold_set.package_hash)
-        _, items = await asyncio.to_thread(read_payload, payload)
+        _, frames = await asyncio.to_thread(read_payload, payload)
+        items = await self._opened(gold_set.tenant_id, frames)
         return [one for one in items if one.item.item_id > after][:limit]
+
+    async def _opened(self, tenant_id: str, frames: Sequence[Frame]) -> list[LabelledItem]:
+        """The items of a payload; of those that were erased, what is left."""
+        opened = iter(await self._store.gold.opened(tenant_id, [one for one in frames if isinstance(one, SealedItem)]))
+        return [next(opened) if isinstance(one, SealedItem) else one for one in frames]
 
     async def _get(self, tenant_id: str, gold_set_id: str) -> Candidate:
         """Refusal: RESOURCE_NOT_FOUND."""
@@ -296,7 +305,8 @@ class GoldV1(learning_grpc.GoldServiceServicer):
                 candidate=standing.message,
                 signal_ids=ids,
                 signals=await rooms.learning.signals.by_ids(tenant_id, ids),
-                items=await rooms.gold.items(tenant_id, gold_set_id),
+                # What was erased is no evidence any more.
+                items=[one for one in await rooms.gold.items(tenant_id, gold_set_id) if not one.erased],
                 consent_ended=await rooms.governance.consents.any_ended(tenant_id, ids, now),
                 # A pack of this domain always has something to return to: see golding.packaged.
                 rollback_pointer_present=True,
@@ -310,7 +320,10 @@ class GoldV1(learning_grpc.GoldServiceServicer):
         gold_set = await self._store.gold.gold_set(candidate.tenant_id, candidate.gold_set_id)
         if gold_set is None:
             return worked
-        _, content = read_payload(await self._store.artifacts.payload(gold_set.package_hash))
+        _, frames = read_payload(await self._store.artifacts.payload(gold_set.package_hash))
+        content = await self._opened(candidate.tenant_id, frames)
+        if any(one.erased for one in content):
+            return worked
         base = await self._base(gold_set)
         built = await asyncio.to_thread(packaged, gold_set, content, base, self._clock.now().strftime(_RFC_3339))
         guard = replace(worked.guard, packaging_valid=bool(built.packs))
@@ -371,7 +384,8 @@ class GoldV1(learning_grpc.GoldServiceServicer):
         """Keep the immutable set; its `artifact_type@version`."""
         candidate = known.candidate
         line = (ROWS[candidate.domain].artifact_type, candidate.tenant_id, candidate.scope)
-        made: Golded = golded(known, content, len(await tx.artifacts.versions(*line)) + 1)
+        sealed = await tx.gold.seal_payload(candidate.tenant_id, canonical_items(content))
+        made: Golded = golded(known, content, sealed, len(await tx.artifacts.versions(*line)) + 1)
         row = await tx.artifacts.register(made.row, made.payload)
         made.gold_set.payload_ref = row.payload_ref
         made.gold_set.created_at.CopyFrom(row.created_at)
@@ -465,12 +479,25 @@ async def _locked(tx: Transaction, tenant_id: str, gold_set_id: str) -> GoldCand
 def _in(candidate: GoldCandidate, states: frozenset[GoldState]) -> None:
     """Refusal: GOLD_STATE_REFUSED."""
     if candidate.state not in states or candidate.frozen:
-        raise Refusal(
-            reasons.ERROR_REASON_GOLD_STATE_REFUSED,
-            "where the gold set stands does not allow it",
-            state=_name(candidate.state),
-            frozen=str(candidate.frozen).lower(),
-        )
+        raise _state_refused(candidate, frozen=candidate.frozen)
+
+
+def _state_refused(candidate: GoldCandidate, *, frozen: bool) -> Refusal:
+    return Refusal(
+        reasons.ERROR_REASON_GOLD_STATE_REFUSED,
+        "where the gold set stands does not allow it",
+        state=_name(candidate.state),
+        frozen=str(frozen).lower(),
+    )
+
+
+@contextmanager
+def _refusing_erased(candidate: GoldCandidate) -> Iterator[None]:
+    """GOLD_STATE_REFUSED for evidence of a signal that was erased: its revocation freezes every set of it."""
+    try:
+        yield
+    except KeyDestroyed:
+        raise _state_refused(candidate, frozen=True) from None
 
 
 def _invalid(item_id: str, cause: str) -> Refusal:

@@ -12,7 +12,7 @@ from typing import Final
 
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_USER
-from selene.gold.v1.evidence_pb2 import Assessment, GoldCandidate, LabelledItem
+from selene.gold.v1.evidence_pb2 import Assessment, GoldCandidate, LabelledItem, SealedItem
 from selene.gold.v1.gold_pb2 import (
     GOLD_STATE_AWAITING_REVIEW,
     GOLD_STATE_CANDIDATE,
@@ -163,11 +163,15 @@ class Golded:
     payload: bytes
 
 
-def golded(known: Known, content: Sequence[LabelledItem], version: int) -> Golded:
-    """The set of what counts, as the version of its line that comes next (§18). Its time is the writer's."""
+def golded(known: Known, content: Sequence[LabelledItem], sealed: Sequence[SealedItem], version: int) -> Golded:
+    """The set of what counts, as the version of its line that comes next (§18). Its time is the writer's.
+
+    `sealed` are the canonical items of `content`, as its payload holds them. Its references are to the signals, not to
+    what those refer to: a set is never changed, and what a signal says can be erased.
+    """
     candidate = known.candidate
     artifact_type = ROWS[candidate.domain].artifact_type
-    payload = canonical_payload(candidate, content)
+    payload = canonical_payload(candidate, sealed)
     signal_ids = sorted(set(known.signal_ids))
     key = idempotency_key(candidate.scope, candidate.domain, candidate.policy_version, signal_ids, version)
     package_hash = sha256(payload).digest()
@@ -183,7 +187,7 @@ def golded(known: Known, content: Sequence[LabelledItem], version: int) -> Golde
         status=ARTIFACT_STATUS_CANDIDATE,
         rollback_pointer_ref=f"{artifact_type}@{version - 1}" if version > 1 else "",
     )
-    refs = {known.signals[each.item.signal_id].signal.input_ref for each in content}
+    refs = {f"signal:{each.item.signal_id}" for each in content}
     gold_set = GoldSet(
         gold_set_id=candidate.gold_set_id,
         domain=candidate.domain,

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.common.v1.scope_pb2 import Scope
-from selene.gold.v1.evidence_pb2 import GoldCandidate, GoldItem, GoldLabel, LabelledItem
+from selene.gold.v1.evidence_pb2 import GoldCandidate, GoldItem, GoldLabel, LabelledItem, SealedItem
 from selene.gold.v1.gold_pb2 import GoldSet, GoldTransition
-from sqlalchemy import Row, Text, bindparam, func, select, tuple_
+from sqlalchemy import LargeBinary, Row, Select, Text, bindparam, func, select, tuple_
 
 from store.access import Reads
 from store.gold.lineage import LineageReader, gold_ref
 from store.gold.tables import gold_candidates, gold_items, gold_labels, gold_lineage, gold_sets, gold_transitions
 from store.schema import Instant, artifacts_ledger
+from store.vault import KEY_ID_BYTES, VaultReader, sealed_under
+
+ITEM_PURPOSE = "gold.item"
+LABEL_PURPOSE = "gold.label"
+PAYLOAD_PURPOSE = "gold.payload"
+AT_ONCE = 500
+"""Values of one look-up: what a statement binds stays below every database's limit."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ _SIGNALS = (
     .order_by(gold_lineage.c.ancestor_ref)
 )
 _ITEMS = (
-    select(gold_items.c.item_id, gold_items.c.content)
+    select(gold_items.c.item_id, gold_items.c.signal_id, gold_items.c.content)
     .where(*_of(gold_items), gold_items.c.item_id > bindparam("after"))
     .order_by(gold_items.c.item_id)
 )
@@ -50,6 +61,24 @@ _LABELS = (
 _LABELS_UP_TO = _LABELS.where(gold_labels.c.item_id <= bindparam("last"))
 _HISTORY = select(gold_transitions.c.canonical).where(*_of(gold_transitions)).order_by(gold_transitions.c.number)
 _SET = select(gold_sets.c.canonical).where(*_of(gold_sets))
+
+
+def _sealed_under_these(table: Any) -> Select[Any]:
+    """How many rows of these gold sets lie under these keys: a row says of which key it is behind its first byte."""
+    key_id = func.substr(table.c.content, 2, KEY_ID_BYTES, type_=LargeBinary)
+    return (
+        select(func.count().label("many"))
+        .select_from(table)
+        .where(
+            table.c.tenant_id == bindparam("tenant"),
+            table.c.gold_set_id.in_(bindparam("gold_sets", expanding=True)),
+            key_id.in_(bindparam("keys", expanding=True)),
+        )
+    )
+
+
+_ITEMS_UNDER = _sealed_under_these(gold_items)
+_LABELS_UNDER = _sealed_under_these(gold_labels)
 _IN_STATE = (
     select(gold_candidates.c.state, func.count().label("many"))
     .where(gold_candidates.c.tenant_id == bindparam("tenant"))
@@ -61,10 +90,15 @@ _ARTIFACT = select(artifacts_ledger.c.canonical).where(
 
 
 class GoldReader:
-    """The reading side. Everything raises StoreUnavailable."""
+    """The reading side. Everything raises StoreUnavailable.
 
-    def __init__(self, reads: Reads) -> None:
+    Items and labels lie sealed under the key of the user whose signal they come from: where that was destroyed, only
+    their ids are left (§21).
+    """
+
+    def __init__(self, reads: Reads, vault: VaultReader) -> None:
         self._reads = reads
+        self._opener = vault
         self.lineage = LineageReader(reads)
 
     async def get(self, tenant_id: str, gold_set_id: str) -> Candidate | None:
@@ -123,12 +157,48 @@ class GoldReader:
             rows = await self._reads.rows(_SOME_ITEMS, {**which, "at_most": limit})
             last = {**which, "last": rows[-1].item_id} if rows else {}
             labels = await self._reads.rows(_LABELS_UP_TO, last) if rows else ()
+        said = await self._contents(tenant_id, LABEL_PURPOSE, labels)
         by_item: dict[str, list[GoldLabel]] = {}
-        for row in labels:
-            by_item.setdefault(row.item_id, []).append(label(row))
+        for row, content in zip(labels, said, strict=True):
+            if content is not None:
+                by_item.setdefault(row.item_id, []).append(label(row, content))
+        found = []
+        for row, content in zip(rows, await self._contents(tenant_id, ITEM_PURPOSE, rows), strict=True):
+            if content is None:
+                found.append(erased_item(row.item_id, row.signal_id))
+            else:
+                item = GoldItem.FromString(content)
+                found.append(LabelledItem(item=item, labels=by_item.get(row.item_id, ())))
+        return found
+
+    async def opened(self, tenant_id: str, frames: Sequence[SealedItem]) -> list[LabelledItem]:
+        """What a gold set's payload holds; of items that were erased, what is left of them. SealBroken."""
+        contents = await self._opener.open_all(tenant_id, PAYLOAD_PURPOSE, [one.sealed for one in frames])
         return [
-            LabelledItem(item=GoldItem.FromString(row.content), labels=by_item.get(row.item_id, ())) for row in rows
+            erased_item(one.item_id, one.signal_id) if content is None else LabelledItem.FromString(content)
+            for one, content in zip(frames, contents, strict=True)
         ]
+
+    async def under_keys(
+        self, tenant_id: str, gold_set_ids: Sequence[str], key_ids: Sequence[bytes]
+    ) -> tuple[int, int]:
+        """How many items and how many labels of these gold sets lie under these keys."""
+        items = labels = 0
+        for some_sets in _chunks(gold_set_ids):
+            for some_keys in _chunks(key_ids):
+                which = {"tenant": tenant_id, "gold_sets": some_sets, "keys": some_keys}
+                items += int((await self._reads.rows(_ITEMS_UNDER, which))[0].many)
+                labels += int((await self._reads.rows(_LABELS_UNDER, which))[0].many)
+        return items, labels
+
+    async def _contents(self, tenant_id: str, purpose: str, rows: Sequence[Any]) -> list[bytes | None]:
+        """What rows hold, opened; None where the key was destroyed. Rows from before they were sealed hold it open."""
+        contents = [bytes(row.content) for row in rows]
+        sealed = [one for one in contents if sealed_under(one) is not None]
+        if not sealed:
+            return list(contents)
+        opened = iter(await self._opener.open_all(tenant_id, purpose, sealed))
+        return [one if sealed_under(one) is None else next(opened) for one in contents]
 
     async def history(self, tenant_id: str, gold_set_id: str) -> list[GoldTransition]:
         """Every transition that was applied, oldest first. Those that were refused are in the audit trail only."""
@@ -158,6 +228,10 @@ class GoldReader:
         return sorted((row for row in found if row is not None), key=lambda row: row.sequence)
 
 
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
+
+
 def _which(tenant_id: str, gold_set_id: str) -> dict[str, str]:
     return {"tenant": tenant_id, "gold_set": gold_set_id}
 
@@ -183,9 +257,14 @@ def candidate(row: Row[Any]) -> Candidate:
     return Candidate(message, row.revision)
 
 
-def label(row: Row[Any]) -> GoldLabel:
+def erased_item(item_id: str, signal_id: str) -> LabelledItem:
+    """What is left of an item whose user's key was destroyed."""
+    return LabelledItem(item=GoldItem(item_id=item_id, signal_id=signal_id), erased=True)
+
+
+def label(row: Row[Any], content: bytes) -> GoldLabel:
     """A row of `gold_labels` as a value."""
-    said = GoldLabel.FromString(row.content)
+    said = GoldLabel.FromString(content)
     said.labeller = row.labeller
     said.labelled_at.FromDatetime(row.labelled_at)
     return said

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from selene.gold.v1.evidence_pb2 import GoldCandidate, GoldItem, GoldLabel
+from selene.gold.v1.evidence_pb2 import GoldCandidate, GoldItem, GoldLabel, LabelledItem, SealedItem
 from selene.gold.v1.gold_pb2 import (
     GOLD_STATE_ACTIVATED,
     GOLD_STATE_CANDIDATE,
@@ -21,11 +21,22 @@ from selene.gold.v1.gold_pb2 import (
 from sqlalchemy import JSON, Executable, bindparam, func, select, update
 
 from store.access import Writes, for_dialects
-from store.errors import Conflict, NotFound
+from store.errors import Conflict, KeyDestroyed, NotFound
 from store.gold.lineage import Lineage, gold_ref, signal_ref
 from store.gold.many import one_of
-from store.gold.reading import Candidate, GoldReader, candidate
+from store.gold.reading import (
+    ITEM_PURPOSE,
+    LABEL_PURPOSE,
+    PAYLOAD_PURPOSE,
+    Candidate,
+    GoldReader,
+    candidate,
+    erased_item,
+)
 from store.gold.tables import gold_candidates, gold_items, gold_labels, gold_sets, gold_transitions
+from store.learning.reading import signal_keys
+from store.learning.row import subject_of
+from store.vault import Vault
 
 OF_GOVERNANCE: Final = frozenset(
     {(GOLD_STATE_PACKAGED, GOLD_STATE_ACTIVATED), (GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED)}
@@ -47,7 +58,11 @@ def _this(table: Any) -> tuple[Any, ...]:
 
 _LOCK = select(gold_candidates).where(*_this(gold_candidates)).with_for_update()
 _THESE_ITEMS = one_of(gold_items.c.item_id, bindparam("ids", type_=JSON))
-_ITEMS = select(gold_items.c.item_id, gold_items.c.content).where(*_this(gold_items), _THESE_ITEMS)
+_ITEMS = select(gold_items.c.item_id, gold_items.c.signal_id, gold_items.c.content).where(
+    *_this(gold_items), _THESE_ITEMS
+)
+_ALL_ITEMS = select(gold_items).where(*_this(gold_items))
+_ALL_LABELS = select(gold_labels).where(*_this(gold_labels))
 _LABELS_BY = select(gold_labels.c.item_id, gold_labels.c.content).where(
     *_this(gold_labels),
     gold_labels.c.labeller == bindparam("by"),
@@ -87,9 +102,10 @@ _KEEP_SET = for_dialects(lambda insert: insert(gold_sets))
 class Gold(GoldReader):
     """The writing side, within one transaction; the caller audits, and has locked what it changes."""
 
-    def __init__(self, writes: Writes) -> None:
-        super().__init__(writes)
+    def __init__(self, writes: Writes, vault: Vault) -> None:
+        super().__init__(writes, vault)
         self._writes = writes
+        self._vault = vault
         self.lineage: Lineage = Lineage(writes)
 
     async def locked(self, tenant_id: str, gold_set_id: str) -> Candidate | None:
@@ -125,12 +141,20 @@ class Gold(GoldReader):
         return candidate(row)
 
     async def items_of(self, tenant_id: str, gold_set_id: str, item_ids: Collection[str]) -> dict[str, GoldItem]:
-        """Those of these items that there are, by id."""
+        """Those of these items that there are, by id; of what was erased, its ids."""
         which = {"tenant": tenant_id, "gold_set": gold_set_id, "ids": sorted(set(item_ids))}
-        return {row.item_id: GoldItem.FromString(row.content) for row in await self._writes.rows(_ITEMS, which)}
+        rows = await self._writes.rows(_ITEMS, which)
+        contents = await self._contents(tenant_id, ITEM_PURPOSE, rows)
+        return {
+            row.item_id: erased_item(row.item_id, row.signal_id).item if one is None else GoldItem.FromString(one)
+            for row, one in zip(rows, contents, strict=True)
+        }
 
     async def add_items(self, tenant_id: str, gold_set_id: str, items: Sequence[GoldItem]) -> Added:
-        """Keep items; the same again changes nothing. Nothing is written where one contradicts what is kept."""
+        """Keep items; the same again changes nothing. Nothing is written where one contradicts what is kept.
+
+        NotFound for one of a signal that there is not, KeyDestroyed for one of a signal that was erased.
+        """
         found = await self.items_of(tenant_id, gold_set_id, [item.item_id for item in items])
         known = {item_id: _bytes(item) for item_id, item in found.items()}
         fresh, contradicted = _compared(known, ((item.item_id, _bytes(item)) for item in items))
@@ -138,9 +162,12 @@ class Gold(GoldReader):
         if contradicted or not fresh:
             return Added(0, contradicted)
         which = {"tenant_id": tenant_id, "gold_set_id": gold_set_id}
+        sealed = await self._sealed(
+            tenant_id, ITEM_PURPOSE, [(signals[item_id], content) for item_id, content in fresh.items()]
+        )
         rows = [
             {**which, "item_id": item_id, "signal_id": signals[item_id], "content": content}
-            for item_id, content in fresh.items()
+            for item_id, content in zip(fresh, sealed, strict=True)
         ]
         await self._writes.write(_ADD_ITEM[self._writes.dialect], rows)
         await self._grow(tenant_id, gold_set_id, items=len(rows))
@@ -151,16 +178,24 @@ class Gold(GoldReader):
     ) -> Added:
         """Keep what one person says of items that there are; the same again changes nothing.
 
-        Nothing is written where one contradicts what this person said before.
+        Nothing is written where one contradicts what this person said before. KeyDestroyed for an item that was erased.
         """
         said = [(label.item_id, _bytes(_verdict(label))) for label in labels]
         which = {"tenant": tenant_id, "gold_set": gold_set_id, "by": labeller}
         rows = await self._writes.rows(_LABELS_BY, {**which, "ids": sorted({item_id for item_id, _ in said})})
-        fresh, contradicted = _compared({row.item_id: bytes(row.content) for row in rows}, said)
+        known = zip(rows, await self._contents(tenant_id, LABEL_PURPOSE, rows), strict=True)
+        fresh, contradicted = _compared({row.item_id: content or b"" for row, content in known}, said)
         if contradicted or not fresh:
             return Added(0, contradicted)
+        of_items = {"tenant": tenant_id, "gold_set": gold_set_id, "ids": sorted(fresh)}
+        signals = {row.item_id: row.signal_id for row in await self._writes.rows(_ITEMS, of_items)}
+        sealed = await self._sealed(
+            tenant_id, LABEL_PURPOSE, [(signals[item_id], content) for item_id, content in fresh.items()]
+        )
         whose = {"tenant_id": tenant_id, "gold_set_id": gold_set_id, "labeller": labeller, "labelled_at": at}
-        new = [{**whose, "item_id": item_id, "content": content} for item_id, content in fresh.items()]
+        new = [
+            {**whose, "item_id": item_id, "content": content} for item_id, content in zip(fresh, sealed, strict=True)
+        ]
         await self._writes.write(_ADD_LABEL[self._writes.dialect], new)
         await self._grow(tenant_id, gold_set_id, labels=len(new))
         return Added(len(new), ())
@@ -224,27 +259,63 @@ class Gold(GoldReader):
         anew.CopyFrom(old.message)
         anew.gold_set_id, anew.rebuilt_from = new_id, gold_set_id
         await self.propose(anew, signals)
-        kept = [item for item in await self.items(tenant_id, gold_set_id) if item.item.signal_id not in left_out]
+        # Sealed as they are: nobody's key is asked for, and what was erased since stays so.
+        old_set = {"tenant": tenant_id, "gold_set": gold_set_id}
+        items = [row for row in await self._writes.rows(_ALL_ITEMS, old_set) if row.signal_id not in left_out]
+        kept = {row.item_id for row in items}
         which = {"tenant_id": tenant_id, "gold_set_id": new_id}
         rows = [
-            {**which, "item_id": one.item.item_id, "signal_id": one.item.signal_id, "content": _bytes(one.item)}
-            for one in kept
+            {**which, "item_id": row.item_id, "signal_id": row.signal_id, "content": bytes(row.content)}
+            for row in items
         ]
         labels = [
             {
                 **which,
-                "item_id": label.item_id,
-                "labeller": label.labeller,
-                "labelled_at": label.labelled_at.ToDatetime(tzinfo=UTC),
-                "content": _bytes(_verdict(label)),
+                "item_id": row.item_id,
+                "labeller": row.labeller,
+                "labelled_at": row.labelled_at,
+                "content": bytes(row.content),
             }
-            for one in kept
-            for label in one.labels
+            for row in await self._writes.rows(_ALL_LABELS, old_set)
+            if row.item_id in kept
         ]
         await self._insert(_ADD_ITEM, rows)
         await self._insert(_ADD_LABEL, labels)
         await self._grow(tenant_id, new_id, items=len(rows), labels=len(labels))
         return await self.get(tenant_id, new_id)
+
+    async def seal_payload(self, tenant_id: str, items: Sequence[LabelledItem]) -> list[SealedItem]:
+        """Items as a gold set's payload holds them, in their order; the same items give the same bytes.
+
+        NotFound for one of a signal that there is not, KeyDestroyed for one of a signal that was erased.
+        """
+        contents = [(one.item.signal_id, _bytes(one)) for one in items]
+        sealed = await self._sealed(tenant_id, PAYLOAD_PURPOSE, contents)
+        return [
+            SealedItem(item_id=one.item.item_id, signal_id=one.item.signal_id, sealed=some)
+            for one, some in zip(items, sealed, strict=True)
+        ]
+
+    async def _sealed(self, tenant_id: str, purpose: str, contents: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        """Contents sealed, each under the key of the user whose signal it comes from: the one that its signal is under.
+
+        A signal from before signals were sealed names its user: of them a key is made.
+        """
+        signal_ids = {signal_id for signal_id, _ in contents}
+        signals = await signal_keys(self._writes, tenant_id, signal_ids)
+        unknown = signal_ids - signals.keys()
+        if unknown:
+            raise NotFound(signal_ref(min(unknown)))
+        keys = await self._vault.by_ids(tenant_id, {one.key_id for one in signals.values() if one.key_id})
+        named = {one.user_id for one in signals.values() if not one.key_id}
+        by_user = await self._vault.keys_for(tenant_id, {subject_of(user_id) for user_id in named}) if named else {}
+        sealings = {}
+        for signal_id, one in signals.items():
+            key = keys.get(one.key_id) if one.key_id else by_user[subject_of(one.user_id)]
+            if key is None:
+                raise KeyDestroyed(f"{signal_ref(signal_id)} was erased")
+            sealings[signal_id] = key.sealing(purpose)
+        return [sealings[signal_id].seal_alike(content) for signal_id, content in contents]
 
     async def _step(self, tenant_id: str, transition: GoldTransition, *, back: bool) -> Candidate:
         which = {"tenant": tenant_id, "gold_set": transition.gold_set_id}

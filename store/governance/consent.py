@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from selene.governance.v1.consent_pb2 import Revocation
-from sqlalchemy import Row, Select, Text, bindparam, exists, or_, select, tuple_, update
+from sqlalchemy import Row, Select, Text, and_, bindparam, case, exists, func, or_, select, tuple_, update
 
 from store.access import Reads, Writes
 from store.errors import Conflict
 from store.governance.tables import OPEN, consents, revocations
-from store.learning.tables import signals
-from store.schema import Instant
+from store.learning.row import OF_LEARNING, subject_of
+from store.learning.tables import NAMED, signals
+from store.schema import Instant, subject_keys
 
 AT_ONCE = 500
 """Ids of one look-up: what a statement binds stays below every database's limit."""
@@ -83,10 +84,17 @@ class ConsentsReader:
         return [(row.tenant_id, row.user_id) for row in rows]
 
     async def signal_ids(self, tenant_id: str, user_id: str, until: datetime) -> list[str]:
-        """The signals of a user that were captured until then; of everyone in the tenant for the empty user."""
+        """The signals of a user that were captured until then; of everyone in the tenant for the empty user.
+
+        Not those that were erased: nothing tells any more whose they were.
+        """
         found = select(signals.c.signal_id).where(signals.c.tenant_id == tenant_id, signals.c.captured_at <= until)
         if user_id:
-            found = found.where(signals.c.user_id == user_id)
+            key_id = select(subject_keys.c.key_id).where(
+                subject_keys.c.tenant_id == tenant_id, subject_keys.c.subject_id == subject_of(user_id)
+            )
+            named = and_(NAMED, signals.c.user_id == user_id)
+            found = found.where(or_(signals.c.key_id == key_id.scalar_subquery(), named))
         return [row.signal_id for row in await self._reads.rows(found.order_by(signals.c.sequence))]
 
     async def any_ended(self, tenant_id: str, signal_ids: Collection[str], now: datetime) -> bool:
@@ -101,9 +109,7 @@ class ConsentsReader:
 
     async def ended(self, tenant_id: str, signal_ids: Collection[str], now: datetime) -> set[str]:
         """Those of these signals that `any_ended` is about."""
-        return {
-            row.signal_id for found in _ended(tenant_id, signal_ids, now) for row in await self._reads.rows(found)
-        }
+        return {row.signal_id for found in _ended(tenant_id, signal_ids, now) for row in await self._reads.rows(found)}
 
 
 class Consents(ConsentsReader):
@@ -183,19 +189,27 @@ def _ended(tenant_id: str, signal_ids: Collection[str], now: datetime) -> Iterat
     """Statements that find signals which must not be learned from, some ids at a time."""
     ids = sorted(set(signal_ids))
     given, taken = consents.c, revocations.c
+    key = subject_keys.c
+    held = and_(key.tenant_id == signals.c.tenant_id, key.key_id == signals.c.key_id)
+    erased = and_(signals.c.key_id.is_not(None), key.key_id.is_(None))
+    user_id = case(
+        (signals.c.key_id.is_(None), signals.c.user_id), else_=func.substr(key.subject_id, len(OF_LEARNING) + 1)
+    )
     over = exists().where(
         given.tenant_id == signals.c.tenant_id,
-        given.user_id == signals.c.user_id,
+        given.user_id == user_id,
         or_(given.ended_at.is_not(None), given.expires_at <= now),
     )
     revoked = exists().where(
         taken.tenant_id == signals.c.tenant_id,
         taken.captured_at >= signals.c.captured_at,
-        or_(taken.user_id == signals.c.user_id, taken.user_id == ""),
+        or_(taken.user_id == user_id, taken.user_id == ""),
     )
+    gone = or_(erased, over, revoked)
     for start in range(0, len(ids), AT_ONCE):
         some = signals.c.signal_id.in_(ids[start : start + AT_ONCE])
-        yield select(signals.c.signal_id).where(signals.c.tenant_id == tenant_id, some, or_(over, revoked))
+        found = select(signals.c.signal_id).select_from(signals.outerjoin(subject_keys, held))
+        yield found.where(signals.c.tenant_id == tenant_id, some, gone)
 
 
 def _user(tenant_id: str, user_id: str) -> tuple[Any, ...]:

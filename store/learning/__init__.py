@@ -2,10 +2,11 @@
 
 Rooms: `signals` (append-only), `streams` (how far each is), `outbox` (what engines saw and learning has not taken on).
 
-A signal is a row with the canonical bytes of its CapturedSignal beside what is searched for. Signals that are captured
-together share one audit row, which holds their Merkle root and their sequences: an audit row is as dear as a signal, so
-this halves what a batch costs, and still no signal can be changed, dropped or slipped in unseen: `first_unproved` finds
-it, and `inclusion_proof` of `store.merkle` shows a single one to belong to its row.
+A signal is a row: what is searched for, and what its producer said, sealed under the key of its user. Nothing but the
+key tells whose it is, so that destroying it erases the signal (§21); the bytes stay, and so does what vouches for them.
+Signals that are captured together share one audit row, which holds their Merkle root and their sequences: an audit row
+is as dear as a signal, so this halves what a batch costs, and still no signal can be changed, dropped or slipped in
+unseen: `first_unproved` finds it, and `inclusion_proof` of `store.merkle` shows a single one to belong to its row.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from store.learning.reading import CAPTURED, ROOT, SignalOutboxReader, SignalsRe
 from store.learning.row import (
     Absent,
     Captured,
+    Erased,
     IdTaken,
     KeyReused,
     NewSignal,
     Outcome,
     Outgoing,
-    canonical,
     signals_root,
 )
-from store.learning.writing import AT_MOST, SignalOutbox, Signals, SignalStreams, Weigh
+from store.learning.writing import AT_MOST, ErasedSignals, SignalOutbox, Signals, SignalStreams, Weigh
+from store.vault import Vault, VaultReader
 
 __all__ = [
     "AT_MOST",
@@ -31,6 +33,8 @@ __all__ = [
     "ROOT",
     "Absent",
     "Captured",
+    "Erased",
+    "ErasedSignals",
     "IdTaken",
     "KeyReused",
     "Learning",
@@ -39,7 +43,6 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Weigh",
-    "canonical",
     "signals_root",
 ]
 
@@ -47,8 +50,8 @@ __all__ = [
 class LearningReader:
     """The reading side."""
 
-    def __init__(self, reads: Reads) -> None:
-        self.signals = SignalsReader(reads)
+    def __init__(self, reads: Reads, vault: VaultReader) -> None:
+        self.signals = SignalsReader(reads, vault)
         self.streams = SignalStreamsReader(reads)
         self.outbox = SignalOutboxReader(reads)
 
@@ -56,7 +59,7 @@ class LearningReader:
 class Learning:
     """The writing side, within one transaction; the caller audits."""
 
-    def __init__(self, writes: Writes) -> None:
-        self.signals = Signals(writes)
+    def __init__(self, writes: Writes, vault: Vault) -> None:
+        self.signals = Signals(writes, vault)
         self.streams = SignalStreams(writes)
         self.outbox = SignalOutbox(writes)

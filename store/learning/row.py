@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from selene.learning.v1.signal_pb2 import CapturedSignal, IntakePath, LearningSignal
+from selene.learning.v1.signal_pb2 import CapturedSignal, IntakePath, LearningSignal, SealedSignal
 
 from store.merkle import EMPTY_ROOT, leaf_hash, node_hash
+
+PURPOSE = "learning.signal"
+OF_LEARNING = "learning:"
+
+
+def subject_of(user_id: str) -> str:
+    """The subject under whose key everything is sealed that is learned from a user: what ends their consent destroys
+    it, and nothing else that is theirs.
+    """
+    return OF_LEARNING + user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +35,13 @@ class NewSignal:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """The signal is kept. `repeated`: it had been before, and nothing was written. `canonical` are its bytes."""
+    """The signal is kept. `repeated`: it had been before, and nothing was written. `canonical` are the bytes that are
+    kept of a new one, sealed.
+    """
 
     row: CapturedSignal
     repeated: bool
-    canonical: bytes = field(repr=False)
+    canonical: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +59,18 @@ class IdTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """It was kept once, and its key was destroyed since: nothing was written."""
+
+    signal_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
     """It was not admissible, and had not been taken on before."""
 
 
-Outcome = Captured | KeyReused | IdTaken | Absent
+Outcome = Captured | KeyReused | IdTaken | Erased | Absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +81,39 @@ class Outgoing:
     written_at: datetime
 
 
-def canonical(row: CapturedSignal) -> bytes:
+def canonical(row: CapturedSignal, sealed: bytes) -> bytes:
     """The bytes that are kept of a captured signal, and that the audit trail vouches for."""
-    return row.SerializeToString(deterministic=True)
+    signal = row.signal
+    kept = SealedSignal(
+        signal_id=signal.signal_id,
+        idempotency_key=signal.idempotency_key,
+        domain=signal.domain,
+        intake_path=row.intake_path,
+        priority_bp=row.priority_bp,
+        frequency=row.frequency,
+        sequence=row.sequence,
+        captured_at=row.captured_at,
+        sealed=sealed,
+    )
+    return kept.SerializeToString(deterministic=True)
+
+
+def restored(kept: SealedSignal, tenant_id: str, signal: bytes | None) -> CapturedSignal:
+    """The signal as it was captured; without its bytes, what is left of it."""
+    row = CapturedSignal(
+        intake_path=kept.intake_path,
+        priority_bp=kept.priority_bp,
+        frequency=kept.frequency,
+        sequence=kept.sequence,
+        captured_at=kept.captured_at,
+        erased=signal is None,
+    )
+    if signal is not None:
+        row.signal.MergeFromString(signal)
+        return row
+    row.signal.signal_id, row.signal.tenant_id = kept.signal_id, tenant_id
+    row.signal.idempotency_key, row.signal.domain = kept.idempotency_key, kept.domain
+    return row
 
 
 def signals_root(captured: Sequence[Captured]) -> bytes:

@@ -8,7 +8,10 @@ from store.schema import Instant, metadata
 
 SAFETY_CRITICAL = text("safety_critical = 1")
 
-# Append-only: what was captured is never rewritten. `canonical` is the CapturedSignal, the other columns repeat it.
+NAMED = text("user_id <> ''")
+
+# Append-only: what was captured is never rewritten. `canonical` is the SealedSignal, the other columns repeat it; whose
+# it is, only the key tells. Rows from before signals were sealed have no `key_id`, a CapturedSignal, and its user.
 signals = Table(
     "learning_signals",
     metadata,
@@ -23,10 +26,19 @@ signals = Table(
     Column("priority_bp", BigInteger, nullable=False),
     Column("captured_at", Instant, nullable=False),
     Column("canonical", LargeBinary, nullable=False),
+    Column("key_id", LargeBinary, nullable=True),
     UniqueConstraint("tenant_id", "signal_id"),
     UniqueConstraint("tenant_id", "idempotency_key"),
     Index("ix_learning_signals_priority", "tenant_id", "priority_bp", "sequence"),
-    Index("ix_learning_signals_user", "tenant_id", "user_id", "sequence"),
+    Index(
+        "ix_learning_signals_user",
+        "tenant_id",
+        "user_id",
+        "sequence",
+        sqlite_where=NAMED,
+        postgresql_where=NAMED,
+    ),
+    Index("ix_learning_signals_key_id", "tenant_id", "key_id", "sequence"),
     Index(
         "ix_learning_signals_safety",
         "tenant_id",

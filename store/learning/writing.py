@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,15 +13,23 @@ from selene.learning.v1.signal_pb2 import CapturedSignal, LearningSignal
 from sqlalchemy import JSON, bindparam, cast, column, delete, func, select, tuple_, union, update
 
 from store.access import Writes, for_dialects
-from store.learning.reading import (
-    SignalOutboxReader,
-    SignalsReader,
-    SignalStreamsReader,
-    captured,
-    same,
+from store.learning.reading import SignalOutboxReader, SignalsReader, SignalStreamsReader, of_keys, same
+from store.learning.row import (
+    OF_LEARNING,
+    PURPOSE,
+    Absent,
+    Captured,
+    Erased,
+    IdTaken,
+    KeyReused,
+    NewSignal,
+    Outcome,
+    Outgoing,
+    canonical,
+    subject_of,
 )
-from store.learning.row import Absent, Captured, IdTaken, KeyReused, NewSignal, Outcome, Outgoing, canonical
 from store.learning.tables import counters, frequencies, outbox, signals, streams
+from store.vault import NONCE_BYTES, Vault, sealed_under
 
 AT_MOST = 1000
 """Signals of one `capture`: what one statement binds of them stays below every database's limit."""
@@ -30,6 +38,15 @@ Weigh = Callable[[LearningSignal, int], int]
 """The priority of a signal that was seen so often before, in basis points."""
 
 Kind = tuple[int, int, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedSignals:
+    """The keys that were destroyed, how many signals lie under them, and how many of these users' never had one."""
+
+    key_ids: tuple[bytes, ...]
+    signals: int
+    unsealed: int
 
 
 def _known_on_sqlite() -> Any:
@@ -46,7 +63,7 @@ def _known_on_postgresql() -> Any:
 def _known_of(keys: Any, ids: Any) -> Any:
     """By key, then by id: each is looked up by its own index."""
     table = signals.c
-    found = select(table.canonical).where(table.tenant_id == bindparam("tenant"))
+    found = select(table.canonical, table.key_id).where(table.tenant_id == bindparam("tenant"))
     return union(found.where(table.idempotency_key.in_(keys)), found.where(table.signal_id.in_(ids)))
 
 
@@ -102,9 +119,10 @@ _TAKE = delete(outbox).where(
 class Signals(SignalsReader):
     """The writing side, within one transaction."""
 
-    def __init__(self, writes: Writes) -> None:
-        super().__init__(writes)
+    def __init__(self, writes: Writes, vault: Vault) -> None:
+        super().__init__(writes, vault)
         self._writes = writes
+        self._vault = vault
 
     async def capture(self, tenant_id: str, new: Sequence[NewSignal], weigh: Weigh) -> list[Outcome]:
         """Keep a tenant's signals; what became of each, in their order. At most `AT_MOST`.
@@ -135,11 +153,36 @@ class Signals(SignalsReader):
         now = self._writes.clock.now()
         if fresh:
             await self._number(tenant_id, [row for _, row in fresh], sequence, weigh, now)
-        made = [Captured(row, False, canonical(row)) for _, row in fresh]
+        sealed = await self._sealed(tenant_id, [row.signal for _, row in fresh])
+        made = [Captured(row, False, canonical(row, some)) for (_, row), some in zip(fresh, sealed, strict=True)]
         if made:
-            await self._keep(tenant_id, made, [one for one, _ in fresh], now)
+            await self._keep(tenant_id, made, sealed, [one for one, _ in fresh], now)
         there = iter(made)
-        return [next(there) if one is None else _complete(one) for one in outcomes]
+        return [next(there) if one is None else one for one in outcomes]
+
+    async def erase(self, tenant_id: str, user_id: str) -> ErasedSignals:
+        """Destroy the key of everything that was learned from a user, or from everyone for the empty user (§21).
+
+        Signals, and what lies sealed beside them in gold, can be read by nobody any more; rows and hashes stay.
+        """
+        subjects = [subject_of(user_id)] if user_id else await self._vault.subjects(tenant_id, OF_LEARNING)
+        key_ids = await self._vault.destroy_all(tenant_id, subjects)
+        many = [await self._writes.rows(statement, values) for statement, values in of_keys(tenant_id, key_ids)]
+        return ErasedSignals(
+            tuple(key_ids), sum(int(rows[0].many) for rows in many), await self.unsealed(tenant_id, user_id)
+        )
+
+    async def _sealed(self, tenant_id: str, new: Sequence[LearningSignal]) -> list[bytes]:
+        if not new:
+            return []
+        keys = await self._vault.keys_for(tenant_id, {subject_of(one.user_id) for one in new})
+        sealings = {subject: key.sealing(PURPOSE) for subject, key in keys.items()}
+        entropy = self._vault.entropy(NONCE_BYTES * len(new))
+        nonces = (entropy[start : start + NONCE_BYTES] for start in range(0, len(entropy), NONCE_BYTES))
+        return [
+            sealings[subject_of(one.user_id)].seal(one.SerializeToString(deterministic=True), nonce)
+            for one, nonce in zip(new, nonces, strict=True)
+        ]
 
     async def _known(self, tenant_id: str, wanted: Sequence[LearningSignal]) -> _Known:
         known = _Known()
@@ -147,8 +190,9 @@ class Signals(SignalsReader):
             "tenant": tenant_id,
             "wanted": [[one.idempotency_key, one.signal_id] for one in wanted],
         }
-        for row in await self._writes.rows(KNOWN[self._writes.dialect], asked):
-            known.add(captured(row))
+        rows = await self._writes.rows(KNOWN[self._writes.dialect], asked)
+        for one in await self._opened(tenant_id, rows):
+            known.add(one)
         return known
 
     async def _number(
@@ -174,7 +218,14 @@ class Signals(SignalsReader):
         }
         return {kind: after[kind] - more[kind] for kind in more}
 
-    async def _keep(self, tenant_id: str, made: Sequence[Captured], fresh: Sequence[NewSignal], now: datetime) -> None:
+    async def _keep(
+        self,
+        tenant_id: str,
+        made: Sequence[Captured],
+        sealed: Sequence[bytes],
+        fresh: Sequence[NewSignal],
+        now: datetime,
+    ) -> None:
         values = [
             {
                 "tenant_id": tenant_id,
@@ -184,12 +235,13 @@ class Signals(SignalsReader):
                 "domain": new.signal.domain,
                 "intake_path": new.intake_path,
                 "safety_critical": int(new.safety_critical),
-                "user_id": new.signal.user_id,
+                "user_id": "",
                 "priority_bp": one.row.priority_bp,
                 "captured_at": now,
                 "canonical": one.canonical,
+                "key_id": sealed_under(some),
             }
-            for one, new in zip(made, fresh, strict=True)
+            for one, some, new in zip(made, sealed, fresh, strict=True)
         ]
         await self._writes.write(_KEEP[self._writes.dialect], values)
         await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": made[-1].row.sequence})
@@ -211,9 +263,11 @@ class _Known:
         row = self._by_key.get(signal.idempotency_key)
         if row is None:
             return IdTaken(signal.signal_id) if signal.signal_id in self._ids else None
+        if row.erased:
+            return Erased(row.signal.signal_id)
         if not same(row, signal.SerializeToString(deterministic=True)):
             return KeyReused(signal.idempotency_key)
-        return Captured(row, True, b"")
+        return Captured(row, True)
 
 
 class SignalStreams(SignalStreamsReader):
@@ -265,11 +319,6 @@ class SignalOutbox(SignalOutboxReader):
         if rows:
             await self._writes.write(_TAKE, {"keys": [(row.tenant_id, row.idempotency_key) for row in rows]})
         return [Outgoing(LearningSignal.FromString(bytes(row.canonical)), row.written_at) for row in rows]
-
-
-def _complete(outcome: Outcome) -> Outcome:
-    """With its bytes: a repetition within one capture was found before its first had its numbers."""
-    return replace(outcome, canonical=canonical(outcome.row)) if isinstance(outcome, Captured) else outcome
 
 
 def _kind(signal: LearningSignal) -> Kind:

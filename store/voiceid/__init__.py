@@ -1,7 +1,8 @@
 """What voice identity keeps. `store.voiceid` reads; `tx.voiceid` reads and writes within a transaction.
 
 Rooms: `enrollments`, `profiles` (and the gallery), `devices`, `prompts` (ask-once, conflict retries), `streams`
-(decisions and who it really was), `observations` (what they add to KPI windows), `fingerprints` (replay).
+(decisions and who it really was), `observations` (what they add to KPI windows), `fingerprints` (replay), `erasures`
+(what a revocation leaves of all of it).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from store.access import Reads, Writes
 from store.vault import Vault, VaultReader
 from store.voiceid.device import Devices, DevicesReader
 from store.voiceid.enrollment import Clip, Enrollment, Enrollments, EnrollmentsReader, Progress
+from store.voiceid.erasure import ErasedVoice, Erasures
 from store.voiceid.fingerprint import Fingerprints, FingerprintsReader
 from store.voiceid.observation import Observation, Observations, ObservationsReader, Taken
 from store.voiceid.profile import GalleryEntry, Profile, Profiles, ProfilesReader
@@ -20,6 +22,7 @@ __all__ = [
     "Clip",
     "DecidedStream",
     "Enrollment",
+    "ErasedVoice",
     "GalleryEntry",
     "Kept",
     "Observation",
@@ -55,3 +58,4 @@ class VoiceId:
         self.streams = Streams(writes)
         self.observations = Observations(writes)
         self.fingerprints = Fingerprints(writes, vault)
+        self.erasures = Erasures(writes, vault, self.profiles)

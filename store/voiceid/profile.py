@@ -164,7 +164,7 @@ class Profiles(ProfilesReader):
         """Append the next version and make it current; the one before is SUPERSEDED. ValueError without consent."""
         if not consent_ref:
             raise ValueError("a profile needs consent")
-        gallery_version = await self._raise_gallery_version(tenant_id)
+        gallery_version = await self.raise_version(tenant_id)
         profile = Profile(
             tenant_id=tenant_id,
             user_id=user_id,
@@ -188,7 +188,7 @@ class Profiles(ProfilesReader):
 
         NotFound; Conflict where it is revoked already. The user may enrol again under a new key.
         """
-        gallery_version = await self._raise_gallery_version(tenant_id)
+        gallery_version = await self.raise_version(tenant_id)
         before = await self.current(tenant_id, user_id)
         if before is None:
             raise NotFound(f"user {user_id!r} has no profile")
@@ -222,8 +222,10 @@ class Profiles(ProfilesReader):
             pointed.on_conflict_do_update(index_elements=list(profile_pointers.primary_key), set_=moved)
         )
 
-    async def _raise_gallery_version(self, tenant_id: str) -> int:
-        """Also serialises the tenant's profile changes: the row stays locked until the transaction ends."""
+    async def raise_version(self, tenant_id: str) -> int:
+        """The next gallery version. Also serialises the tenant's profile changes: its row stays locked until the
+        transaction ends.
+        """
         raised = self._writes.insert(galleries).values(tenant_id=tenant_id, gallery_version=1)
         raised = raised.on_conflict_do_update(
             index_elements=list(galleries.primary_key), set_={"gallery_version": galleries.c.gallery_version + 1}

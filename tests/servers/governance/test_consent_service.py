@@ -369,6 +369,7 @@ async def test_every_step_is_a_row_of_the_trail_with_its_reason(house: Governed)
         ("revocation.captured", user),
         ("revocation.frozen", user),
         ("revocation.resolved", user),
+        ("revocation.erased", user),
         ("revocation.invalidated", user),
         ("revocation.rolled_back", "CONSENT_REVOKE_ROLLBACK_APPLIED"),
         ("revocation.rebuilt", "CONSENT_REVOKE_REBUILD_REQUIRED"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from selene.artifacts.v1.packs_pb2 import SttRoutingPolicyPack, TtsPronunciationPack
-from selene.gold.v1.evidence_pb2 import PronunciationLabel
+from selene.gold.v1.evidence_pb2 import LabelledItem, PronunciationLabel
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_PAE_ROUTE, GOLD_DOMAIN_TTS_PRONUNCIATION, GOLD_DOMAIN_WAKE_ENDPOINT
 from selene.learning.v1 import signal_pb2 as nouns
 from selene_messages.selene.common.v1 import Scope, ScopeType
@@ -19,7 +19,7 @@ from selene_messages.selene.gold import v1
 from clients.errors import SeleneError
 from clients.gold import Gold
 from servers import pack_formats
-from servers.learning.identity import canonical_payload, read_payload
+from servers.learning.identity import canonical_items, canonical_payload, read_payload
 from store import Store, Transaction
 from tests.servers.learning.items import boundary, item, label, pronunciation
 from tests.support.gold import ROUTED_TURNS, captured, gold_of, items, labels, routed, turns
@@ -141,10 +141,12 @@ async def test_an_approved_set_replays_the_bytes_that_it_was_approved_from(house
     gold_set = await house.store.gold.gold_set(TENANT, gold_set_id)
     assert gold_set is not None
     payload = await house.store.artifacts.payload(gold_set.package_hash)
-    replayed = [bytes(one) async for one in house.maker.items(gold_set_id, page_size=37)]
-    header, kept = read_payload(payload)
-    again = [type(kept[0]).FromString(one) for one in replayed]
-    assert canonical_payload(header, again) == payload
+    again = [LabelledItem.FromString(bytes(one)) async for one in house.maker.items(gold_set_id, page_size=37)]
+    header, _ = read_payload(payload)
+    async with house.store.transaction() as tx:
+        sealed = await tx.gold.seal_payload(TENANT, canonical_items(again))
+    assert canonical_payload(header, sealed) == payload
+    assert b"good/stt" not in payload
     assert [one.item.item_id for one in again] == sorted(one.item.item_id for one in again)
 
 

@@ -22,15 +22,20 @@ from selene.gold.v1.gold_pb2 import (
     GoldState,
     GoldTransition,
 )
+from selene.learning.v1.signal_pb2 import INTAKE_PATH_IMPROVEMENT
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import Conflict, NotFound, Store, StoreError
 from store.engine import open_database
+from store.learning import NewSignal
+from tests.support.signals import signal
 from tests.support.stores import audit
 from tests.support.time import FakeClock
 
 TENANT = "t1"
+USERS = {"s2": "otto"}
+"""Whose a signal is, where it is not mira's."""
 ON_THE_WAY = (
     GOLD_STATE_CANDIDATE,
     GOLD_STATE_VALIDATING,
@@ -54,7 +59,13 @@ def step(before: GoldState, after: GoldState, gold_set_id: str = "g1") -> GoldTr
 
 
 async def proposed(store: Store, gold_set_id: str = "g1", signals: Iterable[str] = ("s1", "s2")) -> None:
+    signals = list(signals)
     async with store.transaction() as tx:
+        new = [
+            NewSignal(signal(one, TENANT, signal_id=one, user_id=USERS.get(one, "mira")), INTAKE_PATH_IMPROVEMENT)
+            for one in sorted(set(signals))
+        ]
+        await tx.learning.signals.capture(TENANT, new, lambda *_: 1)
         candidate = GoldCandidate(
             gold_set_id=gold_set_id,
             tenant_id=TENANT,

@@ -26,7 +26,6 @@ from store.learning import (
     KeyReused,
     NewSignal,
     Outcome,
-    canonical,
     signals_root,
 )
 from store.learning.row import root
@@ -91,7 +90,7 @@ async def test_signals_get_sequences_without_gaps_and_what_they_weigh(store: Sto
 
 async def test_the_same_signal_is_kept_once(store: Store) -> None:
     [first] = rows(await capture(store, new("1")))
-    assert await capture(store, new("1"), new("1")) == [Captured(first, True, canonical(first))] * 2
+    assert await capture(store, new("1"), new("1")) == [Captured(first, True)] * 2
     assert await capture(store, new("1", impact_estimate_bp=1)) == [KeyReused("key-1")]
     assert await capture(store, new("1", idempotency_key="other")) == [IdTaken("signal-1")]
     assert await store.learning.signals.size("t1") == 1
@@ -103,8 +102,8 @@ async def test_repetitions_within_one_capture_are_found_too(store: Store) -> Non
     )
     [first] = await store.learning.signals.page("t1")
     assert outcomes == [
-        Captured(first, False, canonical(first)),
-        Captured(first, True, canonical(first)),
+        Captured(first, False),
+        Captured(first, True),
         KeyReused("key-1"),
         IdTaken("signal-1"),
     ]
@@ -113,7 +112,7 @@ async def test_repetitions_within_one_capture_are_found_too(store: Store) -> Non
 async def test_what_is_not_admissible_is_only_looked_for(store: Store) -> None:
     [known] = rows(await capture(store, new("1")))
     late = [NewSignal(signal(name), B, admissible=False) for name in ("1", "2")]
-    assert await capture(store, *late) == [Captured(known, True, canonical(known)), Absent()]
+    assert await capture(store, *late) == [Captured(known, True), Absent()]
     assert await store.learning.signals.size("t1") == 1
 
 
@@ -196,9 +195,10 @@ def test_the_root_is_that_of_the_standard(size: int) -> None:
 
 
 async def test_one_signal_is_shown_to_belong_to_the_audit_row_of_its_batch(sqlite_store: Store) -> None:
-    kept = rows(await capture(sqlite_store, *(new(str(number)) for number in range(7))))
+    outcomes = await capture(sqlite_store, *(new(str(number)) for number in range(7)))
     [row] = [one.event async for one in sqlite_store.audit.stream("t1")]
-    leaves = [leaf_hash(canonical(one)) for one in kept]
+    leaves = [leaf_hash(one.canonical) for one in outcomes if isinstance(one, Captured)]
+    assert len(leaves) == 7
     for place, leaf in enumerate(leaves):
         path = inclusion_proof(leaves, place)
         assert verify_inclusion(leaf, place, 7, path, row.hashes[0].sha256)
@@ -218,7 +218,7 @@ TAMPERING = {
     "it becomes less urgent": ("UPDATE learning_signals SET priority_bp = 0 WHERE sequence = 9", 9),
     "one is slipped in": (
         "INSERT INTO learning_signals SELECT tenant_id, 10, 'x', 'x', domain, intake_path, safety_critical, user_id, "
-        "priority_bp, captured_at, canonical FROM learning_signals WHERE sequence = 1",
+        "priority_bp, captured_at, canonical, key_id FROM learning_signals WHERE sequence = 1",
         10,
     ),
 }
@@ -263,7 +263,7 @@ async def test_a_store_without_signals_verifies_unless_the_trail_tells_of_some(
         "DELETE FROM learning_signals",
         "INSERT OR REPLACE INTO learning_signals SELECT * FROM learning_signals",
         "INSERT OR REPLACE INTO learning_signals SELECT tenant_id, 9, 'x', idempotency_key, domain, intake_path, "
-        "safety_critical, user_id, priority_bp, captured_at, canonical FROM learning_signals",
+        "safety_critical, user_id, priority_bp, captured_at, canonical, key_id FROM learning_signals",
     ],
 )
 async def test_sqlite_refuses_to_change_or_delete_a_signal(
