@@ -1,6 +1,7 @@
 """What learning keeps of signals (§4, §7). `store.learning` reads; `tx.learning` reads and writes within a transaction.
 
-Rooms: `signals` (append-only), `streams` (how far each is), `outbox` (what engines saw and learning has not taken on).
+Rooms: `signals` (append-only), `streams` (how far each is), `outbox` (what engines saw and learning has not taken on),
+`drift` (of voice identity, with what came of it), `confusion` (pairs of speakers who are taken for each other).
 
 A signal is a row: what is searched for, and what its producer said, sealed under the key of its user. Nothing but the
 key tells whose it is, so that destroying it erases the signal (§21); the bytes stay, and so does what vouches for them.
@@ -12,6 +13,7 @@ unseen: `first_unproved` finds it, and `inclusion_proof` of `store.merkle` shows
 from __future__ import annotations
 
 from store.access import Reads, Writes
+from store.learning.drift import Breach, Confusion, ConfusionReader, Drift, DriftReader, Pair, Standing
 from store.learning.reading import CAPTURED, ROOT, SignalOutboxReader, SignalsReader, SignalStreamsReader
 from store.learning.row import (
     Absent,
@@ -32,6 +34,7 @@ __all__ = [
     "CAPTURED",
     "ROOT",
     "Absent",
+    "Breach",
     "Captured",
     "Erased",
     "ErasedSignals",
@@ -42,6 +45,8 @@ __all__ = [
     "NewSignal",
     "Outcome",
     "Outgoing",
+    "Pair",
+    "Standing",
     "Weigh",
     "signals_root",
 ]
@@ -54,6 +59,8 @@ class LearningReader:
         self.signals = SignalsReader(reads, vault)
         self.streams = SignalStreamsReader(reads)
         self.outbox = SignalOutboxReader(reads)
+        self.drift = DriftReader(reads)
+        self.confusion = ConfusionReader(reads)
 
 
 class Learning:
@@ -63,3 +70,5 @@ class Learning:
         self.signals = Signals(writes, vault)
         self.streams = SignalStreams(writes)
         self.outbox = SignalOutbox(writes)
+        self.drift = Drift(writes)
+        self.confusion = Confusion(writes)

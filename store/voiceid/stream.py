@@ -68,6 +68,16 @@ class StreamsReader:
             raise NotFound(f"stream {stream_id!r}")
         return _stream(rows[0])
 
+    async def before(self, stream: DecidedStream) -> DecidedStream | None:
+        """The stream of the same session that was decided last before this one; None for the first."""
+        earlier = select(streams).where(
+            streams.c.tenant_id == stream.tenant_id,
+            streams.c.session_id == stream.session_id,
+            streams.c.decided_at < stream.decided_at,
+        )
+        rows = await self._reads.rows(earlier.order_by(streams.c.decided_at.desc(), streams.c.stream_id).limit(1))
+        return _stream(rows[0]) if rows else None
+
     async def decided(self, tenant_id: str, *, since: datetime, until: datetime) -> AsyncIterator[DecidedStream]:
         """Streams decided in [since, until), oldest first."""
         chosen = select(streams).where(
