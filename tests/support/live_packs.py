@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -26,7 +28,10 @@ from selene.governance.v1.rollout_pb2 import (
 )
 
 from servers.cohort import place_bp
+from servers.routing.pack_choice import Subject
 from store import Store
+from tests.support.owners import Owners
+from tests.support.servers import until
 from tests.support.stores import audit
 
 TENANT: Final = "dev"
@@ -41,6 +46,7 @@ SHARES: Final[Mapping[RolloutStage, int]] = MappingProxyType(
         ROLLOUT_STAGE_FULL: 10_000,
     }
 )
+WRITTEN_WITHIN_S: Final = 10.0
 _keys = itertools.count(1)
 
 
@@ -170,3 +176,22 @@ def somebody(least: int, below: int, *, prefix: str = "device", rollout_id: str 
     """A subject whose place in the rollout lies between."""
     names = (f"{prefix}-{number}" for number in range(100_000))
     return next(name for name in names if least <= place_bp(rollout_id, name) < below)
+
+
+async def taken_on(router: Any, ref: str, **subject: str) -> None:
+    """Wait until calls of this subject that begin go by this version, `artifact_type@version`."""
+    name = ref.partition("@")[0].lower()
+    who = Subject(TENANT, **subject)
+    await until(lambda: router.packs(who).facts.get(name) == ref)
+
+
+async def told(owners: Owners, request_id: str) -> dict[str, str]:
+    """What the last audit row of a call says of its packs."""
+    deadline = time.monotonic() + WRITTEN_WITHIN_S
+    while time.monotonic() < deadline:
+        for event in await owners.trail(TENANT):
+            facts = {fact.name: fact.value for fact in event.facts}
+            if event.transition == "call.finished" and facts["request_id"] == request_id:
+                return {name: value for name, value in facts.items() if "_pack" in name or "_profile" in name}
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"no end of {request_id} in the trail")
