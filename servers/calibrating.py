@@ -17,6 +17,7 @@ from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.storage import open_store
 from servers.shipped import ARTIFACT_TYPE, register_pack
+from servers.voiceid.calibration.frozen import frozen_of
 from servers.voiceid.calibration.plots import Shown, draw_det, draw_reliability
 from servers.voiceid.calibration.run import CalibrationResult, Request, calibrate
 from servers.voiceid.calibration.trials import Cohort
@@ -26,6 +27,7 @@ from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.silero import vad_path
 
 PACK_FILE = "pack.json"
+FROZEN_FILE = "frozen.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ def run(wish: Wish, settings: Settings, progress: Callable[[str, int, int], None
         batcher.close()
     wish.out.mkdir(parents=True, exist_ok=True)
     (wish.out / PACK_FILE).write_bytes(result.pack.canonical())
+    (wish.out / FROZEN_FILE).write_bytes(frozen_of(result, wish.cohort).canonical())
     draw(result, request, wish.out)
     pack_ref = asyncio.run(_activate(wish, settings, result)) if wish.activate else "not activated"
     return {

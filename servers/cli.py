@@ -64,6 +64,9 @@ def register(commands: Commands) -> None:
     packs.command("add")(packs_add)
     packs.command("activate")(packs_activate)
     packs.command("rollback")(packs_rollback)
+    frozen = commands.group("frozen", help_text="Evaluation sets that voice packs are held against: list, add.")
+    frozen.command("list")(frozen_list)
+    frozen.command("add")(frozen_add)
     token = commands.group("token", help_text="The token that calls carry.")
     token.command("issue")(token_issue)
     token.command("key")(token_key)
@@ -332,6 +335,47 @@ def packs_rollback(
     from servers import packs
 
     _show([_on_store(config, data_dir, store, lambda opened: packs.rollback(opened, tenant))], as_json)
+
+
+def frozen_list(
+    tenant: _PackTenant = "",
+    config: _Config = None,
+    data_dir: _DataDir = None,
+    store: _StoreUrl = None,
+    as_json: _Json = False,
+) -> None:
+    """Show every frozen evaluation set: which is in force (ACTIVE), its trials, speakers and cohorts.
+
+    \b
+      selene frozen list
+      selene frozen list --tenant acme --json
+    """
+    from servers import frozen
+
+    _show(_on_store(config, data_dir, store, lambda opened: frozen.listed(opened, tenant)), as_json)
+
+
+def frozen_add(
+    file: Annotated[
+        Path, typer.Argument(help="frozen.json, as `selene calibrate` wrote it", exists=True, dir_okay=False)
+    ],
+    tenant: _PackTenant = "",
+    config: _Config = None,
+    data_dir: _DataDir = None,
+    store: _StoreUrl = None,
+    as_json: _Json = False,
+) -> None:
+    """Hold voice packs against this set from now on: governance evaluates each candidate on it, beside the active pack.
+
+    \b
+    A pack that was learned from one of its rows or speakers is refused, and taken back where it is on its way.
+      selene calibrate recordings/ --cohort kitchen-german --out pack/
+      selene frozen add pack/frozen.json --tenant acme
+    """
+    from servers import frozen
+
+    payload = _guarded(file.read_bytes)
+    _show([_on_store(config, data_dir, store, lambda opened: frozen.add(opened, payload, file.name, tenant))], as_json)
 
 
 def token_issue(

@@ -75,7 +75,7 @@ class FrozenSet:
     @property
     def genuine(self) -> npt.NDArray[np.bool_]:
         """Which trials are of the speaker who is claimed."""
-        return self.enrolled == self.tested
+        return np.equal(self.enrolled, self.tested)
 
     def in_cohorts(self) -> dict[str, npt.NDArray[np.bool_]]:
         """The trials of each cohort, `<dimension>:<value>`, by its name."""

@@ -1,4 +1,5 @@
-"""The control loops (§21, §29): consents that run out, steps of revocations, rollouts whose time has come.
+"""The control loops (§21, §29, §38.6): consents that run out, steps of revocations, rollouts whose time has come, and
+what drift leads to.
 
 Each piece of work is one transaction that first locks what it is about: however many controllers there are, and
 wherever one dies, it is done once or not at all.
@@ -15,7 +16,7 @@ import structlog
 from selene.governance.v1.consent_pb2 import REVOCATION_STEP_UNSPECIFIED, REVOCATION_TRIGGER_EXPIRED_TTL
 from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING
 
-from servers.governance import moving, revoking, trail
+from servers.governance import moving, recovering, revoking, trail
 from servers.governance.rollout import ROLLBACK_CHECK, Move
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
@@ -56,6 +57,7 @@ class Controller:
         while steps := await self._each(await governance.consents.open(limit=AT_ONCE), self._revoke):
             done += steps
         done += await self._each(await governance.rollouts.due(now, limit=AT_ONCE), self._check)
+        done += await self._each(await self._store.learning.drift.undecided(AT_ONCE), self._recover)
         if self._beat_at is None or now - self._beat_at >= ROLLBACK_CHECK.every:
             self._beat_at = now
             done += await self._each(await self._regressed(now), self._take_back)
@@ -102,6 +104,9 @@ class Controller:
             return False
         await moving.check(tx, self._store.trusted_keys(), rollout, now)
         return True
+
+    async def _recover(self, tx: Transaction, tenant_id: str, subject: str) -> bool:
+        return await recovering.decide(tx, tenant_id, subject, self._clock.now())
 
     async def _take_back(self, tx: Transaction, tenant_id: str, rollout_id: str) -> bool:
         rollout = await tx.governance.rollouts.locked(tenant_id, rollout_id)

@@ -31,9 +31,17 @@ from selene.governance.v1.decision_pb2 import (
     SignedStatement,
 )
 
-from servers.governance import approvals, cohort_gates, gates, proof, trail
+from servers.governance import approvals, cohort_gates, evaluating, gates, proof, trail
 from servers.governance.consumers import CONSUMERS, consumes, domain_of
-from servers.governance.decision import STABILITY_DAYS, Preflight, Resolution, on_activation, resolve
+from servers.governance.decision import (
+    GOING_FORWARD,
+    STABILITY_DAYS,
+    Preflight,
+    Resolution,
+    on_activation,
+    resolve,
+)
+from servers.governance.evaluating import Examined
 from servers.governance.revocation import late
 from servers.governance.rollout import stability_days
 from servers.governance.statement import StatementRefused, canonical, digest, opened, payload_type, signed_bytes
@@ -170,12 +178,31 @@ def tenant_verified(row: ArtifactRow, tenant_id: str) -> bool:
     return scope.scope_type != SCOPE_TYPE_TENANT or scope.scope_id == tenant_id
 
 
+async def examined(rooms: Reads, row: ArtifactRow, action: DecisionAction) -> Examined:
+    """What the frozen evaluation set shows of an artifact that is to go on, beside the version that serves now."""
+    if action not in GOING_FORWARD:
+        return Examined()
+    pointer = await rooms.artifacts.pointer(row.artifact_type, row.tenant_id, row.scope)
+    if pointer is None or pointer.active_version == row.artifact_version:
+        return await evaluating.examine(rooms, row, await rollback_target(rooms, row))
+    line = (row.artifact_type, row.tenant_id, row.scope)
+    return await evaluating.examine(rooms, row, await rooms.artifacts.version(*line, pointer.active_version))
+
+
 async def preflight(
-    rooms: Reads, artifact: Held, action: DecisionAction, evidence: DecisionEvidence, now: datetime
+    rooms: Reads,
+    artifact: Held,
+    action: DecisionAction,
+    evidence: DecisionEvidence,
+    now: datetime,
+    shown: Examined,
 ) -> Preflight:
-    """Everything that the decision goes by."""
+    """Everything that the decision goes by. A cohort passes where it does on the frozen set too, if there is one."""
     row, frozen_by = artifact.row, artifact.case.frozen_by
     limits = cohort_gates.limits_of(domain_of(row.artifact_type))
+    passing = cohort_gates.passing(evidence.cohort_results, limits)
+    if shown.evaluation is not None:
+        passing &= cohort_gates.passing(shown.evaluation.candidate.cohorts.values(), limits)
     return Preflight(
         action=action,
         has_consumer=row.artifact_type in CONSUMERS,
@@ -185,8 +212,10 @@ async def preflight(
         tenant_verified=tenant_verified(row, row.tenant_id),
         rollback_resolves=await rollback_target(rooms, row) is not None,
         required_cohorts=frozenset(evidence.required_cohorts),
-        passing_cohorts=cohort_gates.passing(evidence.cohort_results, limits),
+        passing_cohorts=passing,
         required_dimensions=limits.dimensions,
+        frozen=shown.finding,
+        confusion_reduced=shown.evaluation is None or shown.evaluation.confusion_reduced,
         stability_days=await _stable_days(rooms, row, now),
         revoked=bool(frozen_by),
         within_sla=not frozen_by or await _within_sla(rooms, row.tenant_id, frozen_by, now),
@@ -218,8 +247,10 @@ async def decide(
     actor: str,
     idempotency_key: str = "",
 ) -> GovernanceDecision:
-    """Decide, sign, keep and audit."""
-    resolution = resolve(await preflight(tx, artifact, action, evidence, now))
+    """Decide, sign, keep and audit; with what the frozen evaluation set showed."""
+    shown = await examined(tx, artifact.row, action)
+    await evaluating.keep(tx, artifact.row, shown, actor=actor)
+    resolution = resolve(await preflight(tx, artifact, action, evidence, now, shown))
     return await keep(
         tx, artifact.row, action, resolution, digest(evidence), now, actor=actor, idempotency_key=idempotency_key
     )

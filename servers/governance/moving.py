@@ -22,6 +22,7 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_ALLOW,
     DECISION_REASON_BASELINE_REPLACED,
     DECISION_REASON_CONSENT_REVOKED,
+    DECISION_REASON_FROZEN_SET_LEAKED,
     DECISION_REASON_JUDGE_ROLLBACK,
     ArtifactRef,
     DecisionEvidence,
@@ -45,7 +46,7 @@ from selene.governance.v1.rollout_pb2 import (
     StageEntry,
 )
 
-from servers.governance import ENGINE_ID, deciding, trail
+from servers.governance import ENGINE_ID, deciding, evaluating, trail
 from servers.governance.consumers import domain_of
 from servers.governance.decision import resolve
 from servers.governance.judge import Trail, judge
@@ -120,7 +121,10 @@ async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) ->
 async def regressed(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> bool:
     """Whether a running rollout is to be taken back: what the heartbeat asks, without changing anything."""
     judgement = await judged(rooms, rollout, now)
-    return judgement.verdict == JUDGE_VERDICT_ROLLBACK or await baseline_replaced(rooms, rollout)
+    if judgement.verdict == JUDGE_VERDICT_ROLLBACK or await baseline_replaced(rooms, rollout):
+        return True
+    row = await rooms.governance.cases.artifact(rollout.tenant_id, rollout.subject.artifact_id)
+    return row is not None and await evaluating.leaked(rooms, row)
 
 
 async def check(
@@ -133,6 +137,9 @@ async def check(
     artifact = await deciding.held(tx, trusted, rollout.tenant_id, rollout.subject.artifact_id)
     judgement = await judged(tx, rollout, now)
     rollout.last_judgement.CopyFrom(judgement)
+    if await evaluating.leaked(tx, artifact.row):
+        await roll_back(tx, artifact.row, rollout, [DECISION_REASON_FROZEN_SET_LEAKED], now)
+        return Move.ROLLBACK
     if await baseline_replaced(tx, rollout):
         await roll_back(tx, artifact.row, rollout, [DECISION_REASON_BASELINE_REPLACED], now)
         return Move.ROLLBACK
@@ -184,7 +191,8 @@ async def _move(
 
 async def _promotable(tx: Transaction, artifact: deciding.Held, now: datetime) -> bool:
     evidence = artifact.case.evidence or DecisionEvidence()
-    known = await deciding.preflight(tx, artifact, DECISION_ACTION_PROMOTE, evidence, now)
+    shown = await deciding.examined(tx, artifact.row, DECISION_ACTION_PROMOTE)
+    known = await deciding.preflight(tx, artifact, DECISION_ACTION_PROMOTE, evidence, now, shown)
     return resolve(known).decision == DECISION_ALLOW
 
 

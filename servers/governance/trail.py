@@ -19,6 +19,7 @@ from store.ledger import AuditFilter, AuditTrail
 SYSTEM: Final = "system"
 
 DECIDED: Final = "governance.decided"
+EXAMINED: Final = "frozen_set.examined"
 REPORTED: Final = "builder.reported"
 APPROVED: Final = "approval.given"
 PROVED: Final = "consumption.proved"
@@ -34,6 +35,12 @@ _PAGE: Final = 1_000
 def correlation_of(artifact_id: str) -> str:
     """What every audit row about an artifact is found by."""
     return f"artifact:{artifact_id}"
+
+
+def turn_of(artifact_id: str) -> TurnRef:
+    """Where a row about an artifact belongs: in its trail, and in the call that asked, if one did."""
+    asked_in = current_correlation().correlation_id
+    return TurnRef(correlation_id=correlation_of(artifact_id), turn_id=asked_in)
 
 
 def watch_of(rollout_id: str) -> str:

@@ -10,10 +10,14 @@ from selene.learning.v1 import service_pb2_grpc as learning_grpc
 
 from servers.learning import NAME
 from servers.learning.capturing import AT_ONCE, Rules, drain
+from servers.learning.drift_service import DriftV1
+from servers.learning.drifting import Watch
 from servers.learning.gold_service import GoldV1
+from servers.learning.golding import GOLD_WRITER
 from servers.learning.service import SignalsV1
 from servers.learning.settings import LearningSettings
 from servers.runtime.server import Runtime, Service
+from servers.runtime.signals import producer
 from store import Store, StoreError
 
 _log = structlog.get_logger("selene.learning")
@@ -25,11 +29,22 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
     rules = Rules(settings.intake.limits())
     drainer = Drainer(runtime.store, rules, settings.intake.outbox_every_s)
     runtime.on_stop(drainer.stop)
+    watch = Watch(
+        runtime.store, runtime.clock, producer(runtime.settings, GOLD_WRITER), every_s=settings.drift.look_every_s
+    )
+    runtime.on_stop(watch.stop)
+    if settings.drift.loop:
+        watch.start()
     signals = SignalsV1(runtime.store, runtime.clock, rules, runtime.stopping, batch=settings.intake.batch)
     gold = GoldV1(runtime.store, runtime.clock, runtime.ids)
     return (
         Service(learning_grpc.add_SignalServiceServicer_to_server, signals, "selene.learning.v1.SignalService"),
         Service(learning_grpc.add_GoldServiceServicer_to_server, gold, "selene.learning.v1.GoldService"),
+        Service(
+            learning_grpc.add_DriftServiceServicer_to_server,
+            DriftV1(runtime.store, runtime.clock),
+            "selene.learning.v1.DriftService",
+        ),
     )
 
 

@@ -29,9 +29,19 @@ class IntakeSettings(BaseModel):
         return TimeLimits(skew_s=self.skew_s, oldest_s=self.oldest_s, intake_s=self.intake_s)
 
 
+class DriftSettings(BaseModel):
+    """`owners.learning.drift`: whether this process looks for drift, and how often it asks whether a day is over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loop: bool = True
+    look_every_s: float = Field(default=60.0, gt=0, le=3600)
+
+
 class LearningSettings(BaseModel):
     """What learns."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     intake: IntakeSettings = IntakeSettings()
+    drift: DriftSettings = DriftSettings()

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionProof
 from selene.gold.v1.gold_pb2 import (
@@ -26,9 +26,11 @@ from selene.governance.v1 import service_pb2 as governance
 from selene.learning.v1 import service_pb2 as learning
 from selene.learning.v1 import signal_pb2 as signals
 
+from servers import frozen
 from servers.cohort import serves
 from servers.learning_demonstration.house import SCOPE, TENANT, House, until
-from servers.learning_demonstration.voices import Counted, Trial, Turns, replay_hash, replayed
+from servers.learning_demonstration.voices import Counted, Trial, Turns, Voices, replay_hash, replayed
+from servers.learning_demonstration.voices import frozen as frozen_of
 from servers.pack_formats import CONSUMERS, THRESHOLD_PACK
 from servers.voiceid.calibration.pack import ThresholdPack, parse
 
@@ -87,6 +89,12 @@ async def corrections(house: House, users: Iterable[str], *, each: int) -> list[
             reply = await house.call("voiceid", house.signals.Capture, request)
             told.append((user, reply.captured.signal.signal_id))
     return told
+
+
+async def freeze(house: House, voices: Voices, *, seed: int) -> dict[str, Any]:
+    """Put a frozen evaluation set in force, as `selene frozen add` does; what is told of it. Nobody learns from it."""
+    active = parse((await house.active_pack()).canonical_json.encode())
+    return await frozen.add(house.store, frozen_of(active, voices, seed=seed).canonical(), "drawn by seed", TENANT)
 
 
 async def propose(house: House, signal_ids: Iterable[str]) -> str:

@@ -56,6 +56,7 @@ class Story:
 
     async def tell(self) -> None:
         """All of them."""
+        await self._freeze()
         learned = await self._learn()
         self._act("2", "Gates, and a rollout in stages")
         live = await self._go_live(learned)
@@ -63,6 +64,14 @@ class Story:
         await chain.looked(self._house, live.rollout_id)
         await self._revoke(learned)
         await self._check_trail()
+
+    async def _freeze(self) -> None:
+        """What packs are held against by governance itself, beside what their proposers say."""
+        told = await chain.freeze(self._house, UNLIKE, seed=400)
+        self._say(
+            f"A frozen set is in force: {told['genuine']:,} genuine and {told['impostors']:,} impostor trials of "
+            f"{told['speakers']} speakers of whom nobody learns, none of them alike."
+        )
 
     async def _learn(self) -> Learned:
         self._act("1", "Corrections become signals, signals become gold")
@@ -119,7 +128,7 @@ class Story:
     async def _pass_gates(self, learned: Learned, evaluation: Voices, recording: Voices) -> bool:
         """Decision, report, two permissions, proof and release gate; False where governance does not allow it.
 
-        `evaluation` is who speaks in the frozen set, `recording` in the turns that are replayed.
+        `evaluation` is who speaks in what the proposer evaluates by, `recording` in the turns that are replayed.
         """
         house, row = self._house, learned.row
         active, candidate = await self._active(), await chain.loaded(house, row)
@@ -127,7 +136,8 @@ class Story:
         statement = await chain.decide(house, row, learned.gold_set_id, results)
         named = ", ".join(_name(decisions.DecisionReason, each, "DECISION_REASON_") for each in statement.reasons)
         worst = max(result.false_accepts / result.impostor_trials for result in results)
-        self._say(f"Governance, by a frozen set with FAR {worst:.3%} at worst: {_decided(statement)} ({named}).")
+        told = f"an evaluation with FAR {worst:.3%} at worst, and by its own of the frozen set"
+        self._say(f"Governance, by {told}: {_decided(statement)} ({named}).")
         if statement.decision != decisions.DECISION_ALLOW:
             return False
         turns = recorded(recording, seed=TRAFFIC_SEED)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from selene.gold.v1.evidence_pb2 import GoldItem, GoldLabel, TrialLabel, VoiceTrial
 from selene.governance.v1.decision_pb2 import CohortResult
 
+from servers.frozen_sets import FrozenSet, scorer_sha256
 from servers.voiceid.calibration.pack import ThresholdPack
 from servers.voiceid.fusion import BASIS_POINTS
 
@@ -150,8 +151,30 @@ def replay_hash(pack: ThresholdPack, turns: Turns) -> bytes:
     return outcome.digest()
 
 
+def frozen(pack: ThresholdPack, voices: Voices, *, seed: int) -> FrozenSet:
+    """Trials of speakers whom nobody learns from, scored as the pack scores (§38.8); more than §38.1 asks for."""
+    genuine, impostors = 2_000, 20_000
+    drawn = np.random.default_rng(seed)
+    speakers = tuple(f"frozen-{number:02}" for number in range(20))
+    tested = drawn.integers(0, len(speakers), genuine + impostors)
+    other = (tested + drawn.integers(1, len(speakers), genuine + impostors)) % len(speakers)
+    is_genuine = np.arange(genuine + impostors) < genuine
+    scores = np.concatenate([drawn.normal(*voices.genuine, genuine), drawn.normal(*voices.impostors, impostors)])
+    return FrozenSet(
+        name="nobody-alike" if voices is UNLIKE else "siblings",
+        scorer_sha256=scorer_sha256(pack.model_dump(mode="json")),
+        speakers=speakers,
+        cohorts=(tuple(cohort.partition(":")[2] for cohort in COHORTS),),
+        signals=(),
+        enrolled=np.where(is_genuine, tested, other),
+        tested=tested,
+        cohort=np.zeros(genuine + impostors, np.intp),
+        llr=scores,
+    )
+
+
 def evaluated(pack: ThresholdPack, voices: Voices, *, seed: int) -> list[CohortResult]:
-    """The pack over a frozen evaluation set of each cohort, of which nothing was learned (§38.8)."""
+    """What its proposer says of the pack: its decisions on drawn turns of each cohort."""
     return [
         replayed(pack, recorded(voices, seed=seed + number, subjects=40)).result(cohort)
         for number, cohort in enumerate(COHORTS)

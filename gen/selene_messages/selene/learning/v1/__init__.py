@@ -902,7 +902,7 @@ class ConfusionPair(betterproto2.Message):
 
     close_calls: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    Decisions between them that were too close to name anybody.
+    Decisions that named one of them while the other was likely too: a posterior above one half.
     """
 
     last_at: "datetime.datetime | None" = betterproto2.field(
