@@ -34,6 +34,7 @@ from servers.routing.assembly import (
     EVALUATE_EVERY_S,
     SETTINGS,
     CredentialOf,
+    Prewarming,
     RoutingSettings,
     left_out,
     open_leases,
@@ -342,7 +343,7 @@ async def _open_routing(
     routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits, forgetting, leases)
     await routing.refresh()
     if leases is not None:
-        await leases.start(lambda: secrets.handles(directory))
+        await leases.start(lambda: secrets.handles(directory), Prewarming(adapters))
     for each in of_domains.values():
         each.start()
     recorder.start()

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 import structlog
@@ -30,12 +31,13 @@ from selene.provider.v1.provider_pb2 import (
 from servers.delivery import ENGINE_ID
 from servers.delivery.adapter import Certainty, DeliveryAdapter, DeliveryReason, Message, Sent
 from servers.delivery.contents import message_of
-from servers.delivery.keeping import Keeper, Known, Step, known_of, state_name
+from servers.delivery.keeping import NOTHING, Keeper, Known, Step, known_of, state_name
 from servers.delivery.machine import (
     Attempt,
     Begin,
     Close,
     CrashFound,
+    Delivery,
     Done,
     Ended,
     Event,
@@ -82,6 +84,7 @@ ASKED_AT_ONCE: Final = 200
 """UNKNOWN deliveries of a page, at the start."""
 ERASED: Final = "RECIPIENT_ERASED"
 UNREADABLE: Final = "INTENT_UNREADABLE"
+FAILOVER: Final = "FAILOVER"
 
 _log = structlog.get_logger("selene.delivery")
 
@@ -389,14 +392,15 @@ class Dispatcher:
         try:
             if not await self._routes.admit(ref):
                 return False
-            work.passed_over = _passed_over(ways, ref, self._now())
+            moved = _moved(work.known.delivery, ways, ref, self._now())
+            work.passed_over = moved.get("failover_reason", "")
             begun_at = self._clock.monotonic()
             begin = Begin(fence=work.fence, provider_ref=ref, declares=send.declares, token=send.token)
             after = apply(work.known.delivery, begin, self._now(), rules)
             if isinstance(after, Refused):
                 await self._apply(work, Requeue(work.fence, self._now(), after.code.value), "requeued")
                 return True
-            if not await self._keep(work, after, "delivery.sending", until=begun_at + timeout_s):
+            if not await self._keep(work, after, "delivery.sending", until=begun_at + timeout_s, facts=moved):
                 return True
             sent = await self._called(work, self._routes.adapters[ref], begun_at + timeout_s)
             self._routes.record(ways, after.tenant_id, sent, began_at=begun_at, probe=lease_id is not None)
@@ -518,8 +522,23 @@ class Dispatcher:
             return
         await self._keep(work, after, f"delivery.{transition}", until=self._clock.monotonic() + LEAVE_S)
 
-    async def _keep(self, work: _Work, after: Any, transition: str, *, until: float | None = None) -> bool:
-        step = Step(before=work.known, after=after, transition=transition, passed_over=work.passed_over)
+    async def _keep(
+        self,
+        work: _Work,
+        after: Any,
+        transition: str,
+        *,
+        until: float | None = None,
+        facts: Mapping[str, str] = NOTHING,
+    ) -> bool:
+        step = Step(
+            before=work.known,
+            after=after,
+            transition=transition,
+            reason=FAILOVER if facts else "",
+            facts=facts,
+            passed_over=work.passed_over,
+        )
         done = await self._keeper.keep(step, until=until)
         if done is not None:
             work.known = done
@@ -546,14 +565,16 @@ class Dispatcher:
         return self._clock.now().timestamp()
 
 
-def _passed_over(ways: Ways, provider_ref: str, now: float) -> str:
-    """Why a provider that is preferred to this one is not asked although it serves; empty where none is."""
-    for option in ways.options:
-        if option.provider_ref == provider_ref:
-            return ""
-        if option.serves and option.open_until > now:
-            return Reason.CIRCUIT_OPEN
-    return ""
+def _moved(delivery: Delivery, ways: Ways, provider_ref: str, now: float) -> dict[str, str]:
+    """From whom a request goes on to this provider, and why (§24); empty where it stays, or is the first choice's."""
+    if delivery.attempts and delivery.attempts[-1].provider_ref != provider_ref:
+        before = delivery.attempts[-1]
+        return {"failover_from": before.provider_ref, "failover_reason": before.reason}
+    preferred = takewhile(lambda option: option.provider_ref != provider_ref, ways.options)
+    passed_over = next((each for each in preferred if each.serves and each.open_until > now), None)
+    if passed_over is None:
+        return {}
+    return {"failover_from": passed_over.provider_ref, "failover_reason": Reason.CIRCUIT_OPEN}
 
 
 async def _open_all(rows: Sequence[Row], rooms: Rooms) -> Sequence[_Opened]:

@@ -109,9 +109,10 @@ async def posting(
     flags: Mapping[str, Any] | None = None,
     rules: Mapping[str, Any] | None = None,
     dispatch: Mapping[str, Any] | None = None,
+    beside: Sequence[str] = (),
     **serve: Any,
 ) -> AsyncIterator[Post]:
-    """The owner with these providers, in this order."""
+    """The owner with these providers, in this order, and other owners beside it."""
     by_ref = {adapter.provider_ref: adapter for adapter in adapters}
 
     async def build(runtime: Runtime) -> Sequence[Service]:
@@ -121,6 +122,6 @@ async def posting(
     numbers |= {f"owners.delivery.dispatch.{name}": value for name, value in {**DISPATCH, **(dispatch or {})}.items()}
     serve.setdefault("profile", profile(*by_ref))
     async with serving(
-        ["delivery"], data_dir, {**numbers, **(flags or {})}, builds={"delivery": build}, **serve
+        ["delivery", *beside], data_dir, {**numbers, **(flags or {})}, builds={"delivery": build}, **serve
     ) as owners:
         yield Post(owners)

@@ -31,8 +31,11 @@ from selene.delivery.v1.delivery_pb2 import (
     TemplateContent,
 )
 from selene.routing.v1.service_pb2 import POLICY_EFFECT_DENY
+from selene_messages.selene.kms.v1 import Environment
 
 from clients.errors import SeleneError, from_rpc
+from clients.retry import NO_RETRY
+from clients.secrets import Secrets
 from servers.runtime.auth import ROLE_SERVICE, ROLE_USER, Principal, issue_token
 from store.routing import Rule
 from tests.support.deliveries import TENANT, Post, posting, profile, text
@@ -424,3 +427,31 @@ async def test_a_delivery_waits_for_the_secret_of_its_provider_and_says_so(tmp_p
         events = await post.watched(2, delivery_id=sent.delivery_id)
         waits = events[-1].delivery
         assert (waits.state, waits.reason_code, list(waits.attempts)) == (DELIVERY_STATE_ACCEPTED, "SECRET_AWAITED", [])
+
+
+class Warm(PlainAdapter):
+    """A provider whose connection can be opened ahead."""
+
+    def __init__(self, *of: Any) -> None:
+        super().__init__(*of)
+        self.warmed = asyncio.Event()
+
+    async def prewarm(self) -> bool:
+        self.warmed.set()
+        return True
+
+
+async def test_once_its_provider_has_a_secret_its_connection_is_opened_and_what_waited_goes_out(tmp_path: Path) -> None:
+    account = {"owners.delivery.accounts": {"twilio/sms": {"sender": "+41446681800"}}}
+    handle = "kms://delivery/sms/twilio"
+    keyed = profile("twilio/sms", kms_handle_ref=handle)
+    async with provider() as simulator:
+        adapter = Warm("twilio/sms", simulator.url, KEYED)
+        async with posting(tmp_path, [adapter], flags=account, profile=keyed, beside=["kms"]) as post:
+            sent = await post.send(text("m1"))
+            await post.watched(2, delivery_id=sent.delivery_id)
+            assert not adapter.warmed.is_set() and not simulator.requests
+            operator = Secrets(post.owners.connection("kms"), policy=NO_RETRY)
+            await operator.put(handle, b"a-secret", environment=Environment.PROD, granted_owners=["PH1.DELIVERY"])
+            await post.until(sent.delivery_id, DELIVERY_STATE_SENT_ACKED)
+            assert adapter.warmed.is_set() and simulator.requests == [sent.delivery_id]

@@ -1,4 +1,4 @@
-"""What deliveries say to learning: who had to send for whom, kept with the delivery's own change."""
+"""What deliveries say of who had to send for whom: to learning, and in the trail, kept with the delivery's change."""
 
 from __future__ import annotations
 
@@ -68,6 +68,12 @@ async def test_whoever_sends_for_another_is_told_of_and_why(tmp_path: Path) -> N
             assert (fallback.signal_class, fallback.reason_code) == (nouns.SIGNAL_CLASS_FALLBACK, "CIRCUIT_OPEN")
             assert fallback.output_ref == "provider:b/sms"
             assert len(first.requests) == 1
+            begun = [row for row in await post.owners.trail() if row.transition == "delivery.sending"]
+        facts = [{fact.name: fact.value for fact in row.facts} for row in begun]
+        assert [row.reason_code for row in begun] == ["SENDING", "FAILOVER", "FAILOVER"]
+        assert "failover_from" not in facts[0]
+        moved = [(each["failover_from"], each["failover_reason"], each["provider_ref"]) for each in facts[1:]]
+        assert moved == [("a/sms", "CREDENTIAL_REFUSED", "b/sms"), ("a/sms", "CIRCUIT_OPEN", "b/sms")]
 
 
 @pytest.mark.parametrize(("flags", "acts"), [({}, [Act.CREDENTIAL]), (CONSENT, [Act.BUSY]), (CONSENT, [])])
