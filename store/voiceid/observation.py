@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from selene.governance.v1.rollout_pb2 import Arm
-from sqlalchemy import Row, exists, literal, null, select, tuple_, update
+from sqlalchemy import Row, Text, bindparam, exists, literal, null, select, tuple_, update
 
-from store.access import Reads, Writes
+from store.access import Reads, Writes, for_dialects
 from store.schema import UNCOUNTED, Instant, observations
 
 DECIDED: Final = 1
@@ -48,6 +48,44 @@ class Observation:
     is_confirmed: bool = False
 
 
+_ADD = for_dialects(
+    lambda insert: insert(observations).values({name.name: bindparam(name.name) for name in observations.c})
+)
+_TOLD: Final[Mapping[str, Any]] = {
+    "kind": literal(CONFIRMED),
+    "at": bindparam("told_at", type_=Instant),
+    "speaker_user_id": bindparam("speaker", type_=Text),
+    "window_ends_at": null(),
+}
+_DECISIONS: Final[list[Any]] = [_TOLD.get(column.name, column) for column in observations.c]
+_CONFIRM = for_dialects(
+    lambda insert: (
+        insert(observations)
+        .from_select(
+            [column.name for column in observations.c],
+            select(*_DECISIONS).where(
+                observations.c.tenant_id == bindparam("tenant"),
+                observations.c.stream_id == bindparam("stream"),
+                observations.c.kind == DECIDED,
+            ),
+        )
+        .on_conflict_do_nothing()
+    )
+)
+_PROMPTED = (
+    select(observations.c.stream_id)
+    .where(
+        observations.c.tenant_id == bindparam("tenant"),
+        observations.c.rollout_id == bindparam("rollout"),
+        observations.c.session_id == bindparam("session"),
+        observations.c.arm == bindparam("side"),
+        observations.c.kind == DECIDED,
+        observations.c.prompted == 1,
+    )
+    .limit(1)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """Observations by time, for one window. Of these sides, and these prompts of them, earlier windows know already:
@@ -67,16 +105,8 @@ class ObservationsReader:
 
     async def prompted(self, tenant_id: str, rollout_id: str, arm: Arm, session_id: str) -> bool:
         """Whether this side of a rollout has asked in this session."""
-        table = observations.c
-        found = select(table.stream_id).where(
-            table.tenant_id == tenant_id,
-            table.rollout_id == rollout_id,
-            table.session_id == session_id,
-            table.arm == arm,
-            table.kind == DECIDED,
-            table.prompted == 1,
-        )
-        return bool(await self._reads.rows(found.limit(1)))
+        asked = {"tenant": tenant_id, "rollout": rollout_id, "session": session_id, "side": arm}
+        return bool(await self._reads.rows(_PROMPTED, asked))
 
     async def uncounted(self, tenant_id: str, rollout_id: str, until: datetime, at_most: int) -> datetime | None:
         """When the one after the first `at_most` was made that no window has; None where there are no more."""
@@ -117,23 +147,17 @@ class Observations(ObservationsReader):
             for one in several
         ]
         if rows:
-            await self._writes.write(self._writes.insert(observations), rows)
+            await self._writes.write(_ADD[self._writes.dialect], rows)
 
     async def confirm(self, tenant_id: str, stream_id: str, speaker_user_id: str) -> None:
         """Keep, once, who really spoke: for each side that decided on the stream, while that is kept."""
-        table = observations.c
         told = {
-            "kind": literal(CONFIRMED),
-            "at": literal(self._writes.clock.now(), Instant),
-            "speaker_user_id": literal(speaker_user_id),
-            "window_ends_at": null(),
+            "tenant": tenant_id,
+            "stream": stream_id,
+            "speaker": speaker_user_id,
+            "told_at": self._writes.clock.now(),
         }
-        columns: list[Any] = [told.get(column.name, column) for column in table]
-        decided = select(*columns).where(
-            table.tenant_id == tenant_id, table.stream_id == stream_id, table.kind == DECIDED
-        )
-        made = self._writes.insert(observations).from_select([column.name for column in table], decided)
-        await self._writes.write(made.on_conflict_do_nothing())
+        await self._writes.write(_CONFIRM[self._writes.dialect], told)
 
     async def take(self, tenant_id: str, rollout_id: str, until: datetime, at_most: int) -> Taken:
         """Those before `until` that no window has, the earliest first, for the window that ends then."""

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry
 from selene.voiceid.v1 import voiceid_pb2 as v1
@@ -18,7 +19,7 @@ from servers.voiceid.engine import Ask, Engine, Hearing
 from servers.voiceid.fusion import Calibration, CandidateCosines
 from servers.voiceid.settings import VoiceIdSettings
 from servers.voiceid.telemetry import DecisionMetrics
-from store import Store
+from store import Store, Transaction
 from tests.support.packs import shipped
 
 AT_ONCE = 500
@@ -62,21 +63,22 @@ class Traffic:
             hearing = Hearing(self._ask(Spoken(device_id, 0)), None)
             await self.engine._basis(hearing)
             hearings[device_id] = hearing
-        ids = []
-        async with self._store.transaction() as tx:
-            for turn in turns:
-                ask = self._ask(turn)
-                hearing = Hearing(ask, None)
-                hearing.served = hearings[turn.device_id].served
-                assert hearing.served is not None
-                await self.engine._kept(
-                    tx, hearing, replace(heard(turn.score_bp), thresholds=hearing.served.thresholds)
-                )
-                if turn.speaker is not None:
-                    await tx.voiceid.streams.name_speaker(self._tenant_id, ask.stream_id, turn.speaker)
-                    await tx.voiceid.observations.confirm(self._tenant_id, ask.stream_id, turn.speaker)
-                ids.append(ask.stream_id)
-        return ids
+
+        async def decide(tx: Transaction) -> list[str]:
+            return [await self._decided(tx, turn, hearings[turn.device_id]) for turn in turns]
+
+        return await self._store.perform(decide)
+
+    async def _decided(self, tx: Transaction, turn: Spoken, like: Hearing) -> str:
+        ask = self._ask(turn)
+        hearing = Hearing(ask, None)
+        hearing.served = like.served
+        assert hearing.served is not None
+        await self.engine._kept(tx, hearing, replace(heard(turn.score_bp), thresholds=hearing.served.thresholds))
+        if turn.speaker is not None:
+            await tx.voiceid.streams.name_speaker(self._tenant_id, ask.stream_id, turn.speaker)
+            await tx.voiceid.observations.confirm(self._tenant_id, ask.stream_id, turn.speaker)
+        return ask.stream_id
 
     def _ask(self, turn: Spoken) -> Ask:
         number = next(self._streams)
@@ -89,6 +91,7 @@ class Traffic:
         return Ask(f"stream-{number:06}", config, "", Principal(self._tenant_id, "kitchen", "", frozenset()))
 
 
+@lru_cache
 def heard(score_bp: int) -> Situation:
     """What the models say of an utterance that `SPEAKER` speaks with such a probability; the thresholds are shipped."""
     thresholds = shipped().thresholds()
