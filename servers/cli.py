@@ -89,8 +89,9 @@ def up(
       selene up --data-dir /tmp/try --port 0
     """
     settings = _settings(config, data_dir=data_dir, port=port, metrics_port=metrics_port, development=True)
-    from servers.process import OWNERS, run_process
+    from servers.process import OWNERS, check_ports, run_process
 
+    _guarded(lambda: check_ports(tuple(OWNERS), settings))
     if not _build_models(settings):
         _err.print("Going on without models: every decision will be UNKNOWN.", style="yellow")
     _guarded(lambda: run_process(tuple(OWNERS), settings, _announce(as_json)))
@@ -116,10 +117,12 @@ def serve_owner(
     settings = _settings(
         config, data_dir=data_dir, store=store, host=host, port=ports, workers=workers, metrics_port=metrics_port
     )
-    from servers.process import OWNERS, run_process
+    from servers.process import OWNERS, check_ports, run_process
 
     if owner not in OWNERS:
         _fail(USAGE, f"there is no owner {owner!r}; there are: {', '.join(OWNERS)}")
+    if settings.workers == 1:  # more of them share what the first has taken, and say so themselves
+        _guarded(lambda: check_ports((owner,), settings))
     _guarded(lambda: run_process((owner,), settings, _announce(as_json)))
 
 

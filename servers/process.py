@@ -28,8 +28,10 @@ from servers.runtime.server import (
     run_loop,
     serve,
     stop_on_signals,
+    unbindable,
 )
 from servers.runtime.storage import LedgerSink, open_store
+from servers.runtime.tls import ListenError
 from servers.runtime.workers import WorkerSlot, run_workers
 from servers.shipped import register_shipped_pack
 from store import Store, StoreError
@@ -130,6 +132,23 @@ class Checkpoints:
             _log.error("no checkpoint", cause=str(error))
 
 
+def check_ports(names: Sequence[str], settings: Settings) -> None:
+    """Before anything is begun: the ports that these owners are to listen on are free. ListenError names one taken."""
+    taken: list[tuple[str, str]] = []
+    for name in names:
+        host, port = _address(name, settings)
+        defect = unbindable(host, port) if port else None
+        if defect is not None:
+            taken.append((f"{host}:{port} ({name})", defect))
+    if taken:
+        first, defect = taken[0]
+        others = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise ListenError(
+            f"cannot listen on {first}{others}: {defect}. Is another server running? Stop it, or take other ports: "
+            f"`--port 0` for any, `--port {names[0]}=PORT` for this one"
+        )
+
+
 def run_process(names: Sequence[str], settings: Settings, started: Started) -> None:
     """`serve_owners` in this process, or in `settings.workers` of them that share the ports."""
     if settings.workers == 1:
@@ -137,14 +156,13 @@ def run_process(names: Sequence[str], settings: Settings, started: Started) -> N
         run_loop(serve_owners(names, settings, WorkerSlot(), started))
         return
     configure_logging(settings.log.level)
-    addresses = {
-        name: (
-            settings.listen.hosts.get(name, settings.listen.host),
-            settings.listen.ports.get(name, OWNERS[name].port),
-        )
-        for name in names
-    }
+    addresses = {name: _address(name, settings) for name in names}
     run_workers(functools.partial(_worker, tuple(names), settings), settings.workers, addresses)
+
+
+def _address(name: str, settings: Settings) -> tuple[str, int]:
+    listen = settings.listen
+    return listen.hosts.get(name, listen.host), listen.ports.get(name, OWNERS[name].port)
 
 
 def _worker(names: Sequence[str], settings: Settings, slot: WorkerSlot) -> None:

@@ -3,7 +3,8 @@
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -23,11 +24,35 @@ CONFIG_VARIABLE: Final = "SELENE_CONFIG"
 SET: Final = "(set)"
 _NESTED = "__"
 
+_NOISE: Final = "Value error, "
+"""What pydantic puts before the words of a model's own check."""
+
 OwnerModel = TypeVar("OwnerModel", bound=BaseModel)
 
 
 class ConfigError(ValueError):
     """Settings that cannot be used; the text names each one, and for an unknown name the nearest known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """The layers that settings came from, by name and uppermost first: an error says where it is to be corrected."""
+
+    layers: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=(), compare=False)
+
+    def of(self, location: Sequence[str]) -> str:
+        """The layer that set what is there; empty where none did."""
+        return next((name for name, values in self.layers if _is_set(values, location)), "")
+
+
+def _is_set(values: Any, location: Sequence[str]) -> bool:
+    for part in location:
+        if not isinstance(values, Mapping):
+            return True
+        if part not in values:
+            return False
+        values = values[part]
+    return True
 
 
 class _Section(BaseModel):
@@ -170,6 +195,7 @@ class Settings(BaseSettings):
     development: DevelopmentSettings = DevelopmentSettings()
     workers: int = Field(default=1, ge=1, le=256)
     owners: dict[str, dict[str, Any]] = Field(default_factory=dict, description="settings of each owner, by its name")
+    _origins: _Origins = _Origins()
 
     @classmethod
     def settings_customise_sources(
@@ -185,7 +211,7 @@ class Settings(BaseSettings):
 
     def owner_settings(self, owner: str, model: type[OwnerModel]) -> OwnerModel:
         """The owner's own part, validated by its own model; raises ConfigError."""
-        return _validated(model, self.owners.get(owner, {}), f"owners.{owner}")
+        return _validated(model, self.owners.get(owner, {}), f"owners.{owner}", self._origins)
 
     def effective(self) -> dict[str, Any]:
         """The settings in force as plain data, without secrets: what is secret reads ``(set)``."""
@@ -206,11 +232,14 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     except SettingsError as defect:
         raise ConfigError(f"{defect}; a setting inside a section is named {ENV_PREFIX}SECTION__NAME") from None
     merged: dict[str, Any] = _read_toml(path) if path else {}
+    origins = _Origins((("the environment", from_environment), (str(path), merged)))
     merged = _over(merged, from_environment)
     for name, value in (flags or {}).items():
         if value is not None:
             merged = _over(merged, _nested(name.split("."), value))
-    return _validated(Settings, merged, "")
+    settings = _validated(Settings, merged, "", origins)
+    settings._origins = origins
+    return settings
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -246,20 +275,22 @@ def _check_environment(environment: Mapping[str, str]) -> None:
             raise ConfigError(f"unknown variable {variable}{_suggestion(section, known)}")
 
 
-def _validated(model: type[OwnerModel], values: Mapping[str, Any], at: str) -> OwnerModel:
+def _validated(model: type[OwnerModel], values: Mapping[str, Any], at: str, origins: _Origins) -> OwnerModel:
     try:
         return model(**values)
     except ValidationError as defect:
-        raise ConfigError("\n".join(_explained(model, error, at) for error in defect.errors())) from None
+        raise ConfigError("\n".join(_explained(model, error, at, origins) for error in defect.errors())) from None
 
 
-def _explained(model: type[BaseModel], error: Any, at: str) -> str:
+def _explained(model: type[BaseModel], error: Any, at: str, origins: _Origins) -> str:
     """One line for one error. It never shows the value, which may be a secret."""
     location = [str(part) for part in error["loc"]]
     name = ".".join(filter(None, [at, *location]))
+    origin = origins.of(name.split("."))
+    where = f"{origin}: " if origin else ""
     if error["type"] != "extra_forbidden":
-        return f"{name or 'settings'}: {error['msg']}"
-    return f"unknown setting {name}{_suggestion(location[-1], _names_beside(model, location))}"
+        return f"{where}{name or 'settings'}: {error['msg'].removeprefix(_NOISE)}"
+    return f"{where}unknown setting {name}{_suggestion(location[-1], _names_beside(model, location))}"
 
 
 def _names_beside(model: type[BaseModel], location: list[str]) -> set[str]:

@@ -478,13 +478,20 @@ def _listen(server: grpc.aio.Server, host: str, port: int, settings: Settings) -
 
 def _why(host: str, port: int) -> str:
     """gRPC only says that binding failed; asking the system again tells why."""
+    defect = unbindable(host, port)
+    return f"{defect}. Is another server running there?" if defect else "the address was in use a moment ago"
+
+
+def unbindable(host: str, port: int) -> str | None:
+    """Why nobody can listen there now; None where somebody can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as defect:
-        return f"{defect.strerror or defect}. Is another server running there?"
-    return "the address was in use a moment ago"
+        return defect.strerror or str(defect)
+    return None
 
 
 def _host(settings: Settings, owner: Owner) -> str:

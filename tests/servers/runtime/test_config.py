@@ -56,6 +56,25 @@ def test_a_file_that_cannot_be_used_is_explained(tmp_path: Path, text: str, expe
     with pytest.raises(ConfigError) as caught:
         load_settings(toml(tmp_path, text))
     assert expected in str(caught.value)
+    assert "selene.toml: " in str(caught.value) and "Value error" not in str(caught.value)
+
+
+class Priced(BaseModel):
+    price: int = 0
+
+
+def test_an_error_names_the_layer_that_it_is_to_be_corrected_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toml(tmp_path, "[limits]\nunary_s = 'soon'\nidle_s = 'late'\n[owners.mine]\nprice = 'much'\n")
+    monkeypatch.setenv("SELENE_LIMITS__UNARY_S", "sooner")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {"limits.stream_s": "flagged"})
+    lines = {line.partition(": Input")[0] for line in str(caught.value).splitlines()}
+    assert lines == {"the environment: limits.unary_s", "limits.stream_s", f"{path}: limits.idle_s"}
+    monkeypatch.setenv("SELENE_LIMITS__UNARY_S", "1")
+    with pytest.raises(ConfigError, match=f"{path}: owners.mine.price"):
+        load_settings(path, {"limits.idle_s": 1}).owner_settings("mine", Priced)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
