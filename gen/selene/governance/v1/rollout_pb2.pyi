@@ -63,6 +63,11 @@ class KpiMetric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KPI_METRIC_IDENTITY_PROMPTS: _ClassVar[KpiMetric]
     KPI_METRIC_REPEAT_PROMPT_VIOLATIONS: _ClassVar[KpiMetric]
     KPI_METRIC_PROMPT_CONFIRMATIONS: _ClassVar[KpiMetric]
+    KPI_METRIC_IDENTITY_CONFLICTS: _ClassVar[KpiMetric]
+    KPI_METRIC_CALL_FAILURES: _ClassVar[KpiMetric]
+    KPI_METRIC_CALL_TIMEOUTS: _ClassVar[KpiMetric]
+    KPI_METRIC_FALLBACKS: _ClassVar[KpiMetric]
+    KPI_METRIC_COST_MICROS: _ClassVar[KpiMetric]
 
 class JudgeVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -128,6 +133,11 @@ KPI_METRIC_FALSE_ACCEPTS: KpiMetric
 KPI_METRIC_IDENTITY_PROMPTS: KpiMetric
 KPI_METRIC_REPEAT_PROMPT_VIOLATIONS: KpiMetric
 KPI_METRIC_PROMPT_CONFIRMATIONS: KpiMetric
+KPI_METRIC_IDENTITY_CONFLICTS: KpiMetric
+KPI_METRIC_CALL_FAILURES: KpiMetric
+KPI_METRIC_CALL_TIMEOUTS: KpiMetric
+KPI_METRIC_FALLBACKS: KpiMetric
+KPI_METRIC_COST_MICROS: KpiMetric
 JUDGE_VERDICT_UNSPECIFIED: JudgeVerdict
 JUDGE_VERDICT_PROMOTE: JudgeVerdict
 JUDGE_VERDICT_HOLD: JudgeVerdict

@@ -900,6 +900,31 @@ class KpiMetric(betterproto2.Enum):
     Prompts that led to a confirmation over prompts.
     """
 
+    IDENTITY_CONFLICTS = 17
+    """
+    Decisions in a state of conflict (§38.5) over decisions. Shown, and in no row.
+    """
+
+    CALL_FAILURES = 18
+    """
+    Calls that no provider served over calls. Shown, and in no row.
+    """
+
+    CALL_TIMEOUTS = 19
+    """
+    Calls that a provider let wait for too long over calls. Shown, and in no row.
+    """
+
+    FALLBACKS = 20
+    """
+    Calls that another provider than the first choice served over calls. Shown, and in no row.
+    """
+
+    COST_MICROS = 21
+    """
+    Millionths of the budgets' currency that calls cost over calls. Shown, and in no row.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -920,6 +945,11 @@ class KpiMetric(betterproto2.Enum):
             14: "KPI_METRIC_IDENTITY_PROMPTS",
             15: "KPI_METRIC_REPEAT_PROMPT_VIOLATIONS",
             16: "KPI_METRIC_PROMPT_CONFIRMATIONS",
+            17: "KPI_METRIC_IDENTITY_CONFLICTS",
+            18: "KPI_METRIC_CALL_FAILURES",
+            19: "KPI_METRIC_CALL_TIMEOUTS",
+            20: "KPI_METRIC_FALLBACKS",
+            21: "KPI_METRIC_COST_MICROS",
         }
 
     @classmethod
@@ -942,6 +972,11 @@ class KpiMetric(betterproto2.Enum):
             "KPI_METRIC_IDENTITY_PROMPTS": 14,
             "KPI_METRIC_REPEAT_PROMPT_VIOLATIONS": 15,
             "KPI_METRIC_PROMPT_CONFIRMATIONS": 16,
+            "KPI_METRIC_IDENTITY_CONFLICTS": 17,
+            "KPI_METRIC_CALL_FAILURES": 18,
+            "KPI_METRIC_CALL_TIMEOUTS": 19,
+            "KPI_METRIC_FALLBACKS": 20,
+            "KPI_METRIC_COST_MICROS": 21,
         }
 
 
