@@ -14,12 +14,18 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import takewhile
+from itertools import compress, takewhile
 from typing import Any, Final
 
 import structlog
 from google.protobuf.message import DecodeError
-from selene.delivery.v1.delivery_pb2 import DELIVERY_STATE_UNKNOWN, DeliveryChannel, DeliveryState, Intent
+from selene.delivery.v1.delivery_pb2 import (
+    DELIVERY_CHANNEL_EMAIL,
+    DELIVERY_STATE_UNKNOWN,
+    DeliveryChannel,
+    DeliveryState,
+    Intent,
+)
 from selene.provider.v1.provider_pb2 import (
     CAPABILITY_DELIVERY_CANCEL,
     CAPABILITY_DELIVERY_SEND,
@@ -63,6 +69,7 @@ from servers.delivery.machine import (
     taken,
     trace,
 )
+from servers.delivery.room import Room
 from servers.delivery.routes import Routes, Ways
 from servers.delivery.settings import DispatchSettings
 from servers.routing.envelope import Asked, answered, refused
@@ -135,6 +142,7 @@ class Dispatcher:
         self._settings = settings
         self._holder = holder
         self._jitter = jitter
+        self._room = Room(settings.open_bytes)
         self._awake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._busy: Counter[int] = Counter()
@@ -213,9 +221,23 @@ class Dispatcher:
             self._looked_for_unknown_at = monotonic
         if not rows:
             return 0
-        for row, opened in zip(rows, await self._store.together(partial(_open_all, rows)), strict=True):
-            self._begin(row, opened)
+        await self._open(rows)
         return len(rows)
+
+    async def _open(self, rows: Sequence[Row]) -> None:
+        """Begin what was leased: together what there is room for, the rest each once there is. StoreError."""
+        sizes: Sequence[int] = [0] * len(rows)
+        if any(row.channel == DELIVERY_CHANNEL_EMAIL for row in rows):
+            sizes = await self._store.together(partial(_sizes, rows))
+        fits = [self._room.enter(size) for size in sizes]
+        try:
+            opened = iter(await self._store.together(partial(_open_all, list(compress(rows, fits)))))
+        except BaseException:
+            for size in compress(sizes, fits):
+                self._room.leave(size)
+            raise
+        for row, size, fit in zip(rows, sizes, fits, strict=True):
+            self._begin(row, size, next(opened) if fit else None)
 
     def _rooms(self, monotonic: float) -> tuple[list[int], int]:
         """For which channels to lease, and how many, so that none gets more than it may have under way.
@@ -292,19 +314,40 @@ class Dispatcher:
             )
         return rows
 
-    def _begin(self, row: Row, opened: _Opened) -> None:
+    def _begin(self, row: Row, size: int, opened: _Opened | None = None) -> None:
+        """Its room was taken where it is opened already."""
         self._busy[row.channel] += 1
-        task = asyncio.ensure_future(self._work(row, opened))
+        begun = self._work(row, opened) if opened is not None else self._opened_later(row, size)
+        task = asyncio.ensure_future(begun)
         self._running.add(task)
 
         def over(done: asyncio.Task[None]) -> None:
             self._running.discard(done)
+            if opened is not None:
+                self._room.leave(size)
             self._busy[row.channel] -= 1
             # Others of the same recipient may have waited for this one, and others of the channel for its place.
             if not self._running or self._busy[row.channel] == self._settings.concurrency // 2:
                 self._awake.set()
 
         task.add_done_callback(over)
+
+    async def _opened_later(self, row: Row, size: int) -> None:
+        """Once there is room for it, if that is while its lease leaves time for a call; else it is given back."""
+        until = row.lease_until.timestamp() if row.lease_until is not None else 0.0
+        try:
+            async with asyncio.timeout(max(0.0, until - self._rules.call_timeout_s - self._now())):
+                await self._room.entered(size)
+        except TimeoutError:
+            await self._give_back(row)
+            return
+        try:
+            (opened,) = await self._store.together(partial(_open_all, [row]))
+            await self._work(row, opened)
+        except StoreError as error:
+            _log.warning("a delivery was not opened", delivery=row.delivery_id, cause=type(error).__name__)
+        finally:
+            self._room.leave(size)
 
     async def _work(self, row: Row, opened: _Opened) -> None:
         try:
@@ -363,7 +406,7 @@ class Dispatcher:
                     await self._apply(work, Requeue(work.fence, None, action.reason), "waits_for_person")
                     return
                 case Done():
-                    await self._give_back(work)
+                    await self._give_back(work.row)
                     return
 
     async def _waited(self, work: _Work, wait: Wait, now: float) -> bool:
@@ -544,9 +587,8 @@ class Dispatcher:
             work.known = done
         return done is not None
 
-    async def _give_back(self, work: _Work) -> None:
+    async def _give_back(self, row: Row) -> None:
         """The lease only."""
-        row = work.row
 
         async def release(tx: Transaction) -> None:
             if await tx.delivery.release(row.tenant_id, row.delivery_id, fence=row.fence):
@@ -575,6 +617,17 @@ def _moved(delivery: Delivery, ways: Ways, provider_ref: str, now: float) -> dic
     if passed_over is None:
         return {}
     return {"failover_from": passed_over.provider_ref, "failover_reason": Reason.CIRCUIT_OPEN}
+
+
+async def _sizes(rows: Sequence[Row], rooms: Rooms) -> Sequence[int]:
+    """What mails weigh; whatever else can be sent is small."""
+    found: dict[tuple[str, str], int] = {}
+    mails = [row for row in rows if row.channel == DELIVERY_CHANNEL_EMAIL]
+    for tenant_id in {row.tenant_id for row in mails}:
+        ids = [row.delivery_id for row in mails if row.tenant_id == tenant_id]
+        sizes = await rooms.delivery.intent_sizes(tenant_id, ids)
+        found |= {(tenant_id, each): size for each, size in sizes.items()}
+    return [found.get((row.tenant_id, row.delivery_id), 0) for row in rows]
 
 
 async def _open_all(rows: Sequence[Row], rooms: Rooms) -> Sequence[_Opened]:

@@ -67,6 +67,9 @@ class DispatchSettings(BaseModel):
     lease_s: float = Field(default=60.0, gt=0, le=900)
     batch: int = Field(default=200, ge=1, le=1000, description="deliveries leased at once")
     concurrency: int = Field(default=100, ge=1, le=1000, description="deliveries under way at once, of each channel")
+    open_bytes: int = Field(
+        default=128 * 1024 * 1024, ge=1, description="bytes of mails that lie open at once; others wait for them"
+    )
     poll_s: float = Field(default=0.5, gt=0, le=60, description="how often is looked where nobody says anything")
     grace_s: float = Field(default=5.0, ge=0, le=120, description="how long calls may go on when the process stops")
 

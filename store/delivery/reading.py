@@ -62,6 +62,10 @@ INTENTS = (
         deliveries.c.delivery_id.in_(bindparam("chosen", expanding=True)),
     )
 )
+INTENT_SIZES = select(delivery_intents.c.delivery_id, func.length(delivery_intents.c.sealed).label("bytes")).where(
+    delivery_intents.c.tenant_id == bindparam("tenant"),
+    delivery_intents.c.delivery_id.in_(bindparam("chosen", expanding=True)),
+)
 _TENANTS = select(delivery_cursors.c.tenant_id).order_by(delivery_cursors.c.tenant_id)
 _CURSOR = select(delivery_cursors.c.cursor).where(delivery_cursors.c.tenant_id == bindparam("tenant"))
 _AS_IT_WAS = {
@@ -245,6 +249,13 @@ class DeliveryReader:
         rows = await self._reads.rows(INTENTS, {"tenant": tenant_id, "chosen": _padded(sorted(set(delivery_ids)))})
         found = {row.delivery_id: row for row in rows}
         return [self._opened(tenant_id, found.get(each)) for each in delivery_ids]
+
+    async def intent_sizes(self, tenant_id: str, delivery_ids: Sequence[str]) -> dict[str, int]:
+        """How many bytes `open_all` would open of each, sealed; nothing is opened."""
+        if not delivery_ids:
+            return {}
+        values = {"tenant": tenant_id, "chosen": _padded(sorted(set(delivery_ids)))}
+        return {row.delivery_id: row.bytes for row in await self._reads.rows(INTENT_SIZES, values)}
 
     def _opened(self, tenant_id: str, row: Row[Any] | None) -> bytes | StoreError:
         try:

@@ -12,29 +12,37 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from selene.delivery.v1.delivery_pb2 import (
+    DELIVERY_CHANNEL_EMAIL,
     DELIVERY_PRIORITY_URGENT,
     DELIVERY_STATE_EXPIRED,
     DELIVERY_STATE_FAILED_DEFINITE,
     DELIVERY_STATE_LEASED,
     DELIVERY_STATE_SENT_ACKED,
     DELIVERY_STATE_UNKNOWN,
+    Content,
+    EmailContent,
+    Intent,
 )
-from selene.routing.v1.routing_pb2 import LayerSection
+from selene.routing.v1.routing_pb2 import DOMAIN_EMAIL, LayerSection
 
 from servers.delivery.adapter import Declares
 from servers.delivery.keeping import Keeper, Known, Step, known_of
 from servers.delivery.machine import AttemptKind, Cancel, Lease, Refused, Rules, apply
 from servers.delivery.schedule import QuietHours
+from servers.delivery.settings import DispatchSettings
+from servers.routing.defaults import ProviderSeed, default_profile
 from servers.runtime.clock import ManualClock
 from servers.runtime.ids import SeededIds
 from store import Store, StoreUnavailable, Unavailability
 from tests.servers.delivery.test_crashes import START
 from tests.support.crashing import SETTINGS, House, house
 from tests.support.deliveries import TENANT, profile, text
+from tests.support.servers import until
 from tests.support.simulators.plain_delivery import BLIND, FINDABLE, KEYED, Act, PlainAdapter, Provider, Taken, provider
 from tests.support.stores import MASTER_KEY, SIGNING_KEY, audit
 
 REF = "plain/sms"
+EARLIER = START - timedelta(days=1)
 RULES = Rules(backoff_s=5.0, inconclusive_polls=2, clock_skew_s=1.0)
 
 
@@ -191,6 +199,63 @@ async def test_an_account_takes_no_more_than_its_rate(sqlite_url: str) -> None:
         await process.round()
         await process.quiet()
         assert len(simulator.accepted) == 3
+
+
+def mail(name: str) -> Intent:
+    """A mail of 10 kB and a little more."""
+    said = text(
+        name, channel=DELIVERY_CHANNEL_EMAIL, content=Content(email=EmailContent(subject="m", text="x" * 10**4))
+    )
+    said.recipient.address = "ann@example.org"
+    return said
+
+
+@asynccontextmanager
+async def mails(url: str, *acts: Act) -> AsyncIterator[tuple[House, Provider]]:
+    """A provider of mails and a house."""
+    seeds = [ProviderSeed(provider_ref="plain/email", region="eu", timeout_s=1.5)]
+    routed = default_profile({DOMAIN_EMAIL: seeds}, effective_from=EARLIER, judge_threshold_set_id="t-1")
+    clock = ManualClock(START)
+    store = await Store.open(url, clock=clock, ids=SeededIds(1), signing_key=SIGNING_KEY, master_key=MASTER_KEY)
+    async with provider() as simulator:
+        simulator.plan(*acts)
+        adapter = PlainAdapter("plain/email", simulator.url, KEYED, clock)
+        async with house(store, clock, [adapter], routed, RULES) as there:
+            yield there, simulator
+        await adapter.close()
+    await store.close()
+
+
+@pytest.mark.parametrize(("open_bytes", "at_once"), [(100_000, 3), (25_000, 2), (15_000, 1), (1, 1)])
+async def test_mails_lie_open_only_as_far_as_there_is_room_and_the_others_go_once_there_is(
+    sqlite_url: str, open_bytes: int, at_once: int
+) -> None:
+    async with mails(sqlite_url, *[Act.TAKE_AND_HANG] * 3) as (there, simulator):
+        ids = await there.accept(*(mail(f"m{number}") for number in range(3)))
+        process = await there.process(settings=DispatchSettings(lease_s=60.0, open_bytes=open_bytes))
+        assert await process.round() == 3
+        await until(lambda: len(simulator.requests) == at_once)
+        assert process.under_way == 3
+        simulator.go_on.set()
+        await process.quiet()
+        assert sorted(simulator.accepted) == sorted(ids)
+
+
+async def test_a_mail_for_which_there_is_no_room_in_time_is_given_back(sqlite_url: str) -> None:
+    async with mails(sqlite_url, Act.TAKE_AND_HANG) as (there, simulator):
+        ids = await there.accept(mail("m1"), mail("m2"))
+        # A lease of which a call takes nearly all leaves no time to wait.
+        process = await there.process(settings=DispatchSettings(lease_s=RULES.call_timeout_s + 0.01, open_bytes=1))
+        assert await process.round() == 2
+        await until(lambda: process.under_way == 1)
+        there_now = [await there.store.delivery.get(TENANT, each) for each in ids]
+        (waits,) = [row for row in there_now if row is not None and not row.holder]
+        assert (waits.fence, waits.due_at, waits.revision) == (1, START, 1)
+        simulator.go_on.set()
+        await process.quiet()
+        there.clock.advance(61)
+        await there.settle(await there.process(), TENANT, ids)
+        assert sorted(simulator.accepted) == sorted(ids)
 
 
 async def test_two_messages_to_one_person_go_one_after_the_other(sqlite_url: str) -> None:

@@ -168,3 +168,13 @@ async def test_intents_are_opened_together_and_each_that_cannot_be_says_why(stor
     ]
     assert [type(each) for each in await store.delivery.open_all("t2", wanted[:1])] == [NotFound]
     assert await store.delivery.open_all("t1", []) == []
+
+
+async def test_what_intents_weigh_is_known_without_opening_them(store: Store, clock: FakeClock) -> None:
+    small, large = intent("m1", clock.now(), intent=b"hello"), intent("m2", clock.now(), intent=bytes(10_000))
+    await accept(store, small, large)
+    sizes = await store.delivery.intent_sizes("t1", [small.delivery_id, large.delivery_id, delivery_id("nobody")])
+    assert sizes.keys() == {small.delivery_id, large.delivery_id}
+    assert 5 < sizes[small.delivery_id] < 200 and 10_000 < sizes[large.delivery_id] < 10_200
+    assert await store.delivery.intent_sizes("t2", [small.delivery_id]) == {}
+    assert await store.delivery.intent_sizes("t1", []) == {}

@@ -114,6 +114,7 @@ STATEMENTS: list[tuple[str, Executable, Mapping[str, Any], str]] = [
         "pk_deliveries",
     ),
     ("intents", reading.INTENTS, {"tenant": "t1", "chosen": ["d1", "d4", "d7"]}, "pk_deliveries"),
+    ("intent sizes", reading.INTENT_SIZES, {"tenant": "t1", "chosen": ["d1", "d4", "d7"]}, "pk_delivery_intents"),
     ("events", reading.EVENTS, {"tenant": "t1", "after": 19_000, "at_most": 10}, "pk_delivery_events"),
     (
         "events of one",
@@ -141,6 +142,7 @@ SQLITE_NAMES = {
     "uq_deliveries_identity": "sqlite_autoindex_deliveries_2",
     "pk_delivery_events": "sqlite_autoindex_delivery_events_1",
     "pk_delivery_ids": "sqlite_autoindex_delivery_ids_1",
+    "pk_delivery_intents": "sqlite_autoindex_delivery_intents_1",
 }
 
 
