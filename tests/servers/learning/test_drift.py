@@ -157,7 +157,8 @@ def test_a_breach_of_a_user_is_of_who_spoke_else_of_who_was_named_else_of_who_wa
     before = [decided(BEFORE, cohort=none, speaker="mia", named="mia") for _ in range(50)]
     before += [decided(BEFORE, cohort=none, named="noa") for _ in range(50)]
     before += [decided(BEFORE, cohort=none, claimed="eli") for _ in range(50)]
-    now = [decided(cohort=none, poor=True, **who) for who in ({"named": "noa"}, {"claimed": "eli"}) for _ in range(10)]
+    now = [decided(cohort=none, poor=True, named="noa") for _ in range(10)]
+    now += [decided(cohort=none, poor=True, claimed="eli") for _ in range(10)]
     now += [decided(cohort=none, poor=True, speaker="mia", named="noa", claimed="eli") for _ in range(2)]
     assert [subject for subject, detector in found(*before, *now)] == ["user:eli", "user:noa"]
 

@@ -1,0 +1,137 @@
+"""What drift may start by itself: 24 hours, 72 hours, three in 14 days; each freeze and its end are audited (§38.6)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from selene.audit.v1.audit_pb2 import AuditEvent
+from selene.learning.v1 import drift_pb2 as v1
+
+from servers.governance.controller import Controller
+from store import Store
+from store.learning import Breach, Standing
+from tests.support.time import FakeClock
+
+TENANT = "dev"
+USER, COHORT = "user:mia", "cohort:noise:street"
+HOUR, DAY, INSTANT = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
+ADAPT, ENROL = v1.DRIFT_RECOVERY_ADAPTATION, v1.DRIFT_RECOVERY_REENROLMENT
+
+
+async def breached(
+    store: Store, clock: FakeClock, recovery: v1.DriftRecovery = ADAPT, *, subject: str = USER, detector: int = 2
+) -> None:
+    breach = Breach(
+        tenant_id=TENANT,
+        window_ends_at=clock.now(),
+        subject=subject,
+        detector=detector,
+        user_id=subject.removeprefix("user:") if subject == USER else "",
+        recent=0.5,
+        reference=0.01,
+        samples=10,
+        recovery=recovery,
+    )
+    async with store.transaction() as tx:
+        await tx.learning.drift.note(breach)
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.breached", reason_code="TEST")
+
+
+async def decided(store: Store, clock: FakeClock, subject: str = USER) -> list[int]:
+    """The outcomes of a subject's breaches, oldest first, once the controller looked."""
+    await Controller(store, clock, every_s=3600).tick()
+    return [one.outcome for one in await store.learning.drift.of_subject(TENANT, subject)]
+
+
+async def trail(store: Store, transition: str) -> list[AuditEvent]:
+    return [one.event async for one in store.audit.stream(TENANT) if one.event.transition == transition]
+
+
+@pytest.mark.parametrize(
+    ("recovery", "later", "outcome"),
+    [
+        (ADAPT, 24 * HOUR - INSTANT, v1.DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED),
+        (ADAPT, 24 * HOUR, v1.DRIFT_OUTCOME_STARTED),
+        (ADAPT, 24 * HOUR + INSTANT, v1.DRIFT_OUTCOME_STARTED),
+        (ENROL, 72 * HOUR - INSTANT, v1.DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED),
+        (ENROL, 72 * HOUR, v1.DRIFT_OUTCOME_STARTED),
+        (ENROL, 72 * HOUR + INSTANT, v1.DRIFT_OUTCOME_STARTED),
+    ],
+)
+async def test_a_recovery_starts_once_in_its_time(
+    sqlite_store: Store, clock: FakeClock, recovery: v1.DriftRecovery, later: timedelta, outcome: v1.DriftOutcome
+) -> None:
+    await breached(sqlite_store, clock, recovery)
+    assert await decided(sqlite_store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    clock.advance(later)
+    await breached(sqlite_store, clock, recovery)
+    assert await decided(sqlite_store, clock) == [v1.DRIFT_OUTCOME_STARTED, outcome]
+    reasons = [row.reason_code for row in await trail(sqlite_store, "drift.recovery_decided")]
+    assert len(reasons) == 2 and reasons[0] == "DRIFT_RECOVERY_ALLOWED"
+
+
+@pytest.mark.parametrize(("apart", "frozen"), [(7 * DAY - INSTANT, True), (7 * DAY, True), (7 * DAY + INSTANT, False)])
+async def test_three_breaches_within_14_days_freeze_adaptation_and_say_so_once(
+    sqlite_store: Store, clock: FakeClock, apart: timedelta, frozen: bool
+) -> None:
+    for _ in range(3):
+        await breached(sqlite_store, clock, subject=COHORT)
+        outcomes = await decided(sqlite_store, clock, COHORT)
+        clock.advance(apart)
+    last = v1.DRIFT_OUTCOME_FROZEN if frozen else v1.DRIFT_OUTCOME_STARTED
+    assert outcomes == [v1.DRIFT_OUTCOME_STARTED, v1.DRIFT_OUTCOME_STARTED, last]
+    assert (await sqlite_store.learning.drift.standing(TENANT, COHORT)).frozen is frozen
+    rows = await trail(sqlite_store, "drift.frozen")
+    assert [row.reason_code for row in rows] == ["DRIFT_AUTO_APPLY_FROZEN"] * frozen
+
+
+async def test_what_is_frozen_stays_so_until_a_review_and_asking_to_enrol_again_goes_on(
+    store: Store, clock: FakeClock
+) -> None:
+    for detector in (1, 2, 3):
+        await breached(store, clock, detector=detector)
+    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_FROZEN] * 3
+    clock.advance(100 * DAY)
+    async with store.transaction() as tx:
+        await tx.learning.drift.forget(TENANT, clock.now())
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.forgot", reason_code="TEST")
+    await breached(store, clock)
+    await breached(store, clock, ENROL, detector=4)
+    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_FROZEN, v1.DRIFT_OUTCOME_STARTED]
+    assert len(await trail(store, "drift.frozen")) == 1
+
+    async with store.transaction() as tx:
+        await tx.learning.drift.locked(TENANT, USER)
+        await tx.learning.drift.stands(TENANT, USER, Standing(reviewed_at=clock.now()))
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.reviewed", reason_code="TEST")
+    clock.advance(DAY)
+    await breached(store, clock)
+    assert (await decided(store, clock))[-1] == v1.DRIFT_OUTCOME_STARTED
+
+
+async def test_of_two_breaches_of_one_window_one_recovery_starts(sqlite_store: Store, clock: FakeClock) -> None:
+    await breached(sqlite_store, clock, detector=2)
+    await breached(sqlite_store, clock, detector=3)
+    assert await decided(sqlite_store, clock) == [
+        v1.DRIFT_OUTCOME_STARTED,
+        v1.DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED,
+    ]
+
+
+async def test_users_and_cohorts_are_limited_each_by_themselves(sqlite_store: Store, clock: FakeClock) -> None:
+    await breached(sqlite_store, clock)
+    await breached(sqlite_store, clock, subject=COHORT)
+    assert await decided(sqlite_store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    assert await decided(sqlite_store, clock, COHORT) == [v1.DRIFT_OUTCOME_STARTED]
+    rows = await trail(sqlite_store, "drift.recovery_decided")
+    assert sorted(bool(row.hashes) for row in rows) == [False, True]
+    assert not any("mia" in str(row) for row in rows)
+
+
+async def test_four_controllers_decide_of_a_breach_once(store: Store, clock: FakeClock) -> None:
+    await breached(store, clock)
+    await asyncio.gather(*(Controller(store, clock, every_s=3600).tick() for _ in range(4)))
+    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    assert len(await trail(store, "drift.recovery_decided")) == 1
