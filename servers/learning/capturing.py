@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -141,13 +141,9 @@ def taken(outcome: Outcome, sound: Sound) -> Captured:
             rule = FieldViolation("signal.signal_id", "signal.id_unique", "is another signal's")
             raise Refusal.of_fields([rule])
         case Erased():
-            raise Refusal(
-                reasons.ERROR_REASON_CONSENT_REQUIRED,
-                "it was captured before and erased when its user's consent ended; it is not taken on again",
-            )
+            raise _not_consented()
         case Absent():
-            assert sound.late is not None  # only then it is not admissible
-            raise sound.late
+            raise sound.late or _not_consented()
 
 
 async def capture(
@@ -161,11 +157,35 @@ async def capture(
     facts: Mapping[str, str] | None = None,
 ) -> list[Outcome]:
     """Within a transaction: signals of one tenant, with one audit row for those that are new. None where none is."""
-    outcomes = await tx.learning.signals.capture(tenant_id, new, weigh)
+    outcomes = await tx.learning.signals.capture(tenant_id, await _consented(tx, tenant_id, new), weigh)
     captured = fresh(outcomes)
     if captured:
         _vouch(tx, tenant_id, captured, actor=actor, reason=reason, turn=turn, facts=facts)
     return outcomes
+
+
+async def _consented(tx: Transaction, tenant_id: str, new: Sequence[NewSignal]) -> Sequence[NewSignal]:
+    """The signals, those as not admissible that happened before their user's consent last ended, or to whom it has not
+    been given again: whatever producers assert, and however late they tell.
+    """
+    users = {one.signal.user_id for one in new}
+    until = await tx.governance.consents.revoked_until(tenant_id, users, tx.clock.now())
+    if not until:
+        return new
+    limits = {user_id: nanoseconds(at) for user_id, at in until.items()}
+    return [replace(one, admissible=False) if _is_revoked(one.signal, limits) else one for one in new]
+
+
+def _is_revoked(signal: LearningSignal, limits: Mapping[str, int]) -> bool:
+    limit_ns = limits.get(signal.user_id)
+    return limit_ns is not None and signal.occurred_at.seconds * SECOND_NS + signal.occurred_at.nanos <= limit_ns
+
+
+def _not_consented() -> Refusal:
+    return Refusal(
+        reasons.ERROR_REASON_CONSENT_REQUIRED,
+        "its user's consent ended: what happened before is erased, and what is sent of it is not taken on",
+    )
 
 
 def fresh(outcomes: Sequence[Outcome]) -> list[Captured]:
@@ -219,7 +239,8 @@ async def _capture_each(offers: Sequence[Offer], tx: Transaction) -> Sequence[Ou
     placed = sorted(enumerate(offers), key=lambda one: (one[1].caller.tenant_id, one[0]))
     for tenant_id, group in groupby(placed, key=lambda one: one[1].caller.tenant_id):
         of_tenant = list(group)
-        outcomes = await tx.learning.signals.capture(tenant_id, [offer.sound.new for _, offer in of_tenant], weigh)
+        new = await _consented(tx, tenant_id, [offer.sound.new for _, offer in of_tenant])
+        outcomes = await tx.learning.signals.capture(tenant_id, new, weigh)
         for (place, offer), outcome in zip(of_tenant, outcomes, strict=True):
             found[place] = outcome
             if not isinstance(outcome, Captured) or outcome.repeated:

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from selene.governance.v1.consent_pb2 import Revocation
-from sqlalchemy import Row, Select, Text, and_, bindparam, case, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 
 from store.access import Reads, Writes
 from store.errors import Conflict
@@ -19,6 +34,9 @@ from store.schema import Instant, subject_keys
 
 AT_ONCE = 500
 """Ids of one look-up: what a statement binds stays below every database's limit."""
+
+
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,22 @@ class KeptRevocation:
 
     message: Revocation
     signals: int
+
+
+def _of_these(table: Any) -> tuple[Any, ...]:
+    return (table.c.tenant_id == bindparam("tenant"), table.c.user_id.in_(bindparam("users", expanding=True)))
+
+
+# Of a consent that is over there is no time from which on.
+_REVOKED_UNTIL = union_all(
+    select(revocations.c.user_id, func.max(revocations.c.captured_at).label("until"))
+    .where(*_of_these(revocations))
+    .group_by(revocations.c.user_id),
+    select(consents.c.user_id, null()).where(
+        *_of_these(consents),
+        or_(consents.c.ended_at.is_not(None), consents.c.expires_at <= bindparam("now", type_=Instant)),
+    ),
+)
 
 
 class ConsentsReader:
@@ -96,6 +130,21 @@ class ConsentsReader:
             named = and_(NAMED, signals.c.user_id == user_id)
             found = found.where(or_(signals.c.key_id == key_id.scalar_subquery(), named))
         return [row.signal_id for row in await self._reads.rows(found.order_by(signals.c.sequence))]
+
+    async def revoked_until(self, tenant_id: str, user_ids: Collection[str], now: datetime) -> dict[str, datetime]:
+        """Until when nothing that happened to these users may be taken on: for ever where the consent is over, else
+        until it last was. Nobody else is among them.
+        """
+        until: dict[str, datetime] = {}
+        asked = sorted(set(user_ids))
+        for start in range(0, len(asked), AT_ONCE):
+            some = asked[start : start + AT_ONCE]
+            rows = await self._reads.rows(_REVOKED_UNTIL, {"tenant": tenant_id, "users": ["", *some], "now": now})
+            found = [(row.user_id, row.until or FOR_EVER) for row in rows]
+            for whose, at in found:
+                for user_id in (whose,) if whose else some:
+                    until[user_id] = max(at, until.get(user_id, at))
+        return until
 
     async def any_ended(self, tenant_id: str, signal_ids: Collection[str], now: datetime) -> bool:
         """Whether some of these signals is of a user who does not consent, or revoked since it was captured.

@@ -130,5 +130,6 @@ revocations = Table(
     Column("signal_count", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("ix_governance_revocations_open", "captured_at", sqlite_where=OPEN, postgresql_where=OPEN),
+    Index("ix_governance_revocations_user", "tenant_id", "user_id", "captured_at"),
     Index("ix_governance_revocations_captured_at", "tenant_id", "captured_at", "revocation_id"),
 )

@@ -19,13 +19,13 @@ from selene_messages.selene.gold import v1 as said
 
 from clients.gold import Gold
 from clients.retry import NO_RETRY
+from servers.learning.capturing import capture
 from servers.runtime.auth import Principal, issue_token
 from store import Store
 from store.learning import NewSignal
 from tests.support.owners import Owners
 from tests.support.servers import TENANT
 from tests.support.signals import signal
-from tests.support.stores import audit
 
 ROUTED_TURNS = 800
 """The window of §16 for routes."""
@@ -51,10 +51,8 @@ async def captured(
     usual: dict[str, Any] = {"capture_source": nouns.CAPTURE_SOURCE_TRUTH_EVENT, "domain": domain}
     signals = [signal(name, tenant, datetime.now(UTC), **{**usual, **fields}) for name in names]
     async with store.transaction() as tx:
-        await tx.learning.signals.capture(
-            tenant, [NewSignal(one, nouns.INTAKE_PATH_IMPROVEMENT, False) for one in signals], lambda *_: 1
-        )
-        audit(tx, tenant)
+        new = [NewSignal(one, nouns.INTAKE_PATH_IMPROVEMENT) for one in signals]
+        await capture(tx, tenant, new, actor="system", reason="TEST")
     return [one.signal_id for one in signals]
 
 

@@ -25,14 +25,16 @@ DIALECTS = ("sqlite", "postgresql")
 TEMPLATE = "selene_template"
 
 
-async def open_store(url: str, clock: FakeClock | None = None, prefix: str = "id") -> Store:
-    """A store on `url` with the tests' keys, not migrated."""
+async def open_store(
+    url: str, clock: FakeClock | None = None, prefix: str = "id", *, master_key: bytes = MASTER_KEY
+) -> Store:
+    """A store on `url` with the tests' keys, or with another's master key, not migrated."""
     return await Store.open(
         url,
         clock=clock or FakeClock(),
         ids=SeqIds(prefix),
         signing_key=SIGNING_KEY,
-        master_key=MASTER_KEY,
+        master_key=master_key,
     )
 
 

@@ -1,4 +1,7 @@
-"""Signals are sealed under their users' keys, and found by them; who a row from before is of stays written in it."""
+"""Signals are sealed under their users' keys, and found by them; a row from before keeps its user's name.
+
+Who revoked is asked for with every batch of signals.
+"""
 
 from __future__ import annotations
 
@@ -25,4 +28,10 @@ def upgrade() -> None:
         postgresql_where=NAMED,
     )
     op.create_index("ix_learning_signals_key_id", SIGNALS, ["tenant_id", "key_id", "sequence"], unique=False)
+    op.create_index(
+        "ix_governance_revocations_user",
+        "governance_revocations",
+        ["tenant_id", "user_id", "captured_at"],
+        unique=False,
+    )
     op.create_index("ix_subject_keys_key_id", "subject_keys", ["tenant_id", "key_id"], unique=False)

@@ -18,7 +18,7 @@ from clients.channel import connect
 from clients.retry import RetryPolicy
 from clients.signals import Signals
 from clients.wire import to_message
-from servers.runtime.storage import DATABASE
+from servers.runtime.storage import DATABASE, MASTER_KEY
 from tests.support.servers import TENANT
 from tests.support.signals import signal
 from tests.support.stores import DIALECTS, open_store
@@ -73,7 +73,8 @@ async def test_a_stream_survives_its_server_being_killed(url: str, tmp_path: Pat
 
 async def _there(data_dir: Path, url: str, through: int) -> None:
     """Everything up to there, once and in order, as the trail says."""
-    store = await open_store(url or f"sqlite:///{data_dir / DATABASE}")
+    key = (data_dir / MASTER_KEY).read_bytes()
+    store = await open_store(url or f"sqlite:///{data_dir / DATABASE}", master_key=key)
     kept = await store.learning.signals.between(TENANT, 1, TOTAL + 1)
     assert [row.signal.signal_id for row in kept[:through]] == [f"signal-{number}" for number in range(through)]
     assert len({row.signal.signal_id for row in kept}) == len(kept) >= through
