@@ -14,6 +14,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # ships no types
 
+from clients.patterns import in_words
+
 DOMAIN: Final = "selene"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 
@@ -347,7 +349,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> SeleneError:
         status.message or error.details() or "",
         reason=info.reason if ours else "",
         metadata=info.metadata if ours else {},
-        violations=tuple(Violation(v.field, v.description) for v in violations.field_violations),
+        violations=tuple(Violation(v.field, in_words(v.description)) for v in violations.field_violations),
     )
 
 

@@ -212,16 +212,24 @@ class VoiceId:
         user_id: str,
         clips: Sequence[Recording],
         *,
-        consent_ref: str,
+        consent_ref: str = "",
         locale: str = "",
+        enrollment_id: str = "",
         stop_when_enough: bool = False,
         on_clip: Callable[[Recording, v1.AddClipResponse], None] | None = None,
     ) -> Enrolled:
         """Create, add clips, complete. Without enough accepted speech the enrolment stays open and ``profile`` is None.
 
-        ``stop_when_enough`` leaves the rest of ``clips`` unused once nothing is missing; ``on_clip`` hears each grade.
+        ``enrollment_id`` goes on with one that is open, which keeps its consent and its accepted clips: ``clips`` are
+        more of them; ValueError where it is of another person. ``stop_when_enough`` leaves the rest of ``clips`` unused
+        once nothing is missing; ``on_clip`` hears each grade.
         """
-        enrollment = await self.create_enrollment(user_id, consent_ref=consent_ref, locale=locale)
+        if enrollment_id:
+            enrollment = await self.get_enrollment(enrollment_id)
+            if enrollment.user_id != user_id:
+                raise ValueError(f"enrolment {enrollment_id} is of {enrollment.user_id}, not of {user_id}")
+        else:
+            enrollment = await self.create_enrollment(user_id, consent_ref=consent_ref, locale=locale)
         graded: list[v1.AddClipResponse] = []
         for clip in clips:
             reply = await self.add_clip(enrollment.enrollment_id, clip)

@@ -28,8 +28,10 @@ from clients.cli.intents import (
     person,
     text_of,
 )
+from clients.cli.output import whole
+from clients.cli.reasons import reason_code
 from clients.cli.registry import Commands
-from clients.cli.session import EXIT_CODES, OK, REFUSED, USAGE, Session, remote
+from clients.cli.session import ASKED_NO_MORE, EXIT_CODES, LOOKED_ON, OK, REFUSED, USAGE, Session, remote
 from clients.cli.standings import clock
 from clients.delivery import FINAL, Deliveries
 from clients.errors import SeleneError
@@ -92,12 +94,23 @@ _Last = Annotated[int, typer.Option("--last", "-n", help="How many", min=1)]
 _After = Annotated[int, typer.Option("--after", help="Go on after this cursor; 0: from the beginning", min=0)]
 _FromNow = Annotated[bool, typer.Option("--from-now", help="Only what happens from now on")]
 _UntilFinal = Annotated[bool, typer.Option("--until-final", help="End once the delivery is in a final state")]
-_Reason = Annotated[str, typer.Option("--reason", help="Why, in UPPER_SNAKE_CASE, for the trail")]
-_Known = Annotated[str, typer.Option("--reason", help="How you know, in UPPER_SNAKE_CASE, such as VENDOR_CONSOLE")]
+_Reason = Annotated[str, typer.Option("--reason", help="Why, in UPPER_SNAKE_CASE, for the trail", callback=reason_code)]
+_Known = Annotated[
+    str,
+    typer.Option("--reason", help="How you know, in UPPER_SNAKE_CASE, such as VENDOR_CONSOLE", callback=reason_code),
+]
 _Resolution = Annotated[ResolutionName, typer.Argument(help="What is the case", show_default=False)]
 _Evidence = Annotated[str, typer.Option("--evidence", help="Where the evidence is, such as a ticket; asked if unset")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask")]
 _Once = Annotated[bool, typer.Option("--once", help="Show the table once; so does output that is no terminal")]
+
+
+_INTERRUPTED: Final = {
+    "send": "interrupted: what was handed over goes on without you",
+    "watch": LOOKED_ON,
+    "status": LOOKED_ON,
+    "channels": LOOKED_ON,
+}
 
 
 def register(commands: Commands) -> None:
@@ -116,7 +129,8 @@ def register(commands: Commands) -> None:
         ("status", deliver_status),
         ("channels", deliver_channels),
     ):
-        deliver.command(name, epilog=EXIT_CODES)(remote(command, owner=OWNER))
+        interrupted = _INTERRUPTED.get(name, ASKED_NO_MORE)
+        deliver.command(name, epilog=EXIT_CODES)(remote(command, owner=OWNER, interrupted=interrupted))
 
 
 async def deliver_send(
@@ -185,7 +199,7 @@ async def deliver_send(
     deliveries = _deliveries(session)
     try:
         reply = await deliveries.send(intent)
-    except SeleneError:
+    except (SeleneError, asyncio.CancelledError):
         session.output.note(
             f"message {intent.message_id}: with --message-id it can be handed over again, and is sent once"
         )
@@ -299,7 +313,7 @@ async def deliver_resolve(
     may_ask = not session.output.as_json
     deliveries = _deliveries(session)
     if may_ask and not (yes and evidence):
-        session.output.err.print(_one(await deliveries.get(delivery_id)))
+        whole(session.output.err, _one(await deliveries.get(delivery_id)))
     if not evidence and may_ask:
         evidence = str(typer.prompt("Where is the evidence", err=True)).strip()
     if not evidence:
@@ -409,12 +423,17 @@ async def _until_final(session: Session, deliveries: Deliveries, delivery_id: st
     if delivery.state in FINAL:
         return delivery
     session.output.note("it is durable; Ctrl-C ends this waiting, not the delivery")
-    async with aclosing(deliveries.watch(delivery_id)) as changes:
-        async for change in changes:
-            delivery = change.delivery or delivery
-            if delivery.state in FINAL:
-                break
-            session.output.err.print(Text(f"{_name(delivery.state)}  {delivery.reason_code}", style="dim"))
+    try:
+        async with aclosing(deliveries.watch(delivery_id)) as changes:
+            async for change in changes:
+                delivery = change.delivery or delivery
+                if delivery.state in FINAL:
+                    break
+                session.output.err.print(Text(f"{_name(delivery.state)}  {delivery.reason_code}", style="dim"))
+    except asyncio.CancelledError:
+        look, take_back = f"selene deliver watch {delivery_id}", f"selene deliver cancel {delivery_id}"
+        session.output.note(f"the delivery goes on: `{look} --until-final` waits again, `{take_back}` takes it back")
+        raise
     return delivery
 
 

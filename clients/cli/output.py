@@ -5,7 +5,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
 from rich.text import Text
 
 from clients.errors import SeleneError
@@ -42,7 +43,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Something worth knowing that is no result; on stderr."""
-        self.err.print(Text(text))
+        self.err.print(Text(text), soft_wrap=True)  # what is told to be typed can be copied
 
     def fail(self, error: SeleneError) -> None:
         """A call that failed: one line on stderr, and a document on stdout with `--json`."""
@@ -63,8 +64,38 @@ class Output:
 
 
 def whole(console: Console, rendered: RenderableType) -> None:
-    """Prints it; a pipe or a file gets every cell whole, where a terminal would have too little room for it."""
-    if not console.is_terminal:
-        room = console.options.update(width=_ROOM)
-        console.width = max(console.width, console.measure(rendered, options=room).maximum)
+    """Prints it with every cell whole, whatever room there is: a pipe has room enough, a terminal gets `fitted`."""
+    if console.is_terminal:
+        console.print(fitted(console, rendered))
+        return
+    room = console.options.update(width=_ROOM)
+    console.width = max(console.width, console.measure(rendered, options=room).maximum)
     console.print(rendered)
+
+
+def fitted(console: Console, rendered: RenderableType) -> RenderableType:
+    """The same; a table in which a word would be cut has its rows below each other, a line a cell."""
+    if isinstance(rendered, Group):
+        return Group(*(fitted(console, each) for each in rendered.renderables))
+    if not isinstance(rendered, Table):
+        return rendered
+    asked = console.measure(rendered, options=console.options.update(width=_ROOM))
+    if rendered.show_header and asked.minimum > console.width:
+        return _records(rendered)
+    for column in rendered.columns:
+        column.overflow = "fold"
+    return rendered
+
+
+def _records(table: Table) -> Table:
+    """Each row as lines of heading and cell, without its empty cells; a blank line between rows."""
+    lines = (Column(style="dim", no_wrap=True), Column(overflow="fold"))
+    made = Table(*lines, box=None, pad_edge=False, show_header=False)
+    headings = [column.header for column in table.columns]
+    for index, row in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
+        if index:
+            made.add_row()
+        for heading, cell in zip(headings, row, strict=True):
+            if cell != "" and not (isinstance(cell, Text) and not cell.plain):
+                made.add_row(heading, cell)
+    return made

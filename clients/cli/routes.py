@@ -22,7 +22,7 @@ from clients.cli import routed
 from clients.cli.documents import in_words
 from clients.cli.reasons import reason_code
 from clients.cli.registry import Commands, runs_alone
-from clients.cli.session import EXIT_CODES, OK, REFUSED, UNREACHABLE, USAGE, Session, remote
+from clients.cli.session import EXIT_CODES, LOOKED_ON, OK, REFUSED, UNREACHABLE, USAGE, Session, remote
 from clients.cli.standings import Standing, clock, view
 from clients.errors import SeleneError
 from clients.retry import NO_RETRY
@@ -63,7 +63,7 @@ class ProfileUnreadable(ValueError):
 def register(commands: Commands) -> None:
     """Adds `selene routes` and its sub-commands."""
     routes = commands.group("routes", help_text="Which provider serves what, and why.")
-    runs_alone(routes, remote(routes_live, owner=OWNERS[0]), epilog=EXIT_CODES)
+    runs_alone(routes, remote(routes_live, owner=OWNERS[0], interrupted=LOOKED_ON), epilog=EXIT_CODES)
     for name, command in (
         ("explain", routes_explain),
         ("show", routes_show),

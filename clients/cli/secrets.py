@@ -5,11 +5,12 @@ They belong to the deployment: its own operators' tokens (role `deployment-opera
 A secret is read from stdin or a file, never from an argument, which every process of the machine could read.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 from rich.table import Column, Table
@@ -21,16 +22,41 @@ from clients.cli.session import EXIT_CODES, USAGE, Session, remote
 from clients.secrets import Secrets, SecretUnusable
 from clients.wire import to_document
 
+_ENGINES: Final = {"stt": "PH1.C", "tts": "PH1.TTS", "llm": "PH1.D", "delivery": "PH1.DELIVERY"}
+_ENGINE: Final = re.compile(r"PH1\.[A-Z0-9_.]{1,32}")
+
+
+def _engine(name: str) -> str:
+    """The engine of an owner that is named by itself or by its engine. typer.BadParameter."""
+    if _ENGINE.fullmatch(name):
+        return name
+    if name not in _ENGINES:
+        known = ", ".join(f"{owner} ({engine})" for owner, engine in _ENGINES.items())
+        raise typer.BadParameter(f"there is no owner {name!r} that uses secrets; there are {known}")
+    return _ENGINES[name]
+
+
+def _engines(names: list[str]) -> list[str]:
+    return [_engine(name) for name in names]
+
+
 EnvironmentName = Literal["dev", "stage", "prod"]
 
 _Handle = Annotated[str, typer.Argument(help="kms://providers/<vendor>/<use> or kms://delivery/<channel>/<account>")]
 _Environment = Annotated[EnvironmentName, typer.Option("--environment", "-e", help="Sets how often it must be rotated")]
-_Grants = Annotated[list[str], typer.Option("--grant", "-g", help="Owner that may lease it, such as PH1.C; repeatable")]
+_Grants = Annotated[
+    list[str],
+    typer.Option(
+        "--grant", "-g", help="Owner that may lease it: stt, tts, llm, delivery; repeatable", callback=_engines
+    ),
+]
 _File = Annotated[Path | None, typer.Option("--file", help="Read the secret from this file instead of stdin")]
 _Overlap = Annotated[int | None, typer.Option("--overlap", help="Minutes that old leases live on (60)", min=0, max=60)]
 _Reason = Annotated[str, typer.Option("--reason", help="Why, for the trail")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: revoking cannot be undone")]
-_Owner = Annotated[str, typer.Option("--owner", help="Owner that will use it, such as PH1.C")]
+_Owner = Annotated[
+    str, typer.Option("--owner", help="Owner that will use it: stt, tts, llm, delivery", callback=_engine)
+]
 _Minutes = Annotated[int | None, typer.Option("--minutes", help="How long it lasts (5)", min=1, max=60)]
 
 
@@ -77,7 +103,7 @@ async def secrets_put(
     """Put a secret under a handle, from stdin or a file; one line break at its end is left away.
 
     \b
-      selene secrets put kms://providers/openai/stt -e prod -g PH1.C < key.txt
+      selene secrets put kms://providers/openai/stt -e prod -g stt < key.txt
     """
     return await _put(session, handle, file, overlap, environment, grant)
 
@@ -115,7 +141,7 @@ async def secrets_lease(session: Session, handle: _Handle, owner: _Owner, minute
     """Make a lease for an owner. Its reference opens nothing without the deployment's store.
 
     \b
-      selene secrets lease kms://providers/openai/stt --owner PH1.C --minutes 10
+      selene secrets lease kms://providers/openai/stt --owner stt --minutes 10
     """
     reply = await _secrets(session).lease(handle, owner, ttl=_minutes(minutes))
     lease = reply.lease or v1.Lease()

@@ -3,6 +3,8 @@
 import asyncio
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,11 @@ class Session:
         return Audit(self.connection, tenant_id=self.settings.tenant, timeout=self.settings.timeout)
 
 
+LOOKED_ON: Final = "ended; looking on changed nothing"
+"""What a command that only shows how things go tells on Ctrl-C."""
+ASKED_NO_MORE: Final = "interrupted: nothing more is asked; what was asked for before may still be done"
+
+
 def local(function: Callable[..., int | None]) -> Callable[..., None]:
     """A command that needs settings but no server: adds the connection options and `--json`."""
 
@@ -106,8 +113,13 @@ def local(function: Callable[..., int | None]) -> Callable[..., None]:
     return _command(function, run, leading=2)
 
 
-def remote(function: Callable[..., Awaitable[int | None]], *, owner: str = "voiceid") -> Callable[..., None]:
-    """A command over gRPC to ``owner``: the coroutine's options plus the connection's; it returns its exit code."""
+def remote(
+    function: Callable[..., Awaitable[int | None]], *, owner: str = "voiceid", interrupted: str = ASKED_NO_MORE
+) -> Callable[..., None]:
+    """A command over gRPC to ``owner``: the coroutine's options plus the connection's; it returns its exit code.
+
+    ``interrupted`` is told on Ctrl-C: what becomes of the work.
+    """
 
     async def converse(settings: Settings, output: Output, values: dict[str, Any]) -> int:
         async with settings.connect(owner) as connection:
@@ -120,17 +132,21 @@ def remote(function: Callable[..., Awaitable[int | None]], *, owner: str = "voic
     def run(settings: Settings, output: Output, values: dict[str, Any]) -> int:
         return asyncio.run(converse(settings, output, values))
 
-    return _command(function, run, leading=1)
+    return _command(function, run, leading=1, interrupted=interrupted)
 
 
 def _command(
-    function: Callable[..., Any], run: Callable[[Settings, Output, dict[str, Any]], int], *, leading: int
+    function: Callable[..., Any],
+    run: Callable[[Settings, Output, dict[str, Any]], int],
+    *,
+    leading: int,
+    interrupted: str = ASKED_NO_MORE,
 ) -> Callable[..., None]:
     @functools.wraps(function)
     def command(**values: Any) -> None:
         output = Output(as_json=values.pop("json"))
         given = Settings(**{name: values.pop(name) for name in _CONNECTION})
-        raise typer.Exit(_guarded(lambda: run(resolve(given, config_path()), output, values), output))
+        raise typer.Exit(_guarded(lambda: run(resolve(given, config_path()), output, values), output, interrupted))
 
     own = list(inspect.signature(function).parameters.values())[leading:]
     added = [
@@ -151,7 +167,7 @@ def flowing(help_text: str) -> str:
     return "\n\n".join(each if each.startswith("\b") else each.replace("\n", " ") for each in paragraphs)
 
 
-def _guarded(run: Callable[[], int], output: Output) -> int:
+def _guarded(run: Callable[[], int], output: Output, interrupted: str) -> int:
     try:
         return run()
     except SeleneError as error:
@@ -161,8 +177,11 @@ def _guarded(run: Callable[[], int], output: Output) -> int:
         output.misuse(str(error))
         return USAGE
     except KeyboardInterrupt:
-        output.note("interrupted: the stream was cancelled, nothing is left open")
+        output.note(interrupted)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read it, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except OSError as error:
         output.misuse(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
         return USAGE

@@ -1,6 +1,7 @@
 """`selene enroll`, `identify`, `verify`: the commands that carry sound."""
 
 import asyncio
+import shlex
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -25,6 +26,13 @@ _RANK: Final = {"UNKNOWN": 0, "OK": 1, "PROBABLE": 1, "CONFIRMED": 2}
 _STREAMS_AT_ONCE: Final = 16
 _MICROPHONE_SECONDS: Final = 10.0
 
+_STREAM_ENDED: Final = "interrupted: the stream was cancelled, nothing is left open"
+_INTERRUPTED: Final = {
+    "enroll": "interrupted: nobody was enrolled; the enrolment stays open, and a new one does not mind it",
+    "identify": _STREAM_ENDED,
+    "verify": _STREAM_ENDED,
+}
+
 _Files = Annotated[list[Path], typer.Argument(help="WAV or FLAC recordings", show_default=False)]
 _OptionalFiles = Annotated[list[Path] | None, typer.Argument(help="WAV or FLAC recordings", show_default=False)]
 _User = Annotated[str, typer.Argument(help="The person's user id", show_default=False)]
@@ -36,32 +44,57 @@ _Gen = Annotated[Generation, typer.Option("--contract", help="Generation of the 
 _Require = Annotated[Tier | None, typer.Option("--require", help="Exit with 3 for a decision below this tier")]
 _Members = Annotated[bool, typer.Option("--members-only", help="Compare only with people enrolled on this device")]
 _Consent = Annotated[str, typer.Option("--consent", help="Reference to the person's consent", show_default=False)]
+_Enrollment = Annotated[str, typer.Option("--enrollment", help="Go on with this one, by its id: give only new clips")]
 _Locale = Annotated[str, typer.Option("--locale", help="Locale of the speech, such as en-GB")]
 
 
 def register(commands: Commands) -> None:
     """Adds the commands that carry sound."""
-    commands.app.command("enroll", epilog=EXIT_CODES)(remote(enroll))
-    commands.app.command("identify", epilog=EXIT_CODES)(remote(identify))
-    commands.app.command("verify", epilog=EXIT_CODES)(remote(verify))
+    commands.app.command("enroll", epilog=EXIT_CODES)(remote(enroll, interrupted=_INTERRUPTED["enroll"]))
+    commands.app.command("identify", epilog=EXIT_CODES)(remote(identify, interrupted=_INTERRUPTED["identify"]))
+    commands.app.command("verify", epilog=EXIT_CODES)(remote(verify, interrupted=_INTERRUPTED["verify"]))
 
 
 async def enroll(
-    session: Session, user: _User, files: _Files, consent: _Consent, locale: _Locale = "", channel: _Channel = 0
+    session: Session,
+    user: _User,
+    files: _Files,
+    consent: _Consent = "",
+    locale: _Locale = "",
+    channel: _Channel = 0,
+    enrollment: _Enrollment = "",
 ) -> int:
     """Enrol a person from recordings of their voice; the profile is locked when there is enough speech.
 
-    Give three or more clips of a few seconds each, one person alone in each.
+    Give three or more clips of a few seconds each, one person alone in each. Where that was not enough, the enrolment
+    stays open and its id is told: with --enrollment only the clips that it lacks are given, and no consent again.
 
     \b
       selene enroll mira mira/*.flac --consent form-2031
+      selene enroll mira more.flac --enrollment 01a20686-3b05-7000-8fc1-177abb0ff44b
     """
+    if bool(consent) == bool(enrollment):
+        session.output.misuse(
+            "a new enrolment needs the reference to the person's consent: --consent REF"
+            if not consent
+            else "--enrollment goes on with one that has its consent: leave --consent away"
+        )
+        return USAGE
     clips = [audio.read(path, channel=channel) for path in files]
     with Progress(console=session.output.err, transient=True) as progress:
         task = progress.add_task(f"enrolling {user}", total=len(clips))
-        enrolled = await session.voice().enroll(
-            user, clips, consent_ref=consent, locale=locale, on_clip=lambda *_: progress.advance(task)
-        )
+        try:
+            enrolled = await session.voice().enroll(
+                user,
+                clips,
+                consent_ref=consent,
+                locale=locale,
+                enrollment_id=enrollment,
+                on_clip=lambda *_: progress.advance(task),
+            )
+        except ValueError as error:
+            session.output.misuse(str(error))
+            return USAGE
     table = Table("clip", "result", "voiced", "hint", box=None, pad_edge=False)
     for clip, reply in zip(clips, enrolled.graded, strict=False):
         voiced = f"{reply.voiced.total_seconds():.2f} s" if reply.voiced else "-"
@@ -75,7 +108,12 @@ async def enroll(
     }
     session.output.show(document, table)
     if enrolled.profile is None:
-        session.output.note(f"{user} is not enrolled yet: {_missing(enrolled.enrollment)}")
+        left = enrolled.enrollment
+        session.output.note(f"{user} is not enrolled yet: {_missing(left)}")
+        session.output.note(
+            f"its {_clips(left.accepted_clips)} and the consent are kept; go on with other clips: "
+            f"selene enroll {shlex.quote(user)} FILES --enrollment {left.enrollment_id}"
+        )
         return REFUSED
     session.output.note(f"{user} is enrolled: profile version {enrolled.profile.profile_version}")
     return OK
@@ -83,11 +121,14 @@ async def enroll(
 
 def _missing(enrollment: v1.Enrollment) -> str:
     voiced = enrollment.voiced_missing.total_seconds() if enrollment.voiced_missing else 0.0
-    clips = f"{enrollment.clips_missing} more clip{'' if enrollment.clips_missing == 1 else 's'}"
-    wanted = [clips] if enrollment.clips_missing else []
+    wanted = [_clips(enrollment.clips_missing, "more ")] if enrollment.clips_missing else []
     if voiced > 0:
         wanted.append(f"{max(voiced, 0.1):.1f} s more speech")
     return f"wanted: {' and '.join(wanted)}"
+
+
+def _clips(count: int, which: str = "") -> str:
+    return f"{count} {which}clip{'' if count == 1 else 's'}"
 
 
 async def identify(

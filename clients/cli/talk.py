@@ -23,6 +23,7 @@ from selene_messages.selene.tts import v1 as tts
 from clients import audio
 from clients.audio import AudioUnusable, Loudspeaker, Recording
 from clients.cli import routed
+from clients.cli.output import whole
 from clients.cli.registry import Commands
 from clients.cli.session import EXIT_CODES, INTERRUPTED, OK, REFUSED, UNREACHABLE, USAGE, Session, remote
 from clients.errors import SeleneError
@@ -152,7 +153,8 @@ class _Marks:
             at = f"{event.sample_offset / self._rate:6.2f} s  "
             words = event.name or self._text[event.text_offset : event.text_offset + event.text_length]
             kind = (event.kind.name or "?").lower()
-            output.line({"event": "mark", **to_document(event)}, Text(f"{at}{kind:9}{words}"))
+            # How long a sentence is nobody knows when it begins; its words tell it.
+            output.line({"event": "mark", **to_document(event)}, Text(f"{at}{kind:9}{words}") if words else None)
         elif isinstance(event, tts.SpeechSwitched):
             switched = event.provider or ProviderSwitched()
             output.line({"event": "switched", **to_document(event)}, routed.switch_words(switched))
@@ -278,7 +280,7 @@ async def ask(
     reply = language.respond(text, locale=locale, time_zone=time_zone or local_zone())
     final = await answer(session.output.out, "", reply, on_event, quiet=session.output.as_json)
     if not session.output.as_json:
-        session.output.out.print(packet_table(final))
+        whole(session.output.out, packet_table(final))
 
 
 async def answer(

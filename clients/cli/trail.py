@@ -15,7 +15,7 @@ from clients.cli import evidence
 from clients.cli.documents import DocumentUnusable
 from clients.cli.output import Output
 from clients.cli.registry import GET_SERVER, Commands, runs_alone
-from clients.cli.session import EXIT_CODES, OK, REFUSED, USAGE, Session, local, remote
+from clients.cli.session import EXIT_CODES, LOOKED_ON, OK, REFUSED, USAGE, Session, local, remote
 from clients.cli.settings import Settings
 from clients.proof import Evidence, Finding, ProofBroken, findings
 from clients.wire import to_document
@@ -55,7 +55,7 @@ def register(commands: Commands) -> None:
     """Adds the sub-commands that go over gRPC; `audit verify --store` hands over to the server's package."""
     audit = commands.group("audit", help_text="The audit trail: list it, follow it, prove it whole.")
     audit.command("list", epilog=EXIT_CODES)(remote(audit_list, owner="audit"))
-    audit.command("tail", epilog=EXIT_CODES)(remote(audit_tail, owner="audit"))
+    audit.command("tail", epilog=EXIT_CODES)(remote(audit_tail, owner="audit", interrupted=LOOKED_ON))
     audit.command("prove", epilog=EXIT_CODES)(remote(audit_prove, owner="audit"))
     audit.command("check", epilog=EXIT_CODES)(local(audit_check))
     checkpoint = typer.Typer(rich_markup_mode=None)

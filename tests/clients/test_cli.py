@@ -120,6 +120,37 @@ def test_an_enrolment_that_lacks_speech_exits_with_1_and_says_what_is_missing(ru
     assert "0.0 s" not in result.stderr
 
 
+def test_an_enrolment_that_lacks_speech_is_gone_on_with_by_only_new_clips(run, wav, threaded_double):
+    left = run("enroll", "mira", wav, "--consent", "form-1")
+    assert "its 1 clip and the consent are kept" in left.stderr
+    [going_on] = [line for line in left.stderr.splitlines() if "--enrollment" in line]
+    arguments = going_on.partition("selene ")[2].replace("FILES", f"{wav} {wav}").split()
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert len(threaded_double.enrollments) == 1
+    assert json.loads(done.stdout)["enrollment"]["accepted_clips"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "--consent REF"),
+        (("--consent", "form-1", "--enrollment", "e-1"), "leave --consent away"),
+    ],
+)
+def test_an_enrolment_is_new_with_a_consent_or_one_that_is_gone_on_with(run, wav, arguments, told):
+    result = run("enroll", "mira", wav, *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_an_enrolment_of_somebody_else_is_not_gone_on_with(run, wav):
+    run("enroll", "mira", wav, "--consent", "form-1")
+    result = run("enroll", "noa", wav, "--enrollment", "e-1")
+    assert result.exit_code == 2
+    assert "enrolment e-1 is of mira, not of noa" in result.stderr
+
+
 def test_a_refusal_exits_with_1_and_says_what_to_do(run, wav, threaded_double, refusal):
     threaded_double.script.on_config = [refusal(grpc.StatusCode.PERMISSION_DENIED, "TENANT_MISMATCH")]
     result = run("identify", wav, "--fast", "--json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,15 @@ from selene_messages.selene.delivery import v1
 from selene_messages.selene.routing import v1 as routing
 
 from clients.cli import channels, senders
-from clients.cli.deliver import expiry, line
+from clients.cli.deliver import deliver_send, expiry, line
 from clients.cli.intents import IntentUnusable, Said, content, duration, person
+from clients.cli.output import Output
+from clients.cli.session import Session
+from clients.cli.settings import Settings
 from clients.cli.standings import Standing
 from clients.delivery import Deliveries
 from tests.support.owners import Owners, serving
+from tests.support.servers import TENANT, until
 from tests.support.talking import Run, command
 
 ANN = ("--to", "ann@example.org", "--subject", "Hello")
@@ -91,6 +96,30 @@ async def test_deliveries_are_listed_latest_first_by_state_and_channel(run: Run)
     piped = (await run("deliver", "list")).stdout
     assert "…" not in piped
     assert all(each["message_id"] in piped for each in made)
+
+
+async def test_an_id_or_a_reason_of_another_form_is_told_in_words(run: Run) -> None:
+    resolving = ("deliver", "resolve", "17", "sent", "--evidence", "T-1", "--yes", "--reason")
+    assert "must be 64 hexadecimal digits" in (await run(*resolving, "VENDOR_CONSOLE")).stderr
+    assert "is not UPPER_SNAKE_CASE" in (await run(*resolving, "I saw it")).stderr
+
+
+async def test_ctrl_c_while_waiting_tells_that_the_delivery_goes_on_and_how_to_look(
+    delivering: Owners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    err = io.StringIO()
+    output = Output(as_json=False, err=Console(file=err, width=200))
+    session = Session(Settings(tenant=TENANT, timeout=10), output, delivering.connection("delivery"))
+    sending = asyncio.ensure_future(
+        deliver_send(session, "email", "ann@example.org", text="It is noon.", subject="Noon", wait=True)
+    )
+    await until(lambda: "ACCEPTED" in err.getvalue())
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    [made] = [each async for each in Deliveries(delivering.connection("delivery")).list()]
+    assert f"the delivery goes on: `selene deliver watch {made.delivery_id} --until-final`" in err.getvalue()
+    assert f"`selene deliver cancel {made.delivery_id}` takes it back" in err.getvalue()
 
 
 async def test_a_delivery_that_is_waited_for_ends_as_it_ended(run: Run, delivering: Owners) -> None:

@@ -130,6 +130,14 @@ async def test_a_file_that_is_no_profile_is_wrong_usage(run: Run, tmp_path: Path
     assert "profile.json" in result.stderr
 
 
+async def test_an_unknown_field_is_told_with_its_place_and_what_was_meant(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    file.write_text('{"llm": {"providers": [{"priorty": 1}]}}')
+    result = await run("routes", "validate", file)
+    assert result.exit_code == 2
+    assert result.stderr == f"{file}: unknown field `priorty` in llm.providers[0]; did you mean `priority`?\n"
+
+
 async def test_a_profile_survives_its_file(talking: Owners, tmp_path: Path) -> None:
     profile = (await Routing(talking.connection("llm")).get()).profile
     assert profile is not None

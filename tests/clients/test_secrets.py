@@ -133,6 +133,25 @@ async def test_rotate_reads_the_secret_from_a_file(served: Served, run: Run, tmp
     assert await redeemed(served, (await served.secrets.lease(HANDLE, OWNER)).lease_ref) == NEXT
 
 
+async def test_owners_are_named_by_themselves_or_by_their_engines(served: Served, run: Run) -> None:
+    assert (await run("put", HANDLE, "-g", "stt", "-g", "PH1.D", stdin=SECRET)).exit_code == 0
+    assert (await served.secrets.get(HANDLE)).granted_owners == ["PH1.C", "PH1.D"]
+    assert (await run("lease", HANDLE, "--owner", "llm")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("put", HANDLE, "-g", "sst"), "there is no owner 'sst' that uses secrets; there are stt (PH1.C)"),
+        (("put", "kms://providers/OpenAI/stt", "-g", "stt"), "kms://providers/<vendor>/<use>"),
+    ],
+)
+async def test_what_is_allowed_is_said_in_words(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    result = await run(*arguments, stdin=SECRET)
+    assert result.exit_code != 0
+    assert told in " ".join(result.stderr.replace("│", " ").split()) and "[A-Z" not in result.stderr
+
+
 async def test_a_secret_cannot_be_given_as_an_argument(served: Served, run: Run) -> None:
     result = await run("put", HANDLE, SECRET.decode(), "-g", OWNER)
     assert result.exit_code == 2

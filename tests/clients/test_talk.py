@@ -41,6 +41,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 async def test_say_writes_what_it_says_and_shows_each_word(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "said.wav"
     result = await run("say", WORDS, "--out", out)
+    assert "sentence" not in result.stdout, "how long it is nobody knows when it begins: its words tell it"
     assert result.exit_code == 0, result.stderr
     spoken = audio.read(out)
     assert spoken.seconds > 0.5
