@@ -294,7 +294,7 @@ class Option:
     asked. ``token`` is the provider-native one of this delivery's key, empty where it knows none. Its circuit lets
     nothing through before ``open_until``, and it is passed over; its account takes nothing before ``full_until``, and
     it is waited for. One that does not serve may lack no more than its secret, which may come, or be one that cannot
-    know the address, which it never will.
+    know the address, which it never will. ``tries``: refusals before the next has its turn; 0 for what the rules say.
     """
 
     provider_ref: str
@@ -305,6 +305,7 @@ class Option:
     full_until: float = 0.0
     lacks_secret: bool = False
     reaches: bool = True
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -671,7 +672,8 @@ def _dispatched(delivery: Delivery, now: float, policy: Policy) -> Action:
     left = [option for option in unspent if option.serves]
     if not left:
         return _nobody_left(delivery, now, policy, unspent)
-    in_turn = sorted(left, key=lambda option: len(refused[option.provider_ref]) // policy.rules.tries_per_provider)
+    usual = policy.rules.tries_per_provider
+    in_turn = sorted(left, key=lambda option: len(refused[option.provider_ref]) // (option.tries or usual))
     free = {option.provider_ref: _free_at(option, refused[option.provider_ref]) for option in in_turn}
     chosen = next((option for option in in_turn if free[option.provider_ref] <= now), None)
     if chosen is None:

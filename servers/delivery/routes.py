@@ -101,6 +101,7 @@ class Routes:
         options: list[Option] = []
         probing: set[str] = set()
         missing = self._missing()
+        retries = {each.provider_ref: each.max_retries for each in resolved.providers(domain)}
         for ref, probe, open_until in self._ranked(resolved, domain, intent, now):
             adapter = self.adapters.get(ref)
             if adapter is None:
@@ -110,7 +111,14 @@ class Routes:
             option = self._option(
                 adapter, delivery, now, serves=open_until is not None and reached, open_until=closed_at
             )
-            options.append(replace(option, lacks_secret=ref in missing and reached, reaches=reached or intent is None))
+            options.append(
+                replace(
+                    option,
+                    lacks_secret=ref in missing and reached,
+                    reaches=reached or intent is None,
+                    tries=retries[ref] + 1 if retries[ref] else 0,
+                )
+            )
             if probe:
                 probing.add(ref)
         return Ways(

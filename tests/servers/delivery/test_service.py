@@ -260,6 +260,20 @@ async def test_the_second_provider_has_its_turn_after_a_definite_no(tmp_path: Pa
             assert (first.accepted, second.accepted) == ([], [busy.delivery_id])
 
 
+@pytest.mark.parametrize(("retries", "asked"), [(1, 2), (2, 3)])
+async def test_a_profile_says_how_often_a_provider_is_asked_before_the_next_has_its_turn(
+    tmp_path: Path, retries: int, asked: int
+) -> None:
+    routed = profile("a/sms", "b/sms")
+    routed.delivery.sms.providers[0].max_retries = retries
+    async with provider() as first, provider() as second:
+        adapters = [PlainAdapter("a/sms", first.url, KEYED), PlainAdapter("b/sms", second.url, KEYED)]
+        first.plan(*[Act.BUSY] * 9)
+        async with posting(tmp_path, adapters, profile=routed, rules={"tries_per_provider": 5}) as post:
+            sent = await post.until((await post.send(text("m1"))).delivery_id, DELIVERY_STATE_SENT_ACKED)
+    assert [each.provider_ref for each in sent.attempts] == ["a/sms"] * asked + ["b/sms"]
+
+
 async def test_no_other_provider_is_asked_where_the_answer_was_lost_or_nobody_is_there(tmp_path: Path) -> None:
     async with provider() as first, provider() as second:
         adapters = [PlainAdapter("a/sms", first.url, KEYED), PlainAdapter("b/sms", second.url, KEYED)]

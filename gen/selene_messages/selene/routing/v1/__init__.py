@@ -1657,7 +1657,7 @@ class Provider(betterproto2.Message):
 
     max_retries: "int" = betterproto2.field(6, betterproto2.TYPE_INT32)
     """
-    Further attempts at this provider after a retryable failure.
+    Further attempts at this provider after a retryable failure, before the next one has its turn. Of a message, 0 leaves it to what delivery does of its own.
     """
 
     circuit: "CircuitPolicy | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
