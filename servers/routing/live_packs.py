@@ -8,10 +8,11 @@ from its beginning to its end what `choose` gave it: nothing changes in the midd
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -65,6 +66,11 @@ class ServedPacks:
 NO_PACKS: Final = ServedPacks()
 
 
+_Whose = tuple[str, str]
+"""An artifact type and a tenant."""
+Row = TypeVar("Row", Active, Canary)
+
+
 @dataclass(frozen=True, slots=True)
 class _Pointed:
     """A version that a pointer or a rollout names."""
@@ -95,11 +101,12 @@ class LivePacks:
         self._parsers = parsers
         self._metrics = metrics
         self._beside = Beside()
+        self._looking = asyncio.Lock()
         self._mark: Any = None
         self._looks = 0
         self._read: dict[_Pointed, tuple[Version, str]] = {}
-        self._active: dict[str, list[Active]] = {}
-        self._canaries: dict[str, list[Canary]] = {}
+        self._active: dict[_Whose, list[Active]] = {}
+        self._canaries: dict[_Whose, list[Canary]] = {}
         self._refused: set[_Pointed] = set()
 
     def choose(self, subject: Subject) -> ServedPacks:
@@ -109,7 +116,9 @@ class LivePacks:
         packs: dict[str, Any] = {}
         facts: dict[str, str] = {}
         for artifact_type in self._parsers:
-            served = choose(self._active.get(artifact_type, ()), self._canaries.get(artifact_type, ()), subject)
+            served = choose(
+                _of(self._active, artifact_type, subject), _of(self._canaries, artifact_type, subject), subject
+            )
             name = artifact_type.lower()
             if served.version is not None:
                 packs[artifact_type] = served.version.pack
@@ -129,14 +138,18 @@ class LivePacks:
 
     async def refresh(self) -> None:
         """Look once. StoreError; what is known stays until the next look that succeeds."""
-        if not self._parsers:
-            return
+        if self._parsers:
+            # An operator's call looks too: what is refused is told once.
+            async with self._looking:
+                await self._refreshed()
+
+    async def _refreshed(self) -> None:
         seen = await self._store.together(self._look)
         if seen.pointers is not None:
             await self._take(seen.pointers)
             self._mark = seen.mark
         canaries = [await self._canary(rollout, is_frozen=frozen) for rollout, frozen in seen.canaries]
-        self._canaries = _by_type(canaries)
+        self._canaries = _by_tenant(canaries)
         self._forget(canaries)
 
     async def _look(self, rooms: Rooms) -> _Seen:
@@ -163,7 +176,7 @@ class LivePacks:
 
     async def _take(self, pointers: Sequence[_Pointed]) -> None:
         before = {each.line: each for several in self._active.values() for each in several}
-        self._active = _by_type([await self._followed(one, before.get(one.line)) for one in pointers])
+        self._active = _by_tenant([await self._followed(one, before.get(one.line)) for one in pointers])
 
     async def _followed(self, pointed: _Pointed, before: Active | None) -> Active:
         version = await self._version(pointed)
@@ -196,7 +209,9 @@ class LivePacks:
         try:
             row = await self._row(pointed)
             payload = await self._store.artifacts.payload(row.package_hash)
-            version = Version(line, pointed.version, self._parsers[line.artifact_type](payload), row.package_hash)
+            # A large pack takes a tenth of a second and more: calls go on meanwhile.
+            pack = await asyncio.to_thread(self._parsers[line.artifact_type], payload)
+            version = Version(line, pointed.version, pack, row.package_hash)
         except StoreUnavailable:
             raise
         except PackUnusable as unusable:
@@ -264,8 +279,13 @@ def _scope(line: Line) -> Scope:
     return Scope(scope_type=line.scope_type, scope_id=line.scope_id)
 
 
-def _by_type(rows: Sequence[Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+def _by_tenant(rows: Iterable[Row]) -> dict[_Whose, list[Row]]:
+    found: dict[_Whose, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.line.artifact_type, []).append(row)
+        found.setdefault((row.line.artifact_type, row.line.tenant_id), []).append(row)
     return found
+
+
+def _of(rows: Mapping[_Whose, list[Row]], artifact_type: str, subject: Subject) -> list[Row]:
+    """The tenant's own and the deployment's."""
+    return rows.get((artifact_type, subject.tenant_id), []) + rows.get((artifact_type, ""), [])

@@ -34,6 +34,9 @@ class Terms:
         self._terms = [(locale.casefold(), term, many) for locale, term, many in terms if len(term) <= LONGEST_TERM]
         self._serving: dict[frozenset[str], tuple[str, ...]] = {}
         self._locales = frozenset(locale for locale, _, _ in self._terms)
+        # What a locale nobody named gets is what one of these has: no call has to work it out.
+        for locale in self._locales:
+            self.serving(locale)
 
     def serving(self, locale: str) -> tuple[str, ...]:
         """What utterances of a locale may hold, the most frequent first."""
@@ -98,6 +101,8 @@ class Adaptation:
         self._rows = [(locale.casefold(), heard, meant, many) for locale, heard, meant, many in substitutions]
         self._serving: dict[frozenset[str], Substitutions] = {}
         self._locales = frozenset(locale for locale, *_ in self._rows)
+        for locale in self._locales:
+            self.serving(locale)
 
     def serving(self, locale: str) -> Substitutions:
         """What holds for a locale: of several meanings of the same words the most frequent, of equals none."""

@@ -73,6 +73,9 @@ class Lexicon:
             by_locale.setdefault(locale.casefold(), {})[each.term.lower()] = each
         self._by_locale = by_locale
         self._terms: dict[str, Terms] = {}
+        # What a locale nobody named gets is what one of these has: no call has to work it out.
+        for locale in by_locale:
+            self._of(locale)
 
     def serving(self, text: str, locale: str) -> tuple[Pronunciation, ...]:
         """What stands in the text, as it is written there, each once."""
@@ -83,7 +86,6 @@ class Lexicon:
 
     def _of(self, locale: str) -> Terms:
         ranges = [known for known in self._by_locale if locale == known or locale.startswith(f"{known}-")]
-        # Subjects of locales that nobody knows share what their widest range has.
         key = max(ranges, key=len, default="")
         if key not in self._terms:
             merged: dict[str, Pronunciation] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +141,13 @@ async def test_what_its_consumer_does_not_take_leaves_the_version_before_and_is_
     await put(store, PACK, b"three")
     await owner.packs.refresh()
     assert owner.by()[0] == "three" and "fault" not in owner.by()[1]
+
+
+async def test_looks_at_the_same_time_tell_of_a_refusal_once(sqlite_store: Store) -> None:
+    owner = consumer(sqlite_store)
+    await put(sqlite_store, PACK, b"joke")
+    await asyncio.gather(*(owner.packs.refresh() for _ in range(4)))
+    assert len(await owner.refusals()) == 1
 
 
 async def test_a_first_version_that_is_refused_leaves_nothing(sqlite_store: Store) -> None:
