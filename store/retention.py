@@ -13,6 +13,7 @@ from store.access import Writes
 from store.learning.tables import streams
 from store.schema import (
     ENDED,
+    call_observations,
     conflict_retries,
     delivery_events,
     delivery_ids,
@@ -32,9 +33,9 @@ BATCH = 500
 class Kept:
     """For how long: an idempotency key since its first use, a budget and a retry since they were last spent, a
     cooldown since it ended, the id of a provider's webhook since it was first seen, the position of a stream of
-    signals since it last went on, what a decision adds to KPI windows since it was made, what was sent in a delivery
-    and what happened to it since it became final. The delivery itself stays: it is never sent again. So do signals: a
-    stream that begins anew takes none twice.
+    signals since it last went on, what a decision or a call adds to KPI windows since it was made, what was sent in a
+    delivery and what happened to it since it became final. The delivery itself stays: it is never sent again. So do
+    signals: a stream that begins anew takes none twice.
     """
 
     idempotency: timedelta = timedelta(days=7)
@@ -85,6 +86,7 @@ class Retention:
             ("delivery_webhooks", delivery_webhooks, delivery_webhooks.c.seen_at, kept.delivery_webhooks),
             ("signal_streams", streams, streams.c.updated_at, kept.signal_streams),
             ("observations", observations, observations.c.at, kept.observations),
+            ("call_observations", call_observations, call_observations.c.at, kept.observations),
         ):
             count = await self._oldest(table, since, now - age, at_most - sum(removed.values()))
             if count:

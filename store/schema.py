@@ -393,6 +393,38 @@ observations = Table(
     Index("ix_voiceid_observations_at", "at"),
 )
 
+# What a routed call under a rollout adds to the KPI windows of its side.
+call_observations = Table(
+    "routing_call_observations",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("rollout_id", key=True),
+    _text("owner", key=True),
+    _text("call_id", key=True),
+    Column("arm", Integer, nullable=False),
+    _instant("at"),
+    _text("locale"),
+    _count("latency_us"),
+    _count("cost_micros"),
+    _count("outputs"),
+    _count("schema_valid"),
+    _count("policy_conflicts"),
+    Column("failed", Integer, nullable=False),
+    Column("timed_out", Integer, nullable=False),
+    Column("fell_back", Integer, nullable=False),
+    # The window that it was counted in, by its end.
+    _instant("window_ends_at", nullable=True),
+    Index(
+        "ix_routing_call_observations_uncounted",
+        "rollout_id",
+        "owner",
+        "at",
+        sqlite_where=UNCOUNTED,
+        postgresql_where=UNCOUNTED,
+    ),
+    Index("ix_routing_call_observations_at", "at"),
+)
+
 fingerprints = Table(
     "voiceid_fingerprints",
     metadata,

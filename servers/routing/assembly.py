@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -23,18 +23,21 @@ from servers.routing.forgetting import Forgetting
 from servers.routing.leases import Leases, SecretsOwner
 from servers.routing.limits_service import LimitsV1
 from servers.routing.live_packs import LivePacks, PackMetrics, Parsers
+from servers.routing.measures import observe
+from servers.routing.measuring import Calls
 from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
-from servers.routing.recorder import Recorder
+from servers.routing.recorder import Recorder, Trail
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
 from servers.routing.signals import leave
 from servers.runtime.config import ConfigError
+from servers.runtime.meter import Meter
 from servers.runtime.peers import PeerSettings, configured_peer
 from servers.runtime.secrets import redeemer
 from servers.runtime.server import Runtime, Service
 from servers.runtime.signals import producer
-from store import StoreError
+from store import StoreError, Transaction
 from store.routing import Rule
 
 EVALUATE_EVERY_S: Final = 0.25
@@ -59,6 +62,8 @@ class RoutingSettings(BaseModel):
     valkey: ValkeySettings | None = Field(
         default=None, description="keeps the tokens of quotas for all processes, in place of the store"
     )
+    kpi_window_s: float = Field(default=900.0, gt=0, description="KPI windows of rollouts end at multiples of it")
+    kpi_look_s: float = Field(default=5.0, gt=0, description="how often it is looked whether a KPI window has ended")
     forget_circuits_after_s: float = Field(
         default=7 * 86400.0,
         ge=3600,
@@ -166,7 +171,15 @@ async def open_routing(
 
     directory = Directory(store, known)
     accounts = Accounts(store, clock, runtime.ids, domestic.domain, owner=engine_id, buckets=buckets)
-    recorder = Recorder(store, engine_id, partial(leave, producer(runtime.settings, engine_id)))
+    learning = producer(runtime.settings, engine_id)
+
+    async def beside(tx: Transaction, trails: Sequence[Trail]) -> None:
+        await leave(learning, tx, trails)
+        await observe(engine_id, tx, trails)
+
+    recorder = Recorder(store, engine_id, beside)
+    calls = Calls(engine_id, parsers)
+    meter = Meter(store, clock, engine_id, calls, window_s=settings.kpi_window_s, look_s=settings.kpi_look_s)
     packs = LivePacks(store, store.trusted_keys(), engine_id, parsers, runtime.telemetry.shared(PackMetrics))
     router = Router(
         domestic,
@@ -186,11 +199,14 @@ async def open_routing(
         await leases.start(partial(_handles, directory, domestic), Prewarming(domestic.adapters))
     accounts.start()
     recorder.start()
+    if parsers:
+        meter.start()
     keeping = asyncio.ensure_future(_repeat(routing))
 
     async def stop() -> None:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+        await meter.stop()
         await accounts.stop()
         await recorder.stop()
         if buckets is not None:

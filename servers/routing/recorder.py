@@ -41,13 +41,17 @@ class Step:
 
 @dataclass(slots=True)
 class Trail:
-    """What happened to one call, in order. `subject` is who called; the trail names a commitment of it."""
+    """What happened to one call, in order. `subject` is who called; the trail names a commitment of it. `cost_micros`
+    is what it came to in the end.
+    """
 
     tenant_id: str
     subject: str
     request_id: str
     idempotency_key: str
     turn: TurnRef
+    locale: str = ""
+    cost_micros: int = 0
     steps: list[Step] = field(default_factory=list)
 
     def add(

@@ -315,7 +315,7 @@ class Router(Generic[A]):
                 limit=str(MOST_WAITING),
                 retry_after_ms="1000",
             )
-        trail = Trail(call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn)
+        trail = Trail(call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn, call.locale)
         ticket: Ticket | None = None
         running: _Running | None = None
         reason = CANCELLED
@@ -339,7 +339,8 @@ class Router(Generic[A]):
             if reason == CANCELLED and self._clock.monotonic() >= call.ends_at:
                 reason = "DEADLINE_PASSED"
             if ticket is not None:
-                ticket.settle(self._spent(running, call.units if units is None else units()))
+                trail.cost_micros = self._spent(running, call.units if units is None else units())
+                ticket.settle(trail.cost_micros)
             attempts = running.attempts if running is not None else []
             last = attempts[-1].provider_ref if attempts else ""
             facts = {"attempts": str(len(attempts)), "provider_ref": last, **call.packs.facts}

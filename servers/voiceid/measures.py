@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from selene.governance.v1.rollout_pb2 import (
     KPI_METRIC_FALSE_ACCEPTS,
     KPI_METRIC_FALSE_REJECTS,
+    KPI_METRIC_IDENTITY_CONFLICTS,
     KPI_METRIC_IDENTITY_PROMPTS,
     KPI_METRIC_PROMPT_CONFIRMATIONS,
     KPI_METRIC_REJECTS,
@@ -88,6 +89,7 @@ def measure(
 def _decided(one: Observed, tally: Tally, *, is_new: bool, is_repeated: bool) -> None:
     tally.turn(one.latency_us)
     tally.add(KPI_METRIC_REJECTS, not one.named_user_id, 1)
+    tally.add(KPI_METRIC_IDENTITY_CONFLICTS, bool(one.conflict_state), 1)
     tally.add(KPI_METRIC_IDENTITY_PROMPTS, one.prompted, is_new)
     if one.prompted:
         tally.add(KPI_METRIC_REPEAT_PROMPT_VIOLATIONS, is_repeated, 1)

@@ -1,12 +1,14 @@
 """What the routing owners keep (§22). `store.routing` reads; `tx.routing` reads and writes within a transaction.
 
-Rooms: `circuits`, `rules`, `budgets`, `quotas` (what operators set), `grants` (what processes hold of budgets). Every
-change of what operators set has a revision, so that a process learns with one read what changed.
+Rooms: `calls` (what calls add to KPI windows), `circuits`, `rules`, `budgets`, `quotas` (what operators set), `grants`
+(what processes hold of budgets). Every change of what operators set has a revision, so that a process learns with one
+read what changed.
 """
 
 from __future__ import annotations
 
 from store.access import Reads, Writes
+from store.routing.calls import CallObservation, CallObservations, CallObservationsReader
 from store.routing.circuits import Circuits, CircuitsReader, KeptCircuit, Transition
 from store.routing.grants import Grant, Grants, GrantsReader, Spending
 from store.routing.limits import (
@@ -28,6 +30,7 @@ from store.routing.limits import (
 __all__ = [
     "ELSEWHERE",
     "Budget",
+    "CallObservation",
     "Grant",
     "KeptCircuit",
     "Key",
@@ -44,6 +47,7 @@ class RoutingReader:
     """The reading side."""
 
     def __init__(self, reads: Reads) -> None:
+        self.calls = CallObservationsReader(reads)
         self.circuits = CircuitsReader(reads)
         self.revisions = RevisionsReader(reads)
         self.rules = RulesReader(reads)
@@ -57,6 +61,7 @@ class Routing(RoutingReader):
 
     def __init__(self, writes: Writes) -> None:
         super().__init__(writes)
+        self.calls: CallObservations = CallObservations(writes)
         self.circuits: Circuits = Circuits(writes)
         revisions = Revisions(writes)
         self.revisions: Revisions = revisions

@@ -1,4 +1,4 @@
-"""KPI windows that owners cut from rows of their own, and the rows of voice identity that its windows come from."""
+"""KPI windows that owners cut from rows of their own, and the rows that they come from."""
 
 from __future__ import annotations
 
@@ -65,9 +65,42 @@ def upgrade() -> None:
         sqlite_where=UNCOUNTED,
         postgresql_where=UNCOUNTED,
     )
+    _create_calls()
     for name, columns in (
         ("session", ["tenant_id", "rollout_id", "session_id"]),
         ("stream", ["tenant_id", "stream_id"]),
         ("at", ["at"]),
     ):
         op.create_index(f"ix_voiceid_observations_{name}", "voiceid_observations", columns, unique=False)
+
+
+def _create_calls() -> None:
+    op.create_table(
+        "routing_call_observations",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("rollout_id", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("arm", sa.Integer(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("locale", sa.Text(), nullable=False),
+        sa.Column("latency_us", sa.BigInteger(), nullable=False),
+        sa.Column("cost_micros", sa.BigInteger(), nullable=False),
+        sa.Column("outputs", sa.BigInteger(), nullable=False),
+        sa.Column("schema_valid", sa.BigInteger(), nullable=False),
+        sa.Column("policy_conflicts", sa.BigInteger(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("timed_out", sa.Integer(), nullable=False),
+        sa.Column("fell_back", sa.Integer(), nullable=False),
+        sa.Column("window_ends_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "rollout_id", "owner", "call_id", name="pk_routing_call_observations"),
+    )
+    op.create_index(
+        "ix_routing_call_observations_uncounted",
+        "routing_call_observations",
+        ["rollout_id", "owner", "at"],
+        unique=False,
+        sqlite_where=UNCOUNTED,
+        postgresql_where=UNCOUNTED,
+    )
+    op.create_index("ix_routing_call_observations_at", "routing_call_observations", ["at"], unique=False)

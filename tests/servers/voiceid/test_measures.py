@@ -76,7 +76,7 @@ def test_a_confirmation_says_whether_the_decision_was_right(
 
 
 def test_a_decision_that_nobody_confirmed_is_in_no_rate_of_errors() -> None:
-    assert counts(DECIDED) == {"REJECTS": (0, 1), "IDENTITY_PROMPTS": (0, 1)}
+    assert counts(DECIDED) == {"REJECTS": (0, 1), "IDENTITY_PROMPTS": (0, 1), "IDENTITY_CONFLICTS": (0, 1)}
 
 
 def test_who_is_not_named_is_rejected_and_who_is_probable_is_not() -> None:
@@ -120,6 +120,10 @@ def test_only_who_was_asked_can_have_answered() -> None:
     assert "PROMPT_CONFIRMATIONS" not in counts(would_ask, replace(would_ask, **answered))
     asked = replace(would_ask, asked=True)
     assert counts(asked, replace(asked, **answered))["PROMPT_CONFIRMATIONS"] == (1, 1)
+
+
+def test_conflicts_are_counted() -> None:
+    assert counts(DECIDED, replace(DECIDED, conflict_state=2))["IDENTITY_CONFLICTS"] == (1, 2)
 
 
 def test_a_cohort_is_counted_where_it_is_known() -> None:

@@ -1,0 +1,182 @@
+"""KPI windows of rollouts, cut from the trails of routed calls: by side, each call once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from selene.governance.v1.decision_pb2 import ArtifactRef
+from selene.governance.v1.rollout_pb2 import (
+    ARM_BASELINE,
+    ARM_CANDIDATE,
+    ROLLOUT_STAGE_CANARY_1,
+    ROLLOUT_STATE_RUNNING,
+    KpiMetric,
+    KpiWindow,
+    Rollout,
+    StageEntry,
+)
+
+from servers.routing.live_packs import ServedPacks
+from servers.routing.measures import observe
+from servers.routing.measuring import Calls
+from servers.runtime.errors import Refusal
+from servers.runtime.meter import Meter
+from store import Store
+from tests.support.routed import THIRD, Bench, bench, fails, hangs, says
+from tests.support.stores import audit, open_store
+from tests.support.time import FakeClock
+
+OWNER, PACK, ROLLOUT = "PH1.D", "LLM_GOLD_LABEL_PACK", "rollout-1"
+WINDOW = timedelta(minutes=15)
+BROKEN = fails("PROVIDER_UNAVAILABLE")
+
+
+def going_by(arm: str) -> ServedPacks:
+    """What a call goes by on a side of the rollout; empty: on none."""
+    facts = {"llm_gold_label_pack": f"{PACK}@2", "llm_gold_label_pack_rollout": ROLLOUT}
+    return ServedPacks(facts={**facts, "llm_gold_label_pack_arm": arm} if arm else facts)
+
+
+async def rolled_out(store: Store, clock: FakeClock, *, tenant: str = "t1") -> Rollout:
+    rollout = Rollout(
+        rollout_id=ROLLOUT,
+        tenant_id=tenant,
+        subject=ArtifactRef(artifact_id="a-1", artifact_type=PACK),
+        state=ROLLOUT_STATE_RUNNING,
+        stages=[StageEntry(stage=ROLLOUT_STAGE_CANARY_1, share_bp=500)],
+    )
+    rollout.started_at.FromDatetime(clock.now())
+    rollout.stages[0].entered_at.FromDatetime(clock.now())
+    async with store.transaction() as tx:
+        await tx.governance.rollouts.start(rollout, clock.now())
+        audit(tx, tenant or "system")
+    return rollout
+
+
+def metered(store: Store, clock: FakeClock) -> Meter:
+    return Meter(store, clock, OWNER, Calls(OWNER, {PACK}), window_s=WINDOW.total_seconds(), look_s=1.0)
+
+
+async def windows_of(made: Bench, clock: FakeClock, *, tenant: str = "t1") -> dict[tuple[int, str], KpiWindow]:
+    """By arm and cohort, once the window under way has ended."""
+    await made.recorder.flush()
+    clock.advance(WINDOW)
+    assert await metered(made.store, clock).tick() == 1
+    found = await made.store.governance.rollouts.windows(tenant, ROLLOUT)
+    return {(window.arm, window.cohort): window for window in found}
+
+
+def counted(window: KpiWindow) -> dict[str, tuple[int, int]]:
+    return {
+        KpiMetric.Name(count.metric).removeprefix("KPI_METRIC_"): (count.numerator, count.denominator)
+        for count in window.counts
+    }
+
+
+async def test_calls_are_counted_on_their_side_and_in_their_locale(store: Store, clock: FakeClock) -> None:
+    made = await bench(store, clock, beside=partial(observe, OWNER))
+    await rolled_out(store, clock)
+    for arm, locale in (("candidate", "en-GB"), ("candidate", "de"), ("baseline", "en-GB"), ("", "en-GB")):
+        await made.finished(made.call(packs=going_by(arm), locale=locale))
+    await made.finished()
+    windows = await windows_of(made, clock)
+    assert {side: window.turns for side, window in windows.items()} == {
+        (ARM_BASELINE, ""): 1,
+        (ARM_BASELINE, "language:en-GB"): 1,
+        (ARM_CANDIDATE, ""): 2,
+        (ARM_CANDIDATE, "language:de"): 1,
+        (ARM_CANDIDATE, "language:en-GB"): 1,
+    }
+    assert counted(windows[ARM_CANDIDATE, ""]) == {
+        "SCHEMA_VALID": (2, 2),
+        "POLICY_CONFLICTS": (0, 2),
+        "CALL_FAILURES": (0, 2),
+        "CALL_TIMEOUTS": (0, 2),
+        "FALLBACKS": (0, 2),
+        "COST_MICROS": (0, 2),
+    }
+    assert sum(bucket.turns for bucket in windows[ARM_CANDIDATE, ""].latencies) == 2
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (says("fine"), {"CALL_FAILURES": (0, 1), "FALLBACKS": (0, 1), "SCHEMA_VALID": (1, 1)}),
+        (BROKEN, {"CALL_FAILURES": (0, 1), "FALLBACKS": (1, 1), "SCHEMA_VALID": (1, 1)}),
+        (fails("RESPONSE_MALFORMED"), {"FALLBACKS": (1, 1), "SCHEMA_VALID": (1, 2), "POLICY_CONFLICTS": (0, 2)}),
+        (fails("CONTENT_REFUSED"), {"SCHEMA_VALID": (2, 2), "POLICY_CONFLICTS": (1, 2)}),
+        (fails("DEADLINE_EXCEEDED"), {"CALL_TIMEOUTS": (1, 1), "FALLBACKS": (1, 1), "CALL_FAILURES": (0, 1)}),
+    ],
+)
+async def test_what_a_first_provider_does_counts_though_a_second_one_serves(
+    sqlite_store: Store, clock: FakeClock, turn: Any, expected: dict[str, tuple[int, int]]
+) -> None:
+    made = await bench(sqlite_store, clock, [turn], beside=partial(observe, OWNER))
+    await rolled_out(sqlite_store, clock)
+    await made.finished(made.call(packs=going_by("candidate")))
+    found = counted((await windows_of(made, clock))[ARM_CANDIDATE, ""])
+    assert {name: found[name] for name in expected} == expected
+
+
+async def test_a_call_that_nobody_serves_is_a_failure(sqlite_store: Store, clock: FakeClock) -> None:
+    made = await bench(sqlite_store, clock, [BROKEN], [BROKEN], beside=partial(observe, OWNER))
+    made.providers[THIRD].now(BROKEN)
+    await rolled_out(sqlite_store, clock)
+    with pytest.raises(Refusal):
+        await made.finished(made.call(packs=going_by("baseline")))
+    found = counted((await windows_of(made, clock))[ARM_BASELINE, ""])
+    assert found["CALL_FAILURES"] == (1, 1)
+    assert found["FALLBACKS"] == (0, 1)
+    assert "SCHEMA_VALID" not in found
+
+
+async def test_a_call_that_its_caller_breaks_off_says_nothing_of_either_side(
+    sqlite_store: Store, clock: FakeClock
+) -> None:
+    made = await bench(sqlite_store, clock, [hangs()], beside=partial(observe, OWNER))
+    await rolled_out(sqlite_store, clock)
+    call = asyncio.ensure_future(made.run(made.call(packs=going_by("candidate"))))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert len(await made.trail("call.finished")) == 1
+    assert [window.turns for window in (await windows_of(made, clock)).values()] == [0, 0]
+
+
+async def test_calls_of_tenants_are_counted_for_a_rollout_of_the_deployment(
+    sqlite_store: Store, clock: FakeClock
+) -> None:
+    made = await bench(sqlite_store, clock, beside=partial(observe, OWNER))
+    await rolled_out(sqlite_store, clock, tenant="")
+    for tenant in ("t1", "t2"):
+        await made.finished(made.call(tenant=tenant, request_id="the-same", packs=going_by("candidate")))
+    assert (await windows_of(made, clock, tenant=""))[ARM_CANDIDATE, ""].turns == 2
+
+
+async def test_of_several_processes_of_an_owner_each_call_is_counted_once(store_url: str, clock: FakeClock) -> None:
+    stores = [await open_store(store_url, clock, prefix=f"server{number}") for number in range(3)]
+    await rolled_out(stores[0], clock)
+    for store in stores:
+        made = await bench(store, clock, beside=partial(observe, OWNER))
+        for _ in range(2):
+            await made.finished(made.call(packs=going_by("candidate")))
+        await made.recorder.flush()
+    clock.advance(WINDOW)
+    assert sum(await asyncio.gather(*(metered(store, clock).tick() for store in stores))) == 1
+    windows = await stores[0].governance.rollouts.windows("t1", ROLLOUT)
+    assert [window.turns for window in windows if window.arm == ARM_CANDIDATE] == [6]
+    for store in stores:
+        await store.close()
+
+
+async def test_what_another_owner_goes_by_is_not_measured(sqlite_store: Store, clock: FakeClock) -> None:
+    await rolled_out(sqlite_store, clock)
+    clock.advance(WINDOW)
+    other = Meter(sqlite_store, clock, "PH1.TTS", Calls("PH1.TTS", {"TTS_PRONUNCIATION_PACK"}), window_s=60, look_s=1)
+    assert await other.tick() == 0
+    assert await sqlite_store.governance.rollouts.windows("t1", ROLLOUT) == []
