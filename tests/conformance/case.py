@@ -98,7 +98,7 @@ SHORT = {
         "tts.v1": ("TextToSpeechService",),
         "llm.v1": ("LanguageService",),
         "delivery.v1": ("DeliveryService",),
-        "learning.v1": ("SignalService", "GoldService"),
+        "learning.v1": ("SignalService", "GoldService", "DriftService"),
         "governance.v1": ("GovernanceService", "ConsentService"),
         "routing.v1": ("RoutingService", "CircuitService", "LimitsService"),
     }.items()

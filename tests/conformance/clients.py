@@ -127,6 +127,7 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "selene.delivery.v1.DeliveryService": delivery_grpc.DeliveryServiceStub,
     "selene.learning.v1.SignalService": learning_grpc.SignalServiceStub,
     "selene.learning.v1.GoldService": learning_grpc.GoldServiceStub,
+    "selene.learning.v1.DriftService": learning_grpc.DriftServiceStub,
     "selene.governance.v1.GovernanceService": governance_grpc.GovernanceServiceStub,
     "selene.governance.v1.ConsentService": governance_grpc.ConsentServiceStub,
     "selene.routing.v1.RoutingService": routing_grpc.RoutingServiceStub,

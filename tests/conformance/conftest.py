@@ -6,25 +6,31 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from servers.voiceid.models.faults import ModelError, ModelFault
-from tests.conformance import sound
-from tests.conformance.artifacts import FOLDER, prepare
+from tests.conformance import artifacts, drifted, sound
 from tests.conformance.case import cases, tenant_of
 from tests.conformance.clients import CLIENTS
 from tests.conformance.serving import SETTINGS, Live, serving
 from tests.conformance.vendors import MAIL, VENDOR, mail_server, simulated
 
 GOVERNED_HERE = "selene"
-"""The server whose ledgers hold what cases of governance are about."""
+"""The server whose store holds what cases of governance and of drift are about."""
 
 
-def _tenants() -> list[str]:
-    """Of every run of a case of governance."""
-    governed = [case for case in cases() if case.path.parent.name == FOLDER]
-    return [tenant_of(case.name, client.name) for case in governed for client in CLIENTS]
+def _tenants(folder: str) -> list[str]:
+    """Of every run of a case of a folder."""
+    chosen = [case for case in cases() if case.path.parent.name == folder]
+    return [tenant_of(case.name, client.name) for case in chosen for client in CLIENTS]
+
+
+async def _prepare(data_dir: Path) -> None:
+    """What cases begin with that no RPC puts there."""
+    await artifacts.prepare(data_dir, _tenants(artifacts.FOLDER))
+    await drifted.prepare(data_dir, _tenants(drifted.FOLDER))
 
 
 @pytest.fixture(scope="package")
@@ -44,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
                 if name == GOVERNED_HERE:
                     # In a thread of its own: who needs the server may be a test that runs in a loop.
                     with ThreadPoolExecutor(1) as thread:
-                        thread.submit(asyncio.run, prepare(data_dir, _tenants())).result()
+                        thread.submit(asyncio.run, _prepare(data_dir)).result()
                 started[name] = stack.enter_context(serving(data_dir, settings))
             return started[name]
 
