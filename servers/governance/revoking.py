@@ -53,7 +53,7 @@ from store.gold import signal_ref
 from store.governance import KeptRevocation
 
 ERASED: Final = "revocation.erased"
-KEYS_NAMED: Final = 1_000
+KEYS_NAMED: Final = 500
 """Up to so many destroyed keys are named one by one; more stand in the receipt by their number and their hash."""
 
 STATUS_EVENT: Final = "ARTIFACT_STATUS_EVENT_V1"

@@ -832,8 +832,8 @@ class ConsentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeConsent(self, request, context):
-        """End a consent. The freeze is done when the reply leaves; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy,
-        role `operator`.
+        """End a consent. When the reply leaves, the freeze is done and the keys of what was said and recorded under the consent are destroyed, those of the voice
+        profile too; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy, role `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE);
         ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).

@@ -449,8 +449,8 @@ class ConsentServiceStub:
     (RESOURCE_NOT_FOUND).
     """
     RevokeConsent: _grpc.UnaryUnaryMultiCallable[_service_pb2.RevokeConsentRequest, _service_pb2.RevokeConsentResponse]
-    """End a consent. The freeze is done when the reply leaves; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy,
-    role `operator`.
+    """End a consent. When the reply leaves, the freeze is done and the keys of what was said and recorded under the consent are destroyed, those of the voice
+    profile too; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy, role `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE);
     ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
@@ -486,8 +486,8 @@ class ConsentServiceAsyncStub(ConsentServiceStub):
     (RESOURCE_NOT_FOUND).
     """
     RevokeConsent: _aio.UnaryUnaryMultiCallable[_service_pb2.RevokeConsentRequest, _service_pb2.RevokeConsentResponse]  # type: ignore[assignment]
-    """End a consent. The freeze is done when the reply leaves; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy,
-    role `operator`.
+    """End a consent. When the reply leaves, the freeze is done and the keys of what was said and recorded under the consent are destroyed, those of the voice
+    profile too; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy, role `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE);
     ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
@@ -538,8 +538,8 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.RevokeConsentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.RevokeConsentResponse, _abc.Awaitable[_service_pb2.RevokeConsentResponse]]:
-        """End a consent. The freeze is done when the reply leaves; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy,
-        role `operator`.
+        """End a consent. When the reply leaves, the freeze is done and the keys of what was said and recorded under the consent are destroyed, those of the voice
+        profile too; the other steps follow by themselves (§21). The user; for all users of a tenant by its policy, role `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, SUBJECT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE);
         ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).

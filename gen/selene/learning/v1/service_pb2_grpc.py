@@ -57,7 +57,8 @@ class SignalServiceServicer(object):
     """
 
     def Capture(self, request, context):
-        """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result.
+        """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result. Nothing is taken on of a user whose consent
+        ended, nor of what happened before it last did.
 
         Errors: INVALID_ARGUMENT (FIELD_INVALID, SIGNAL_TIME_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); FAILED_PRECONDITION (CONSENT_REQUIRED);
         ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -78,7 +79,7 @@ class SignalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSignals(self, request, context):
-        """The tenant's signals, the most urgent first.
+        """The tenant's signals, the most urgent first. Of one that was erased (§21) little is left, and no filter by user finds it.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
@@ -329,7 +330,7 @@ class GoldServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListItems(self, request, context):
-        """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed.
+        """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed. Of an item that was erased (§21) only its ids are left.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID);
         UNAVAILABLE (STORE_UNAVAILABLE).

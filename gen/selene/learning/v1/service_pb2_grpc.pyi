@@ -34,7 +34,8 @@ class SignalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SignalServiceAsyncStub: ...
     Capture: _grpc.UnaryUnaryMultiCallable[_service_pb2.CaptureRequest, _service_pb2.CaptureResponse]
-    """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result.
+    """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result. Nothing is taken on of a user whose consent
+    ended, nor of what happened before it last did.
 
     Errors: INVALID_ARGUMENT (FIELD_INVALID, SIGNAL_TIME_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); FAILED_PRECONDITION (CONSENT_REQUIRED);
     ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -47,7 +48,7 @@ class SignalServiceStub:
     STORE_UNAVAILABLE, OVERLOADED.
     """
     ListSignals: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListSignalsRequest, _service_pb2.ListSignalsResponse]
-    """The tenant's signals, the most urgent first.
+    """The tenant's signals, the most urgent first. Of one that was erased (§21) little is left, and no filter by user finds it.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
@@ -58,7 +59,8 @@ class SignalServiceAsyncStub(SignalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Capture: _aio.UnaryUnaryMultiCallable[_service_pb2.CaptureRequest, _service_pb2.CaptureResponse]  # type: ignore[assignment]
-    """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result.
+    """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result. Nothing is taken on of a user whose consent
+    ended, nor of what happened before it last did.
 
     Errors: INVALID_ARGUMENT (FIELD_INVALID, SIGNAL_TIME_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); FAILED_PRECONDITION (CONSENT_REQUIRED);
     ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -71,7 +73,7 @@ class SignalServiceAsyncStub(SignalServiceStub):
     STORE_UNAVAILABLE, OVERLOADED.
     """
     ListSignals: _aio.UnaryUnaryMultiCallable[_service_pb2.ListSignalsRequest, _service_pb2.ListSignalsResponse]  # type: ignore[assignment]
-    """The tenant's signals, the most urgent first.
+    """The tenant's signals, the most urgent first. Of one that was erased (§21) little is left, and no filter by user finds it.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
@@ -85,7 +87,8 @@ class SignalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.CaptureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.CaptureResponse, _abc.Awaitable[_service_pb2.CaptureResponse]]:
-        """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result.
+        """Take on one signal. The reply leaves after it is durable; the same signal again is answered with the first result. Nothing is taken on of a user whose consent
+        ended, nor of what happened before it last did.
 
         Errors: INVALID_ARGUMENT (FIELD_INVALID, SIGNAL_TIME_REFUSED); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); FAILED_PRECONDITION (CONSENT_REQUIRED);
         ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); RESOURCE_EXHAUSTED (OVERLOADED); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -110,7 +113,7 @@ class SignalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListSignalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListSignalsResponse, _abc.Awaitable[_service_pb2.ListSignalsResponse]]:
-        """The tenant's signals, the most urgent first.
+        """The tenant's signals, the most urgent first. Of one that was erased (§21) little is left, and no filter by user finds it.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
@@ -166,7 +169,7 @@ class GoldServiceStub:
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ListItems: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListItemsRequest, _service_pb2.ListItemsResponse]
-    """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed.
+    """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed. Of an item that was erased (§21) only its ids are left.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID);
     UNAVAILABLE (STORE_UNAVAILABLE).
@@ -225,7 +228,7 @@ class GoldServiceAsyncStub(GoldServiceStub):
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ListItems: _aio.UnaryUnaryMultiCallable[_service_pb2.ListItemsRequest, _service_pb2.ListItemsResponse]  # type: ignore[assignment]
-    """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed.
+    """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed. Of an item that was erased (§21) only its ids are left.
 
     Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID);
     UNAVAILABLE (STORE_UNAVAILABLE).
@@ -329,7 +332,7 @@ class GoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListItemsResponse, _abc.Awaitable[_service_pb2.ListItemsResponse]]:
-        """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed.
+        """The items and labels of a gold set, in the order of its payload: what it was approved from, replayed. Of an item that was erased (§21) only its ids are left.
 
         Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID);
         UNAVAILABLE (STORE_UNAVAILABLE).

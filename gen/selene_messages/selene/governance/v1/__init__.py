@@ -1804,7 +1804,7 @@ class Erasure(betterproto2.Message):
 
     key_ids: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
     """
-    Their ids, 32 hexadecimal digits each, sorted. Only where they are at most 1,000.
+    Their ids, 32 hexadecimal digits each, sorted. Only where they are at most 500.
     """
 
     key_ids_sha256: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
