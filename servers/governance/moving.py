@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,6 +28,7 @@ from selene.governance.v1.decision_pb2 import (
     ArtifactRef,
     DecisionEvidence,
     DecisionReason,
+    Gate,
     GovernanceDecision,
 )
 from selene.governance.v1.rollout_pb2 import (
@@ -46,7 +48,7 @@ from selene.governance.v1.rollout_pb2 import (
     StageEntry,
 )
 
-from servers.governance import ENGINE_ID, deciding, evaluating, trail
+from servers.governance import ENGINE_ID, deciding, evaluating, gates, trail
 from servers.governance.consumers import domain_of
 from servers.governance.decision import resolve
 from servers.governance.judge import Trail, judge
@@ -133,6 +135,7 @@ async def check(
     """Judge a running rollout and do what has to be done: take it back, or advance it where the check is due.
 
     The rollout is locked. Nothing but a regression moves it before its time; without `promotes` nothing else at all.
+    It advances only while every gate holds that it began with.
     """
     artifact = await deciding.held(tx, trusted, rollout.tenant_id, rollout.subject.artifact_id)
     judgement = await judged(tx, rollout, now)
@@ -147,7 +150,11 @@ async def check(
         since = rollout.stable_since.ToDatetime(tzinfo=UTC)
         rollout.stable_since.FromDatetime(stable_since(since, judgement, now))
     is_due = promotes and rollout.next_check_at.ToDatetime(tzinfo=UTC) <= now
+    missing = gates.missing(await deciding.full_evidence(tx, artifact, trusted)) if is_due else ()
     move = await _move(tx, artifact, rollout, judgement, now, is_due=is_due)
+    if move is Move.ADVANCE and missing:
+        # What passed at the start holds no more: nothing goes on until it does.
+        move = Move.STAY
     if is_due:
         rollout.next_check_at.FromDatetime(now + PROMOTE_CHECK.every)
     if move is Move.ROLLBACK:
@@ -157,7 +164,7 @@ async def check(
         await _advance(tx, artifact, rollout, now)
     await tx.governance.rollouts.save(rollout, rollout.next_check_at.ToDatetime(tzinfo=UTC))
     if move is Move.STAY:
-        _note_look(tx, rollout, judgement)
+        _note_look(tx, rollout, judgement, missing)
     return move
 
 
@@ -374,8 +381,8 @@ def _enter(rollout: Rollout, stage: RolloutStage, now: datetime) -> None:
     rollout.stages.append(entry)
 
 
-def _note_look(tx: Transaction, rollout: Rollout, judgement: Judgement) -> None:
-    """A look that moved nothing is a row too: the trail says why a rollout stayed."""
+def _note_look(tx: Transaction, rollout: Rollout, judgement: Judgement, missing: Sequence[Gate]) -> None:
+    """A look that moved nothing is a row too: the trail says why a rollout stayed, and which gates it lacks."""
     reason = JudgeReason.Name(judgement.reasons[0]) if judgement.reasons else "JUDGE_REASON_UNSPECIFIED"
     trail.note(
         tx,
@@ -383,7 +390,11 @@ def _note_look(tx: Transaction, rollout: Rollout, judgement: Judgement) -> None:
         rollout.subject,
         "rollout.judged",
         reason.removeprefix("JUDGE_REASON_"),
-        facts={"rollout_id": rollout.rollout_id, "stage": _stage_name(stage_of(rollout))},
+        facts={
+            "rollout_id": rollout.rollout_id,
+            "stage": _stage_name(stage_of(rollout)),
+            **({"missing": ",".join(Gate.Name(gate).removeprefix("GATE_") for gate in missing)} if missing else {}),
+        },
         correlation_id=trail.watch_of(rollout.rollout_id),
     )
 
