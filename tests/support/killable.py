@@ -13,7 +13,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([f"tests.support.{name}" for name in ("dispatching", "crash_dispatcher", "sharing")])
+_FORKS.set_forkserver_preload(
+    [f"tests.support.{name}" for name in ("dispatching", "crash_dispatcher", "crash_controller", "sharing")]
+)
 
 Main = Callable[..., Coroutine[Any, Any, None]]
 """What a process does; its first argument is the connection over which it tells the test of it."""
