@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from clients.cli import (
     consent,
     deliver,
+    drift,
     gate,
     gold,
     judge,
@@ -78,6 +79,7 @@ def build() -> typer.Typer:
         rollout,
         judge,
         consent,
+        drift,
         trail,
         secrets,
         token,
