@@ -1,17 +1,24 @@
 """`selene consent`: who may be learned from, until when, and what becomes of what was learned once that is over."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+from selene.governance.v1 import consent_pb2 as wire
 from selene_messages.selene.governance import v1
 
+from clients.cli.documents import DocumentUnusable, read_part
+from clients.cli.evidence import read_key
+from clients.cli.output import Output
 from clients.cli.registry import Commands
-from clients.cli.session import EXIT_CODES, OK, Session, remote
+from clients.cli.session import EXIT_CODES, OK, REFUSED, USAGE, Session, local, remote
+from clients.cli.settings import Settings
 from clients.governance import Consents
+from clients.receipt import ReceiptBroken, opened
 from clients.wire import to_document
 
 _User = Annotated[str, typer.Argument(help="The user", show_default=False)]
@@ -23,6 +30,10 @@ _Policy = Annotated[
 _Revocation = Annotated[str, typer.Argument(help="Id of the revocation", show_default=False)]
 _Open = Annotated[bool, typer.Option("--open", help="Only those with steps to do")]
 _Most = Annotated[int, typer.Option("--most", "-n", help="At most so many", min=1)]
+_Receipt = Annotated[Path, typer.Argument(help="What `consent revocation --json` wrote", show_default=False)]
+_PublicKey = Annotated[
+    str, typer.Option("--public-key", help="Key to believe: 64 hex digits, or the file of a checkpoint")
+]
 _Idem = Annotated[str, typer.Option("--idempotency-key", help="The same again is done once", show_default=False)]
 
 
@@ -37,6 +48,7 @@ def register(commands: Commands) -> None:
         ("revocations", consent_revocations),
     ):
         consent.command(name, epilog=EXIT_CODES)(remote(command, owner="governance"))
+    consent.command("check", epilog=EXIT_CODES)(local(consent_check))
 
 
 async def consent_grant(session: Session, user: _User, days: _Days = 0.0, idempotency_key: _Idem = "") -> int:
@@ -65,7 +77,8 @@ async def consent_show(session: Session, user: _User) -> int:
 async def consent_revoke(
     session: Session, user: _Anyone = "", policy: _Policy = False, idempotency_key: _Idem = ""
 ) -> int:
-    """End a consent. What was learned under it is frozen at once, taken back, and rebuilt without it.
+    """End a consent. What was said and recorded under it is erased for good, with the voice profile; what was learned
+    from it is frozen at once, taken back, and rebuilt without it.
 
     \b
       selene consent revoke mira
@@ -100,6 +113,37 @@ async def consent_revocations(session: Session, only_open: _Open = False, most: 
         if len(rows) == most:
             break
     session.output.show({"revocations": [to_document(row) for row in rows]}, _table(rows))
+    return OK
+
+
+def consent_check(settings: Settings, output: Output, file: _Receipt, public_key: _PublicKey = "") -> int:
+    """Check the receipt of an erasure, offline: no server and no store is asked or believed.
+
+    What is believed is one key: give --public-key as the operator told you, or a checkpoint that you kept. Exits with 0
+    where the receipt holds and with 1 where it does not.
+
+    \b
+      selene consent revocation 0198c3… --json > gone.json
+      selene consent check gone.json --public-key monday.json
+    """
+    try:
+        revocation = read_part(file, "revocation", wire.Revocation, v1.Revocation)
+        key = read_key(public_key) if public_key else b""
+    except DocumentUnusable as error:
+        output.misuse(str(error))
+        return USAGE
+    if not key:
+        output.misuse(
+            "whose signature is to be believed? Give --public-key: 64 hex digits, or the file of a checkpoint that you "
+            "kept (`selene audit checkpoint export`)"
+        )
+        return USAGE
+    try:
+        receipt = opened(revocation.receipt, key=key)
+    except ReceiptBroken as broken:
+        output.show({"holds": False, "fault": broken.fault.value}, Text(f"BROKEN: {broken.fault.value}", style="red"))
+        return REFUSED
+    output.show({"holds": True, "receipt": to_document(receipt)}, _receipt(receipt))
     return OK
 
 
@@ -142,4 +186,31 @@ def _revocation(revocation: v1.Revocation) -> Group:
             f"{record.due_at:%H:%M:%S}" if record.due_at else "-",
             str(record.affected),
         )
-    return Group(_table([revocation]), steps)
+    return Group(_table([revocation]), steps, *_erasure(revocation.erasure))
+
+
+def _receipt(receipt: v1.ErasureReceipt) -> Group:
+    when = f"{receipt.completed_at:%Y-%m-%d %H:%M:%S}" if receipt.completed_at else "-"
+    told = Text(f"holds: revocation {receipt.revocation_id}, nothing of it serves since {when}", style="green")
+    taken = Text(f"  {len(receipt.invalidated)} artifacts invalidated, {receipt.signals} signals revoked")
+    return Group(told, taken, *_erasure(receipt.erasure))
+
+
+def _erasure(erasure: v1.Erasure | None) -> list[Text]:
+    """What was erased, a line each; nothing for revocations from before anything was."""
+    if erasure is None:
+        return []
+    parts = (
+        ("signals", erasure.signals),
+        ("items", erasure.gold_items),
+        ("labels", erasure.gold_labels),
+        ("embeddings", erasure.voice_profiles),
+        ("clips", erasure.voice_clips),
+        ("fingerprints", erasure.voice_fingerprints),
+    )
+    told = ", ".join(f"{many} {name}" for name, many in parts if many) or "nothing was there"
+    lines = [Text(f"erased: {erasure.keys} keys destroyed; {told}")]
+    lines += [Text(f"  key {key_id}") for key_id in erasure.key_ids]
+    if erasure.unsealed_signals:
+        lines.append(Text(f"  {erasure.unsealed_signals} signals from before sealing stay readable", style="yellow"))
+    return lines

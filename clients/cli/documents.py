@@ -33,6 +33,19 @@ def read(file: Path, wire: type[Message], kind: type[D]) -> D:
         raise DocumentUnusable(f"{file}: {in_words(error)}") from None
 
 
+def read_part(file: Path, name: str, wire: type[Message], kind: type[D]) -> D:
+    """The message that lies under a name in a file, as commands print it with --json. DocumentUnusable, OSError."""
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(held, dict) or not isinstance(held.get(name), dict):
+            raise DocumentUnusable(f"{file}: no `{name}` is in it")
+        return to_message(json_format.ParseDict(held[name], wire()), kind)
+    except RecursionError:
+        raise DocumentUnusable(f"{file}: nested too deep") from None
+    except (json_format.ParseError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DocumentUnusable(f"{file}: {in_words(error)}") from None
+
+
 def read_many(file: Path, wire: type[Message], kind: type[D]) -> list[D]:
     """The messages in a file that holds a list of them. DocumentUnusable, OSError."""
     try:

@@ -293,6 +293,8 @@ def _table(found: Sequence[v1.GoldCandidate]) -> Table:
 
 def _item(one: v1.LabelledItem) -> Text:
     item = one.item or v1.GoldItem()
+    if one.erased:
+        return Text(f"{item.item_id}  erased: the consent of its user ended", style="yellow")
     content = {name: value for name, value in to_document(item).items() if isinstance(value, dict)}
     who = ", ".join(label.labeller for label in one.labels) or "nobody"
     return Text(f"{item.item_id}  {json.dumps(content, ensure_ascii=False)}  labelled by {who}")

@@ -251,7 +251,7 @@ def _table(rows: list[v1.CapturedSignal]) -> Table:
         table.add_row(
             f"{row.priority_bp / 100:.2f} %",
             Text("A defect" if defect else "B improvement", style="red" if defect else ""),
-            (signal.signal_class.name or "?").lower(),
+            Text("erased", style="yellow") if row.erased else (signal.signal_class.name or "?").lower(),
             (signal.domain.name or "?").lower(),
             Text(signal.reason_code),
             Text(signal.user_id),
