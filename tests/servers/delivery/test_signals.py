@@ -9,18 +9,29 @@ from typing import Any
 
 import pytest
 from selene.common.v1.scope_pb2 import TurnRef
-from selene.delivery.v1.delivery_pb2 import DELIVERY_CHANNEL_SMS, DELIVERY_STATE_SENT_ACKED
+from selene.delivery.v1.delivery_pb2 import (
+    DELIVERY_CHANNEL_SMS,
+    DELIVERY_STATE_SENT_ACKED,
+    DELIVERY_STATE_UNKNOWN,
+)
 from selene.learning.v1 import signal_pb2 as nouns
 from selene.routing.v1 import service_pb2 as routing
 from selene.routing.v1 import service_pb2_grpc as routing_grpc
 from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_OPEN, RoutingSubject
 
-from servers.delivery.adapter import Certainty, Declares
-from servers.delivery.machine import Attempt, AttemptKind, Delivery, accepted
+from servers.delivery.adapter import Certainty, Declares, Report, ReportKind
+from servers.delivery.machine import Attempt, AttemptKind, Delivery, Rules, accepted
+from servers.delivery.reports import Reports
 from servers.delivery.signals import seen_in
-from tests.support.deliveries import TENANT, Post, posting, text
+from servers.runtime.clock import ManualClock
+from servers.runtime.ids import SeededIds
+from servers.runtime.signals import Producer
+from store import Store
+from tests.servers.delivery.test_crashes import START
+from tests.support.crashing import house
+from tests.support.deliveries import TENANT, Post, posting, profile, text
 from tests.support.simulators.plain_delivery import KEYED, Act, PlainAdapter, provider
-from tests.support.stores import audit
+from tests.support.stores import MASTER_KEY, SIGNING_KEY, audit
 
 CONSENT = {"owners.signals.tenants": [TENANT]}
 
@@ -74,6 +85,38 @@ async def test_whoever_sends_for_another_is_told_of_and_why(tmp_path: Path) -> N
         assert "failover_from" not in facts[0]
         moved = [(each["failover_from"], each["failover_reason"], each["provider_ref"]) for each in facts[1:]]
         assert moved == [("a/sms", "CREDENTIAL_REFUSED", "b/sms"), ("a/sms", "CIRCUIT_OPEN", "b/sms")]
+
+
+async def test_an_acceptance_that_only_a_webhook_told_of_is_told_of_too(sqlite_url: str) -> None:
+    clock = ManualClock(START)
+    store = await Store.open(sqlite_url, clock=clock, ids=SeededIds(1), signing_key=SIGNING_KEY, master_key=MASTER_KEY)
+    async with provider() as first, provider() as second:
+        first.plan(Act.CREDENTIAL)
+        second.plan(Act.TAKE_AND_LOSE_REPLY)
+        declares = Declares(webhooks=True)
+        adapters = [
+            PlainAdapter("a/sms", first.url, declares, clock),
+            PlainAdapter("b/sms", second.url, declares, clock),
+        ]
+        async with house(store, clock, adapters, profile("a/sms", "b/sms"), Rules()) as there:
+            (lost,) = await there.accept(text("m1"))
+            process = await there.process()
+            while await process.round():
+                await process.quiet()
+            assert (await there.delivery(TENANT, lost)).state == DELIVERY_STATE_UNKNOWN
+            report = Report(
+                provider_ref="b/sms", event_id="e-1", kind=ReportKind.DELIVERED, at=clock.now(), idempotency_key=lost
+            )
+            told = Reports(store, clock, Rules(), producer=Producer("PH1.DELIVERY", frozenset({TENANT})))
+            assert (await told.take([report])).new == 1
+            assert (await there.delivery(TENANT, lost)).state == DELIVERY_STATE_SENT_ACKED
+        for adapter in adapters:
+            await adapter.close()
+    async with store.transaction() as tx:
+        audit(tx, TENANT)
+        (failover,) = [one.signal for one in await tx.learning.outbox.take(100)]
+    assert (failover.signal_class, failover.output_ref) == (nouns.SIGNAL_CLASS_FAILOVER, "provider:b/sms")
+    await store.close()
 
 
 @pytest.mark.parametrize(("flags", "acts"), [({}, [Act.CREDENTIAL]), (CONSENT, [Act.BUSY]), (CONSENT, [])])
