@@ -22,7 +22,7 @@ from selene.governance.v1.rollout_pb2 import Rollout
 
 from servers.pack_formats import PackUnusable
 from servers.routing.beside import Beside
-from servers.routing.pack_choice import Active, Canary, Fault, Line, Subject, Version, choose
+from servers.routing.pack_choice import Active, Arm, Canary, Fault, Line, Subject, Version, choose
 from servers.runtime.storage import SYSTEM_TENANT
 from store import NotFound, Rooms, Store, StoreUnavailable
 from store.keys import signature_holds
@@ -53,10 +53,13 @@ class PackMetrics:
 
 @dataclass(frozen=True, slots=True)
 class ServedPacks:
-    """What a call goes by, from its beginning to its end: parsed packs by type, and what its audit rows say of them."""
+    """What a call goes by, from its beginning to its end: parsed packs by type, what its audit rows say of them, and
+    its side by running rollout, also of one whose candidate serves everyone.
+    """
 
     packs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    sides: Mapping[str, Arm] = field(default_factory=lambda: MappingProxyType({}))
 
     def get(self, artifact_type: str) -> Any | None:
         """The pack of a type as its parser made it; None where none serves."""
@@ -87,6 +90,7 @@ class _Seen:
     mark: Any
     pointers: Sequence[_Pointed] | None
     canaries: Sequence[tuple[Rollout, bool]]
+    of_everyone: Sequence[Rollout]
 
 
 class LivePacks:
@@ -107,6 +111,7 @@ class LivePacks:
         self._read: dict[_Pointed, tuple[Version, str]] = {}
         self._active: dict[_Whose, list[Active]] = {}
         self._canaries: dict[_Whose, list[Canary]] = {}
+        self._of_everyone: dict[tuple[Line, int], str] = {}
         self._refused: set[_Pointed] = set()
 
     def choose(self, subject: Subject) -> ServedPacks:
@@ -115,6 +120,7 @@ class LivePacks:
             return NO_PACKS
         packs: dict[str, Any] = {}
         facts: dict[str, str] = {}
+        sides: dict[str, Arm] = {}
         for artifact_type in self._parsers:
             served = choose(
                 _of(self._active, artifact_type, subject), _of(self._canaries, artifact_type, subject), subject
@@ -128,9 +134,13 @@ class LivePacks:
                 facts[f"{name}_rollout"] = served.rollout_id
             if served.arm is not None:
                 facts[f"{name}_arm"] = served.arm.value
+                sides[served.rollout_id] = served.arm
+            if served.arm is not Arm.CANDIDATE and served.version is not None:
+                whole = self._of_everyone.get((served.version.line, served.version.version))
+                sides.update({whole: Arm.CANDIDATE} if whole else {})
             if served.fault is not None:
                 facts[f"{name}_fault"] = served.fault.value
-        return ServedPacks(packs, facts)
+        return ServedPacks(packs, facts, sides)
 
     async def follow(self) -> None:
         """`refresh`, not waited for where the store takes its time; it then goes on by itself. StoreError."""
@@ -150,6 +160,9 @@ class LivePacks:
             self._mark = seen.mark
         canaries = [await self._canary(rollout, is_frozen=frozen) for rollout, frozen in seen.canaries]
         self._canaries = _by_tenant(canaries)
+        self._of_everyone = {
+            (_line(rollout), rollout.subject.artifact_version): rollout.rollout_id for rollout in seen.of_everyone
+        }
         self._forget(canaries)
 
     async def _look(self, rooms: Rooms) -> _Seen:
@@ -172,7 +185,7 @@ class LivePacks:
         for rollout in await rooms.governance.rollouts.all_canaries(types):
             case = await rooms.governance.cases.get(rollout.tenant_id, rollout.subject.artifact_id)
             canaries.append((rollout, bool(case.frozen_by)))
-        return _Seen(mark, pointers, canaries)
+        return _Seen(mark, pointers, canaries, await rooms.governance.measured.of_everyone(types))
 
     async def _take(self, pointers: Sequence[_Pointed]) -> None:
         before = {each.line: each for several in self._active.values() for each in several}
@@ -189,7 +202,7 @@ class LivePacks:
 
     async def _canary(self, rollout: Rollout, *, is_frozen: bool) -> Canary:
         subject = rollout.subject
-        line = Line(subject.artifact_type, rollout.tenant_id, subject.scope.scope_type, subject.scope.scope_id)
+        line = _line(rollout)
         version = None
         fault: Fault | None = Fault.REVOKED
         if not is_frozen:
@@ -289,3 +302,8 @@ def _by_tenant(rows: Iterable[Row]) -> dict[_Whose, list[Row]]:
 def _of(rows: Mapping[_Whose, list[Row]], artifact_type: str, subject: Subject) -> list[Row]:
     """The tenant's own and the deployment's."""
     return rows.get((artifact_type, subject.tenant_id), []) + rows.get((artifact_type, ""), [])
+
+
+def _line(rollout: Rollout) -> Line:
+    subject = rollout.subject
+    return Line(subject.artifact_type, rollout.tenant_id, subject.scope.scope_type, subject.scope.scope_id)

@@ -35,7 +35,7 @@ FAILED: Final = frozenset({"PROVIDERS_FAILED", "NO_PROVIDER_AVAILABLE", "DEADLIN
 """Ends of calls that should have been served."""
 INVALID: Final = frozenset({ProviderReason.RESPONSE_MALFORMED.value, *(each.value for each in Refusal)})
 TIMED_OUT: Final = frozenset({ProviderReason.DEADLINE_EXCEEDED.value})
-ARMS: Final = {Arm.BASELINE.value: ARM_BASELINE, Arm.CANDIDATE.value: ARM_CANDIDATE}
+ARMS: Final = {Arm.BASELINE: ARM_BASELINE, Arm.CANDIDATE: ARM_CANDIDATE}
 
 
 async def observe(owner: str, tx: Transaction, trails: Sequence[Trail]) -> None:
@@ -48,17 +48,12 @@ def observed(owner: str, trail: Trail, call_id: str) -> list[CallObservation]:
     so `call_id` tells them apart.
     """
     finished = next((step for step in reversed(trail.steps) if step.transition == FINISHED), None)
-    if finished is None:
+    if finished is None or not trail.sides:
         return []
-    sides = {
-        finished.facts[f"{name.removesuffix('_arm')}_rollout"]: ARMS[arm]
-        for name, arm in finished.facts.items()
-        if name.endswith("_arm") and arm in ARMS
-    }
     attempts = [step for step in trail.steps if step.transition == ATTEMPTED]
     is_served = bool(attempts) and attempts[-1].facts["status"] == OK
     is_failed = not is_served and finished.reason_code in FAILED
-    if not sides or not (is_served or is_failed):
+    if not (is_served or is_failed):
         return []
     reasons = [step.reason_code for step in attempts]
     valid = sum(step.facts["status"] == OK for step in attempts)
@@ -69,7 +64,7 @@ def observed(owner: str, trail: Trail, call_id: str) -> list[CallObservation]:
             rollout_id=rollout_id,
             owner=owner,
             call_id=call_id,
-            arm=arm,
+            arm=ARMS[arm],
             at=finished.at,
             locale=trail.locale,
             latency_us=sum(map(_latency_us, attempts)),
@@ -81,7 +76,7 @@ def observed(owner: str, trail: Trail, call_id: str) -> list[CallObservation]:
             timed_out=any(reason in TIMED_OUT for reason in reasons) or finished.reason_code == "DEADLINE_PASSED",
             fell_back=seen_in(trail) is not None,
         )
-        for rollout_id, arm in sorted(sides.items())
+        for rollout_id, arm in sorted(trail.sides.items())
     ]
 
 

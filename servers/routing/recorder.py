@@ -19,6 +19,7 @@ import structlog
 from selene.common.v1.scope_pb2 import TurnRef
 
 from servers.routing.gates import Passage
+from servers.routing.pack_choice import Arm
 from store import Store, StoreUnavailable, Transaction
 
 FLUSH_EVERY_S: Final = 0.1
@@ -41,8 +42,8 @@ class Step:
 
 @dataclass(slots=True)
 class Trail:
-    """What happened to one call, in order. `subject` is who called; the trail names a commitment of it. `cost_micros`
-    is what it came to in the end.
+    """What happened to one call, in order. `subject` is who called; the trail names a commitment of it. `sides`
+    are by rollout; `cost_micros` is what the call came to in the end.
     """
 
     tenant_id: str
@@ -51,6 +52,7 @@ class Trail:
     idempotency_key: str
     turn: TurnRef
     locale: str = ""
+    sides: Mapping[str, Arm] = field(default_factory=dict)
     cost_micros: int = 0
     steps: list[Step] = field(default_factory=list)
 

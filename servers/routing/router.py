@@ -315,7 +315,8 @@ class Router(Generic[A]):
                 limit=str(MOST_WAITING),
                 retry_after_ms="1000",
             )
-        trail = Trail(call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn, call.locale)
+        who = (call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn)
+        trail = Trail(*who, call.locale, call.packs.sides)
         ticket: Ticket | None = None
         running: _Running | None = None
         reason = CANCELLED

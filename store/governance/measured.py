@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING, KpiWindow, Rollout, RolloutStage
+from selene.governance.v1.rollout_pb2 import (
+    ROLLOUT_STAGE_FULL,
+    ROLLOUT_STATE_RUNNING,
+    KpiWindow,
+    Rollout,
+    RolloutStage,
+)
 from sqlalchemy import select, update
 
 from store.access import Reads, Writes
-from store.governance.tables import measured, meters, rollouts
+from store.governance.tables import RUNNING, measured, meters, rollouts
 
 
 class MeasuredReader:
@@ -29,6 +35,13 @@ class MeasuredReader:
         )
         rows = await self._reads.rows(found.order_by(table.started_at, table.rollout_id))
         return [Rollout.FromString(row.body) for row in rows]
+
+    async def of_everyone(self, artifact_types: Collection[str]) -> list[Rollout]:
+        """The running rollouts of these kinds whose candidate serves everyone, of all tenants: one a line at most."""
+        found = select(rollouts.c.body).where(RUNNING, rollouts.c.artifact_type.in_(artifact_types))
+        rows = await self._reads.rows(found.order_by(rollouts.c.tenant_id, rollouts.c.rollout_id))
+        running = [Rollout.FromString(row.body) for row in rows]
+        return [rollout for rollout in running if rollout.stages[-1].stage == ROLLOUT_STAGE_FULL]
 
     async def until(self, rollout: Rollout, source: str) -> datetime:
         """Up to when a source has measured a rollout; its start where it has not yet."""

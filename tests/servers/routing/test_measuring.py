@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from selene.governance.v1.rollout_pb2 import (
     ARM_BASELINE,
     ARM_CANDIDATE,
     ROLLOUT_STAGE_CANARY_1,
+    ROLLOUT_STAGE_FULL,
     ROLLOUT_STATE_RUNNING,
     KpiMetric,
     KpiWindow,
@@ -23,9 +25,16 @@ from selene.governance.v1.rollout_pb2 import (
 from servers.routing.live_packs import ServedPacks
 from servers.routing.measures import observe
 from servers.routing.measuring import Calls
+from servers.routing.pack_choice import Arm, Subject
+from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
 from servers.runtime.meter import Meter
 from store import Store
+from tests.servers.llm.test_learned import pack as gold_labels
+from tests.servers.llm.test_service import LOCAL, desk
+from tests.servers.routing.test_live_packs import PACK as TEXT
+from tests.servers.routing.test_live_packs import consumer
+from tests.support.live_packs import TENANT, begin, move, put, somebody, taken_on, told
 from tests.support.routed import THIRD, Bench, bench, fails, hangs, says
 from tests.support.stores import audit, open_store
 from tests.support.time import FakeClock
@@ -37,8 +46,7 @@ BROKEN = fails("PROVIDER_UNAVAILABLE")
 
 def going_by(arm: str) -> ServedPacks:
     """What a call goes by on a side of the rollout; empty: on none."""
-    facts = {"llm_gold_label_pack": f"{PACK}@2", "llm_gold_label_pack_rollout": ROLLOUT}
-    return ServedPacks(facts={**facts, "llm_gold_label_pack_arm": arm} if arm else facts)
+    return ServedPacks(sides={ROLLOUT: Arm(arm)} if arm else {})
 
 
 async def rolled_out(store: Store, clock: FakeClock, *, tenant: str = "t1") -> Rollout:
@@ -57,7 +65,7 @@ async def rolled_out(store: Store, clock: FakeClock, *, tenant: str = "t1") -> R
     return rollout
 
 
-def metered(store: Store, clock: FakeClock) -> Meter:
+def metered(store: Store, clock: Clock) -> Meter:
     return Meter(store, clock, OWNER, Calls(OWNER, {PACK}), window_s=WINDOW.total_seconds(), look_s=1.0)
 
 
@@ -180,3 +188,49 @@ async def test_what_another_owner_goes_by_is_not_measured(sqlite_store: Store, c
     other = Meter(sqlite_store, clock, "PH1.TTS", Calls("PH1.TTS", {"TTS_PRONUNCIATION_PACK"}), window_s=60, look_s=1)
     assert await other.tick() == 0
     assert await sqlite_store.governance.rollouts.windows("t1", ROLLOUT) == []
+
+
+async def test_a_call_is_on_the_side_of_every_rollout_that_its_version_takes_part_in(sqlite_store: Store) -> None:
+    owner = consumer(sqlite_store)
+    await put(sqlite_store, TEXT, b"one")
+    first = await begin(sqlite_store, await put(sqlite_store, TEXT, b"two", active=False), rollout_id="rollout-0")
+
+    async def sides(key: str) -> dict[str, Arm]:
+        await owner.packs.refresh()
+        return dict(owner.packs.choose(Subject(TENANT, key=key)).sides)
+
+    for stage, early, never in (
+        (None, {"rollout-0": Arm.CANDIDATE}, {"rollout-0": Arm.BASELINE}),
+        (ROLLOUT_STAGE_FULL, {"rollout-0": Arm.CANDIDATE}, {"rollout-0": Arm.CANDIDATE}),
+    ):
+        if stage is not None:
+            await move(sqlite_store, first, stage)
+        assert await sides(somebody(0, 500, rollout_id="rollout-0")) == early
+        assert await sides(somebody(2_500, 10_000, rollout_id="rollout-0")) == never
+    await begin(sqlite_store, await put(sqlite_store, TEXT, b"three", active=False))
+    assert await sides(somebody(0, 500)) == {"rollout-1": Arm.CANDIDATE}
+    assert await sides(somebody(2_500, 10_000)) == {"rollout-1": Arm.BASELINE, "rollout-0": Arm.CANDIDATE}
+
+
+async def test_the_calls_of_a_running_owner_are_measured(tmp_path: Path) -> None:
+    async with desk(tmp_path, LOCAL) as llm:
+        early, never = somebody(0, 500, prefix="user"), somebody(2_500, 10_000, prefix="user")
+        store, clock = llm.owners.store, llm.owners.clock
+        await put(store, PACK, gold_labels())
+        rollout = await begin(store, await put(store, PACK, gold_labels(), active=False))
+        del rollout.stages[1:]
+        rollout.started_at.FromDatetime(clock.now())
+        rollout.stages[0].entered_at.FromDatetime(clock.now())
+        async with store.transaction() as tx:
+            await tx.governance.rollouts.save(rollout, clock.now())
+            audit(tx, TENANT)
+        await taken_on(llm.service._router, f"{PACK}@2", key=early)
+        for number, who in enumerate((early, early, never)):
+            events = await llm.ask(user=who, idempotency_key=f"k-{number}")
+            await told(llm.owners, events[0].started.request_id)
+        clock.skip(WINDOW.total_seconds())
+
+        await metered(store, clock).tick()
+        found = await store.governance.rollouts.windows(TENANT, rollout.rollout_id)
+        turns = {window.arm: window.turns for window in found if not window.cohort}
+    assert turns == {ARM_BASELINE: 1, ARM_CANDIDATE: 2}
