@@ -172,8 +172,12 @@ class VoiceIdV1(v1_grpc.VoiceIdServiceServicer):
         if not user_id or self._producer is None or not self._producer.wants(stream.tenant_id):
             return
         now = tx.clock.now()
-        if signals.consents(await tx.voiceid.profiles.current(stream.tenant_id, user_id), now):
-            await self._producer.leave(tx, [signals.corrected(stream, turn(), now, user_id)])
+        if not signals.consents(await tx.voiceid.profiles.current(stream.tenant_id, user_id), now):
+            return
+        seen = [signals.corrected(stream, turn(), now, user_id)]
+        if signals.switched(stream, speaker_user_id, await tx.voiceid.streams.before(stream)):
+            seen.append(signals.not_followed(stream, turn(), now, user_id))
+        await self._producer.leave(tx, seen)
 
 
 async def _confirm(

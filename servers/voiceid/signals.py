@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -20,6 +20,7 @@ from selene.learning.v1.signal_pb2 import (
     SIGNAL_CLASS_LOW_QUALITY_CAPTURE,
     SIGNAL_CLASS_MULTI_SPEAKER,
     SIGNAL_CLASS_REAUTH_FRICTION,
+    SIGNAL_CLASS_SPEAKER_SWITCH,
     SIGNAL_CLASS_SPOOF_RISK,
     Severity,
     SignalClass,
@@ -102,6 +103,16 @@ def about(stream: DecidedStream, speaker_user_id: str) -> str:
     return stream.named_user_id or speaker_user_id
 
 
+def switched(stream: DecidedStream, speaker_user_id: str, before: DecidedStream | None) -> bool:
+    """Whether the speaker changed and the decision did not follow: it named again whom the one before it in its session
+    named, of whom nobody says that it was wrong, while somebody else spoke.
+    """
+    named = stream.named_user_id
+    if not named or named == speaker_user_id or before is None or before.named_user_id != named:
+        return False
+    return before.speaker_user_id in (None, named)
+
+
 def corrected(stream: DecidedStream, turn: TurnRef, now: datetime, user_id: str) -> Seen:
     """Somebody said that a decision was wrong: it named the wrong one, or nobody where it knew the speaker. It is
     `about` this user, who consents.
@@ -126,4 +137,11 @@ def corrected(stream: DecidedStream, turn: TurnRef, now: datetime, user_id: str)
         device_id=stream.device_id,
         session_id=stream.session_id,
         source=CAPTURE_SOURCE_USER_CORRECTION,
+    )
+
+
+def not_followed(stream: DecidedStream, turn: TurnRef, now: datetime, user_id: str) -> Seen:
+    """That the decision did not follow a change of speaker, of the user who was named again, who consents."""
+    return replace(
+        corrected(stream, turn, now, user_id), signal_class=SIGNAL_CLASS_SPEAKER_SWITCH, reason_code="SPEAKER_SWITCHED"
     )

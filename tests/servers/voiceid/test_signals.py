@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selene.common.v1.scope_pb2 import TurnRef
@@ -98,6 +99,30 @@ def test_a_correction_is_of_who_was_named_wrongly_or_not_known(
         assert seen.source == nouns.CAPTURE_SOURCE_USER_CORRECTION
 
 
+@pytest.mark.parametrize(
+    ("named", "speaker", "before", "before_speaker", "switched"),
+    [
+        ("mira", "otto", "mira", "mira", True),
+        ("mira", "otto", "mira", None, True),
+        ("mira", "", "mira", None, True),
+        ("mira", "mira", "mira", "mira", False),
+        ("mira", "otto", "mira", "otto", False),
+        ("mira", "otto", "otto", None, False),
+        ("mira", "otto", "", None, False),
+        ("", "otto", "", None, False),
+    ],
+)
+def test_a_speaker_switch_is_a_decision_that_stayed_with_who_spoke_before(
+    named: str, speaker: str, before: str, before_speaker: str | None, switched: bool
+) -> None:
+    stream = replace(STREAM, named_user_id=named)
+    earlier = replace(STREAM, stream_id="0190-0", named_user_id=before, speaker_user_id=before_speaker)
+    assert signals.switched(stream, speaker, earlier) is switched
+    assert not signals.switched(stream, speaker, None)
+    seen = signals.not_followed(stream, TurnRef(), NOW, "mira")
+    assert (seen.signal_class, seen.reason_code) == (nouns.SIGNAL_CLASS_SPEAKER_SWITCH, "SPEAKER_SWITCHED")
+
+
 def test_a_stream_that_is_decided_again_says_the_same() -> None:
     row = signals.CONFLICTS[v1.CONFLICT_STATE_SPOOF_RISK]
     producer = Producer("PH1.VOICE.ID", frozenset())
@@ -142,9 +167,23 @@ async def test_a_conflict_and_corrections_wait_for_learning_where_the_tenant_con
     assert first == ([friction] if consents else [])
 
 
-async def heard(client: VoiceId, person: Person | None) -> str:
+async def test_a_decision_that_did_not_follow_the_speaker_says_so(home: Path, mira: Person) -> None:
+    flags = {"owners.signals.tenants": [TENANT], "owners.voiceid.replay_min_s": 600.0}
+    async with serving(home, flags) as house:
+        client = house.client()
+        first, second = [await heard(client, mira, session_id="one") for _ in range(2)]
+        await client.confirm(first, "mira")
+        await client.confirm(second, "otto")
+        found = await left(house)
+    assert [(one.signal_class, one.input_ref) for one in found] == [
+        (nouns.SIGNAL_CLASS_FALSE_ACCEPT, f"stream:{second}"),
+        (nouns.SIGNAL_CLASS_SPEAKER_SWITCH, f"stream:{second}"),
+    ]
+
+
+async def heard(client: VoiceId, person: Person | None, **config: Any) -> str:
     """The id of a stream that was decided; of silence without a person."""
-    async with client.identify(client.config()) as stream:
+    async with client.identify(client.config(**config)) as stream:
         for frame in person.ask.frames() if person else ():
             await stream.send(frame)
         return (await stream.finish()).stream_id
