@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from itertools import pairwise
 
 import pytest
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ArtifactStatus
@@ -172,3 +173,33 @@ async def test_pointers_of_a_type_are_listed_for_a_rule_to_choose_from(store: St
     types = [pointer.scope.scope_type for pointer in await store.artifacts.pointers(PACK, "t1")]
     assert types == [ScopeType.SCOPE_TYPE_GLOBAL, ScopeType.SCOPE_TYPE_TENANT, ScopeType.SCOPE_TYPE_USER]
     assert len(await store.artifacts.pointers(PACK, "t2")) == 1
+
+
+async def test_pointers_of_everyone_are_listed_by_type_and_their_mark_changes_with_every_move(store: Store) -> None:
+    async def mark() -> object:
+        return await store.artifacts.pointers_mark((PACK, "OTHER_PACK_V1"))
+
+    marks = [await mark()]
+    for key, payload in (("k1", b"one"), ("k2", b"two")):
+        await register(store, pack(key), payload)
+        assert await mark() == marks[-1]
+    for version in (1, 2):
+        await activate(store, version)
+        marks.append(await mark())
+    deployed = pack("k3", scope=USER, artifact_type="OTHER_PACK_V1")
+    deployed.tenant_id = ""
+    await register(store, deployed, b"three")
+    async with store.transaction() as tx:
+        await tx.artifacts.activate("OTHER_PACK_V1", "", USER, 1)
+        audit(tx)
+    marks.append(await mark())
+    found = await store.artifacts.all_pointers((PACK, "OTHER_PACK_V1"))
+    shown = {(each.artifact_type, each.tenant_id, each.active_version) for each in found}
+    assert shown == {(PACK, "t1", 2), ("OTHER_PACK_V1", "", 1)}
+    assert [each.tenant_id for each in await store.artifacts.all_pointers((PACK,))] == ["t1"]
+    async with store.transaction() as tx:
+        assert await tx.artifacts.withdraw(PACK, "t1", TENANT)
+        audit(tx)
+    marks.append(await mark())
+    assert len(marks) == 5 and all(one != following for one, following in pairwise(marks))
+    assert await store.artifacts.pointers_mark(("NO_SUCH_PACK",)) == (0, 0, None)
