@@ -8,6 +8,7 @@ from datetime import UTC
 from itertools import product
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from selene.learning.v1.signal_pb2 import CapturedSignal, LearningSignal, SealedSignal
 from sqlalchemy import BigInteger, LargeBinary, Select, and_, bindparam, func, or_, select, tuple_
 
@@ -247,13 +248,16 @@ async def _captures(trail: AuditTrail, tenant_id: str) -> AsyncIterator[tuple[in
 def _repeats(row: Any) -> bool:
     """Whether the columns say what the bytes say; whether safety is at stake is a rule's, not the bytes'."""
     one: CapturedSignal | SealedSignal
-    if row.key_id is None:
-        one = CapturedSignal.FromString(bytes(row.canonical))
-        signal: LearningSignal | SealedSignal = one.signal
-        whose: tuple[bytes | None, str] = (None, one.signal.user_id)
-    else:
-        one = signal = SealedSignal.FromString(bytes(row.canonical))
-        whose = (sealed_under(one.sealed), "")
+    try:
+        if row.key_id is None:
+            one = CapturedSignal.FromString(bytes(row.canonical))
+            signal: LearningSignal | SealedSignal = one.signal
+            whose: tuple[bytes | None, str] = (None, one.signal.user_id)
+        else:
+            one = signal = SealedSignal.FromString(bytes(row.canonical))
+            whose = (sealed_under(one.sealed), "")
+    except DecodeError:
+        return False
     return bool(
         (row.sequence, row.signal_id, row.idempotency_key, row.domain, row.intake_path, row.priority_bp)
         == (one.sequence, signal.signal_id, signal.idempotency_key, signal.domain, one.intake_path, one.priority_bp)

@@ -215,6 +215,8 @@ TAMPERING = {
     ),
     "the last batch is cut off": ("DELETE FROM learning_signals WHERE sequence > 6", 7),
     "a column is changed": ("UPDATE learning_signals SET user_id = 'otto' WHERE sequence = 5", 5),
+    "it is put under another key": ("UPDATE learning_signals SET key_id = zeroblob(16) WHERE sequence = 5", 5),
+    "its key is left out": ("UPDATE learning_signals SET key_id = NULL WHERE sequence = 5", 5),
     "it becomes less urgent": ("UPDATE learning_signals SET priority_bp = 0 WHERE sequence = 9", 9),
     "one is slipped in": (
         "INSERT INTO learning_signals SELECT tenant_id, 10, 'x', 'x', domain, intake_path, safety_critical, user_id, "
