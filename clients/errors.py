@@ -155,7 +155,7 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
         ),
         "PROFILE_NOT_ACTIVE": "activate a routing profile: `selene routes activate`",
         "PROFILE_VERSION_CONFLICT": (
-            "use version {expected}",
+            "use version {expected}: `selene routes show --next` prints one that is numbered so",
             "`selene routes versions` lists the versions",
         ),
         "RECIPIENT_ADDRESS_INVALID": (

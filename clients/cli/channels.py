@@ -14,6 +14,7 @@ from selene_messages.selene.delivery import v1
 from selene_messages.selene.routing import v1 as routing
 
 from clients.cli import standings
+from clients.cli.senders import NO_ACCOUNT
 from clients.cli.standings import Standing
 from clients.delivery import Deliveries
 from clients.errors import SeleneError
@@ -101,7 +102,9 @@ def rendered(seen: Seen, console: Console) -> Group:
         counts.add_column(heading, justify="right")
     for channel in _CHANNELS:
         counts.add_row(channel.name or "?", *(_cell(seen, channel, heading) for heading in _COLUMNS))
-    return Group(counts, Text(), standings.table([seen.standing], console))
+    reply = seen.standing.reply
+    lacking = [] if isinstance(reply, SeleneError) else standings.advice(reply.providers, NO_ADAPTER=NO_ACCOUNT)
+    return Group(counts, Text(), standings.table([seen.standing], console), *lacking)
 
 
 def _cell(seen: Seen, channel: v1.DeliveryChannel, heading: str) -> Text:

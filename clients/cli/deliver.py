@@ -313,13 +313,22 @@ async def deliver_resolve(
     may_ask = not session.output.as_json
     deliveries = _deliveries(session)
     if may_ask and not (yes and evidence):
-        whole(session.output.err, _one(await deliveries.get(delivery_id)))
-    if not evidence and may_ask:
-        evidence = str(typer.prompt("Where is the evidence", err=True)).strip()
+        delivery = await deliveries.get(delivery_id)
+        whole(session.output.err, _one(delivery))
+        if delivery.state is not v1.DeliveryState.UNKNOWN:
+            session.output.misuse(f"there is nothing to settle: it is {_name(delivery.state)}, not UNKNOWN")
+            return REFUSED
+    try:
+        if not evidence and may_ask:
+            evidence = str(typer.prompt("Where is the evidence", err=True)).strip()
+        agreed = yes or not evidence or (may_ask and typer.confirm(f"Settle it as `{resolution}` ({told})?", err=True))
+    except typer.Abort:
+        session.output.misuse("nothing was settled: nobody answered; without a terminal, pass --evidence and --yes")
+        return USAGE
     if not evidence:
         session.output.misuse("nothing was settled; say with --evidence where the evidence is")
         return USAGE
-    if not (yes or (may_ask and typer.confirm(f"Settle it as `{resolution}` ({told})?", err=True))):
+    if not agreed:
         session.output.misuse("nothing was settled; --yes settles without asking")
         return USAGE
     delivery = await deliveries.resolve(delivery_id, meaning, reason, evidence_ref=evidence)

@@ -27,6 +27,8 @@ class Output:
         """The result: one JSON document, or ``rendered``."""
         if self.as_json:
             self._json(document, indent=2)
+        elif isinstance(rendered, Table) and rendered.show_header and not rendered.row_count:
+            self.out.print("there is none")
         else:
             whole(self.out, rendered)
 

@@ -18,6 +18,8 @@ _WIDE: Final = (
     "reports", "takes back",
 )  # fmt: skip
 _NARROW: Final = ("channel", "", "provider", "available", "circuit", "why")
+NO_ACCOUNT: Final = "on the server, configure its account under owners.delivery.accounts"
+"""What can be done about NO_ADAPTER where messages are sent."""
 _ROOM: Final = 1000
 """Columns, more than any table asks for: what it would take if it could."""
 
@@ -33,7 +35,7 @@ def rendered(channels: Sequence[v1.ChannelStanding], console: Console) -> Group:
     wide = _table(_WIDE, rows)
     fits = console.measure(wide, options=console.options.update(width=_ROOM)).maximum <= console.width
     providers = [each.standing for channel in channels for each in channel.providers if each.standing]
-    return Group(wide if fits else _table(_NARROW, rows), *standings.advice(providers))
+    return Group(wide if fits else _table(_NARROW, rows), *standings.advice(providers, NO_ADAPTER=NO_ACCOUNT))
 
 
 def _table(headings: Sequence[str], rows: Iterable[dict[str, RenderableType]]) -> Table:

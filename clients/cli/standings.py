@@ -61,10 +61,11 @@ def view(standings: Sequence[Standing], console: Console) -> RenderableType:
     return Group(table(standings, console), *advice([provider for reply in replies for provider in reply.providers]))
 
 
-def advice(providers: Iterable[v1.ProviderStanding]) -> list[Text]:
-    """What can be done about each reason why one of these is not configured."""
+def advice(providers: Iterable[v1.ProviderStanding], **otherwise: str) -> list[Text]:
+    """What can be done about each reason why one of these is not configured; ``otherwise`` says what else there."""
     reasons = {provider.reason_code for provider in providers}
-    return [Text(f"{reason}: {told}", style="dim") for reason, told in _ADVICE.items() if reason in reasons]
+    known = {**_ADVICE, **otherwise}
+    return [Text(f"{reason}: {told}", style="dim") for reason, told in known.items() if reason in reasons]
 
 
 def table(standings: Sequence[Standing], console: Console) -> Table:

@@ -167,6 +167,9 @@ async def test_only_what_is_unknown_is_settled(run: Run) -> None:
     settle = ("deliver", "resolve", made["delivery_id"], "sent", "--reason", "VENDOR_CONSOLE")
     result = await run(*settle, "--evidence", "T-1", "--yes")
     assert result.exit_code == 1 and "DELIVERY_STATE_REFUSED" in result.stderr
+    unasked = await run(*settle, "--evidence", "T-1")
+    assert unasked.exit_code == 1 and "Settle it" not in unasked.stderr
+    assert "there is nothing to settle: it is ACCEPTED, not UNKNOWN" in unasked.stderr
 
 
 async def test_nothing_is_settled_without_evidence_or_without_a_yes(run: Run, delivering: Owners) -> None:

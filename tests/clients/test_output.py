@@ -52,6 +52,11 @@ def test_no_word_is_lost_at_any_width(width: int) -> None:
     assert set(ID) <= set(shown)
 
 
+def test_a_list_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).show({}, Table("gold set", "domain"))
+    assert capsys.readouterr().out == "there is none\n"
+
+
 def test_sentences_still_wrap_at_words_in_a_table() -> None:
     told = "its error rates are not proven by the trials that there are, so it is believed to be PROBABLE only"
     shown = drawn(60, ("p-1", told), headings=("pack", "why"))

@@ -70,6 +70,13 @@ async def test_no_evidence_settles_nothing(lost: Lost) -> None:
     assert (await lost.post.get(lost.delivery_id)).state == DELIVERY_STATE_UNKNOWN
 
 
+async def test_where_nobody_answers_nothing_is_settled_and_it_is_said_how_not_to_be_asked(lost: Lost) -> None:
+    result = await lost.run("resolve", lost.delivery_id, "sent", *HOW, "--evidence", "T-481", said="")
+    assert result.exit_code == 2
+    assert "nobody answered; without a terminal, pass --evidence and --yes" in result.stderr
+    assert (await lost.post.get(lost.delivery_id)).state == DELIVERY_STATE_UNKNOWN
+
+
 async def test_what_was_not_sent_is_sent_again_where_a_person_says_so(lost: Lost) -> None:
     deadline = asyncio.get_running_loop().time() + 15
     settle = ("resolve", lost.delivery_id, "retry", *HOW, "--evidence", "T-481", "--yes", "--json")
