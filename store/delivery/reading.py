@@ -93,11 +93,6 @@ EVENTS = (
     .limit(bindparam("at_most"))
 )
 EVENTS_OF_ONE = EVENTS.where(delivery_events.c.delivery_id == bindparam("delivery"))
-UNKNOWN_DUE = (
-    ROW.where(IS_UNKNOWN, deliveries.c.ready_at <= bindparam("now"))
-    .order_by(deliveries.c.ready_at)
-    .limit(bindparam("at_most"))
-)
 BY_PROVIDER_ID = (
     ROW.join(
         delivery_ids,
@@ -209,10 +204,6 @@ class DeliveryReader:
         else:
             rows = await self._reads.rows(EVENTS, values)
         return [_event(row) for row in rows]
-
-    async def unknown_due(self, now: datetime, limit: int = 100) -> list[Delivery]:
-        """Up to `limit` UNKNOWN deliveries of all tenants that are due and not leased, longest due first."""
-        return [delivery(row) for row in await self._reads.rows(UNKNOWN_DUE, {"now": now, "at_most": limit})]
 
     async def by_provider_id(self, provider_ref: str, kind: str, value: str) -> Delivery | None:
         """The delivery that a provider means by an id; None where it was noted for none, or for several."""

@@ -106,7 +106,6 @@ STATEMENTS: list[tuple[str, Executable, Mapping[str, Any], str]] = [
         "ix_deliveries_dispatched",
     ),
     ("due unknown", writing.DUE_UNKNOWN, {"now": WHEN, "at_most": 100, "over": [1, 2]}, "ix_deliveries_reconciled"),
-    ("unknown", reading.UNKNOWN_DUE, {"now": WHEN, "at_most": 100}, "ix_deliveries_reconciled"),
     (
         "lease",
         writing.LEASE,
