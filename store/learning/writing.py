@@ -175,12 +175,13 @@ class Signals(SignalsReader):
     async def _sealed(self, tenant_id: str, new: Sequence[LearningSignal]) -> list[bytes]:
         if not new:
             return []
-        keys = await self._vault.keys_for(tenant_id, {subject_of(one.user_id) for one in new})
-        sealings = {subject: key.sealing(PURPOSE) for subject, key in keys.items()}
+        subjects = {user_id: subject_of(user_id) for user_id in {one.user_id for one in new}}
+        keys = await self._vault.keys_for(tenant_id, subjects.values())
+        sealings = {user_id: keys[subject].sealing(PURPOSE) for user_id, subject in subjects.items()}
         entropy = self._vault.entropy(NONCE_BYTES * len(new))
         nonces = (entropy[start : start + NONCE_BYTES] for start in range(0, len(entropy), NONCE_BYTES))
         return [
-            sealings[subject_of(one.user_id)].seal(one.SerializeToString(deterministic=True), nonce)
+            sealings[one.user_id].seal(one.SerializeToString(deterministic=True), nonce)
             for one, nonce in zip(new, nonces, strict=True)
         ]
 
