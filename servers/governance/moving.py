@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
@@ -67,6 +67,10 @@ from store import Rooms, Transaction
 from store.gold import artifact_ref
 
 CREATED_BY: Final = ENGINE_ID
+LOOKS_BACK: Final = timedelta(days=14)
+"""How far back one is judged that everyone has: as long as the longest stability window (§38.9). A regression shows
+however long it went well before.
+"""
 NO_TRAIL: Final = Trail(0, 0)
 """For figures, where no verdict is asked for."""
 
@@ -101,10 +105,12 @@ def is_superseded_by(rollout: Rollout, now: datetime) -> bool:
 async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> Judgement:
     """What the judge says by the windows of the present stage. StoreUnavailable.
 
-    Where everyone has the candidate there is no baseline any more: it is held against that of the last canary.
+    Where everyone has the candidate there is no baseline any more: it is held against that of the last canary, by what
+    was measured lately.
     """
     tenant_id, stage = rollout.tenant_id, stage_of(rollout)
-    windows = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, [stage])
+    since = now - LOOKS_BACK if stage == ROLLOUT_STAGE_FULL else None
+    windows = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, [stage], since=since)
     if stage == ROLLOUT_STAGE_FULL:
         earlier = [ROLLOUT_STAGE_CANARY_2]
         before = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, earlier)

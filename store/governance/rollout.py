@@ -77,13 +77,24 @@ class RolloutsReader:
         rows = await self._reads.rows(found.order_by(table.started_at.desc()))
         return [Rollout.FromString(row.body) for row in rows]
 
-    async def windows(self, tenant_id: str, rollout_id: str, stages: Sequence[RolloutStage] = ()) -> list[KpiWindow]:
-        """What was measured in these stages, or in all: what was handed in by time, then what owners measured."""
+    async def windows(
+        self,
+        tenant_id: str,
+        rollout_id: str,
+        stages: Sequence[RolloutStage] = (),
+        *,
+        since: datetime | None = None,
+    ) -> list[KpiWindow]:
+        """What was measured in these stages, or in all: what was handed in by time, then what owners measured. `since`
+        leaves out what ended by then.
+        """
         windows = []
         for table in (kpis, measured):
             found = select(table.c.canonical).where(table.c.tenant_id == tenant_id, table.c.rollout_id == rollout_id)
             if stages:
                 found = found.where(table.c.stage.in_(stages))
+            if since is not None:
+                found = found.where(table.c.ends_at > since)
             rows = await self._reads.rows(found.order_by(table.c.starts_at, table.c.arm, table.c.cohort))
             windows += [KpiWindow.FromString(row.canonical) for row in rows]
         return windows

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from selene.governance.v1.rollout_pb2 import ARM_CANDIDATE
 from sqlalchemy import func, select
 
 from store import Store, UnauditedChange
 from store.retention import BATCH, Kept
+from store.routing import CallObservation
 from store.schema import idempotency
+from store.voiceid import Observation
 from tests.support.stores import audit, open_store
 from tests.support.time import FakeClock
 
@@ -110,6 +114,41 @@ async def test_a_stream_of_signals_can_be_resumed_for_thirty_days_since_it_last_
     async with store.transaction() as tx:
         assert await tx.retention.remove(Kept(signal_streams=timedelta(days=1)), clock.now()) == {"signal_streams": 1}
         audit(tx)
+
+
+async def test_what_decisions_and_calls_add_to_windows_is_kept_for_seven_days(store: Store, clock: FakeClock) -> None:
+    seen: dict[str, Any] = {
+        "tenant_id": "t1",
+        "rollout_id": "r1",
+        "arm": ARM_CANDIDATE,
+        "at": clock.now(),
+        "latency_us": 1,
+    }
+    of_decision: dict[str, Any] = {
+        "stream_id": "s1",
+        "session_id": "s1",
+        "cohort": {},
+        "named_user_id": "",
+        "accepted": False,
+    }
+    asking: dict[str, Any] = {"conflict_state": 0, "prompt_key": b"", "prompted": False, "asked": False}
+    of_call: dict[str, Any] = {
+        "owner": "PH1.D",
+        "call_id": "c1",
+        "locale": "",
+        "cost_micros": 0,
+        "outputs": 1,
+        "schema_valid": 1,
+    }
+    ended: dict[str, Any] = {"policy_conflicts": 0, "failed": False, "timed_out": False, "fell_back": False}
+    async with store.transaction() as tx:
+        await tx.voiceid.observations.add([Observation(**seen, **of_decision, **asking)])
+        await tx.routing.calls.add([CallObservation(**seen, **of_call, **ended)])
+        audit(tx)
+    clock.advance(timedelta(days=7))
+    assert await remove(store, clock) == {}
+    clock.advance(TICK)
+    assert await remove(store, clock) == {"observations": 1, "call_observations": 1}
 
 
 async def test_a_batch_is_bounded_over_all_kinds_and_takes_the_oldest_first(store: Store, clock: FakeClock) -> None:

@@ -352,3 +352,33 @@ def test_nothing_is_promoted_that_a_rollback_cell_or_a_trigger_speaks_against(
         # A gain one way is none the other way; the boundary and voice identity are held to levels, not to a gain.
         levels = (v1.JUDGE_DOMAIN_LLM_BOUNDARY, VOICE)
         assert domain in levels or again.verdict != PROMOTE
+
+
+@pytest.mark.parametrize(
+    ("starts", "lasts", "enough"),
+    [
+        ((0, 12), 12, True),
+        ((0, 0), 12, False),
+        ((0, 6), 12, False),
+        ((0, 0), 24, True),
+        ((0, 13), 11, False),
+        ((0, 6, 12), 12, True),
+    ],
+)
+def test_time_that_two_sources_measured_at_once_counts_once(
+    starts: tuple[int, ...], lasts: int, *, enough: bool
+) -> None:
+    baseline, candidate = GOOD[VOICE]
+    windows = [
+        each
+        for start in starts
+        for each in both(
+            MILLION,
+            baseline,
+            candidate,
+            starts_at=START + timedelta(hours=start),
+            lasts=timedelta(hours=lasts),
+        )
+    ]
+    found = judge(VOICE, windows, trail=WHOLE, now=NOW + DAY)
+    assert list(found.reasons) == [v1.JUDGE_REASON_PROMOTE_MET if enough else v1.JUDGE_REASON_WINDOW_TOO_SHORT]
