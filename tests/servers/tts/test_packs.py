@@ -146,6 +146,16 @@ async def test_google_is_told_of_the_terms_in_the_text_and_a_routing_pack_has_it
     assert (custom.phrase, custom.pronunciation, custom.phonetic_encoding) == ("Nguyen", "ˈwɪn", ipa)
 
 
+async def test_whoever_a_pack_puts_first_the_call_stays_in_the_region_of_the_profiles_first(tmp_path: Path) -> None:
+    async with desk(tmp_path, OPENAI, LOCAL) as tts:
+        await put(tts.owners.store, RANKING, ranking(LOCAL, OPENAI))
+        await taken_on(tts.service._router, f"{RANKING}@1")
+        preferred = final(await tts.say("Hello.", user="mira")).route
+        elsewhere = final(await tts.say("Hello.", user="mira", idempotency_key="k-2", locale="gl")).route
+        assert [each.provider_ref for each in preferred.attempts] == [LOCAL]
+        assert [each.provider_ref for each in elsewhere.attempts] == [LOCAL, OPENAI]
+
+
 async def test_google_is_told_of_none_where_it_takes_none(vendors: Desk) -> None:
     await put(vendors.owners.store, RANKING, ranking(GOOGLE, OPENAI))
     await put(vendors.owners.store, PACK, pronunciations(("nguyen", "ˈwɪn"), locale="de"))
