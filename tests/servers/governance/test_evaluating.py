@@ -20,6 +20,7 @@ from servers.governance import evaluating
 from servers.governance.frozen import Finding
 from store.gold import artifact_ref, gold_ref, signal_ref
 from store.keys import signature_holds
+from store.learning import Pair
 from tests.servers.governance.house import PASSED, REPORT, SCOPE, TENANT, Governed, governing
 from tests.servers.governance.test_consent_service import learn, revoke, settled
 from tests.support.frozen import NAMES, SPEAKERS, Sample, frozen_set, pack
@@ -212,6 +213,20 @@ async def test_a_promotion_is_held_until_confused_pairs_collide_less(house: Gove
     stricter = await candidate(house, rfc8785.dumps(pack(9_800)))
     _, reasons = await decided(house, stricter, action=v1.DECISION_ACTION_PROMOTE)
     assert v1.DECISION_REASON_CONFUSION_NOT_REDUCED not in reasons
+
+
+async def test_collisions_are_of_the_pairs_that_running_servers_confuse(house: Governed) -> None:
+    ada, bob, cyd = SPEAKERS
+    await freeze(house, frozen_set(Sample(impostors=30_000)))
+    async with house.store.transaction() as tx:
+        await tx.learning.confusion.replace(
+            TENANT, [Pair(ada, cyd, 3, 0, house.now()), Pair(bob, "zoe", 2, 0, house.now())]
+        )
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.confused", reason_code="TEST")
+    await decided(house, await candidate(house))
+    [event] = await house.trail("frozen_set.examined")
+    facts = {fact.name: fact.value for fact in event.facts}
+    assert (facts["collisions"], facts["collisions_before"], facts["regressed"]) == ("0/15000", "0/15000", "")
 
 
 async def test_a_rollback_asks_for_no_evaluation(house: Governed) -> None:
