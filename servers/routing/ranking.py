@@ -49,8 +49,8 @@ def consistent(preferences: Sequence[Any]) -> tuple[Pair, ...]:
 
 
 def ranked(resolved: Resolved, domain: Domain, ranking: Ranking) -> Resolved:
-    """The profile with the domain's providers in the learned order: whoever is preferred stands right before the one that
-    it is preferred over, all others where the profile has them.
+    """The profile with the domain's providers in the learned order: whoever is preferred stands right before the one
+    that it is preferred over, all others where the profile has them.
     """
     domains = tuple(
         (known, _ordered(providers, ranking.pairs) if known == domain else providers)
