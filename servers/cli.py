@@ -22,6 +22,9 @@ USAGE: Final = 2
 _EXTRAS: Final = {"postgres": "asyncpg", "openbao": "hvac", "otlp": "opentelemetry.exporter"}
 """What a setting may ask for beyond `selene-platform[server]`: the extra, and the module that it brings."""
 
+_ROLES: Final = ("user", "service", "operator", "deployment-operator", "auditor", "reviewer", "approver")
+"""Every role that an owner asks for."""
+
 _err = Console(stderr=True)
 
 _Config = Annotated[
@@ -386,7 +389,7 @@ def token_issue(
     tenant: Annotated[str, typer.Option("--tenant")] = "dev",
     device: Annotated[str, typer.Option("--device", help="Bind the token to a device")] = "",
     role: Annotated[
-        list[str] | None, typer.Option("--role", help="user, service, operator, deployment-operator, auditor")
+        list[str] | None, typer.Option("--role", help=f"{', '.join(_ROLES)}; repeatable, unset: user")
     ] = None,
     minutes: Annotated[int, typer.Option("--minutes", help="Lifetime", min=1)] = 60,
     key: Annotated[Path | None, typer.Option("--key", help="Signing key (PEM); unset: the development key")] = None,
@@ -402,6 +405,8 @@ def token_issue(
     from servers.runtime.auth import Principal, issue_token, load_signing_key
     from servers.runtime.server import development_key
 
+    if unknown := [name for name in role or () if name not in _ROLES]:
+        _fail(USAGE, f"there is no role {unknown[0]!r}; there are: {', '.join(_ROLES)}")
     settings = _settings(config, data_dir=data_dir)
     signing = _guarded(lambda: load_signing_key(key) if key else development_key(settings.data_dir))
     principal = Principal(tenant, subject, device, frozenset(role or ["user"]))
@@ -469,7 +474,7 @@ def verify_store_offline(store_url: str, *, as_json: bool) -> int:
     else:
         print(
             f"{'whole' if report.ok else 'BROKEN'}: {report.rows} rows in {report.chains} chains, "
-            f"{report.checkpoints} checkpoints, {report.payloads} payloads"
+            f"{report.checkpoints} checkpoint{'' if report.checkpoints == 1 else 's'}, {report.payloads} payloads"
         )
         for one in report.findings:
             print(f"  {one.fault} {one.ledger} tenant {one.tenant_id!r} row {one.sequence}: {one.detail}")

@@ -86,6 +86,10 @@ def fitted(console: Console, rendered: RenderableType) -> RenderableType:
         return _records(rendered)
     for column in rendered.columns:
         column.overflow = "fold"
+        if rendered.show_header:
+            # Room is taken from the columns that can wrap: rich takes it from the widest ones, and cuts their words.
+            cells = [console.measure(cell) for cell in (column.header, *column.cells)]
+            column.no_wrap = max(cell.minimum for cell in cells) == max(cell.maximum for cell in cells)
     return rendered
 
 

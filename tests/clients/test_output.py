@@ -52,6 +52,20 @@ def test_no_word_is_lost_at_any_width(width: int) -> None:
     assert set(ID) <= set(shown)
 
 
+def test_room_is_taken_from_sentences_and_never_from_words() -> None:
+    row = ("kms://providers/openai/llm", "PH1.D", "found in a log of the seventh of May and then revoked")
+    shown = drawn(60, row, headings=("handle", "environment", "why it is so"))
+    assert {"environment", "kms://providers/openai/llm"} <= set(shown.split())
+
+
+def test_pairs_fold_what_is_longer_than_the_terminal() -> None:
+    pairs = Table(box=None, pad_edge=False, show_header=False)
+    pairs.add_row("root", ID)
+    out = io.StringIO()
+    whole(Console(file=out, width=40, force_terminal=True, color_system=None), pairs)
+    assert f"root{ID}" == "".join(out.getvalue().split())
+
+
 def test_a_list_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     Output(as_json=False).show({}, Table("gold set", "domain"))
     assert capsys.readouterr().out == "there is none\n"

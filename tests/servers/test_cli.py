@@ -55,6 +55,7 @@ def test_json_is_all_that_is_on_stdout(run: Run, tmp_path: Path, arguments: Sequ
         (("calibrate", "absent", "--cohort", "c"), "does not exist"),
         (("calibrate", ".", "--cohort", "c", "--activate", "--config", "empty.toml"), "master_key: give"),
         (("migrate",), "master_key: give"),
+        (("token", "issue", "mira", "--role", "admin"), "there is no role 'admin'; there are: user, service"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
