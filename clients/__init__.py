@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clients.delivery import Deliveries
     from clients.errors import SeleneError, Violation
     from clients.language import Language, Reply
+    from clients.proof import Evidence, ProofBroken
     from clients.routing import Circuits, Limits, Routing
     from clients.signals import Signals, SignalStream
     from clients.speech import Speech, Spoken, Stt, Transcription, Tts
@@ -32,10 +33,12 @@ __all__ = [
     "DecisionStream",
     "Deliveries",
     "Enrolled",
+    "Evidence",
     "InsecureToken",
     "Language",
     "Limits",
     "Outcome",
+    "ProofBroken",
     "Reply",
     "Routing",
     "SeleneError",
@@ -60,10 +63,12 @@ _HOMES = {
     "DecisionStream": "clients.stream",
     "Deliveries": "clients.delivery",
     "Enrolled": "clients.voiceid",
+    "Evidence": "clients.proof",
     "InsecureToken": "clients.channel",
     "Language": "clients.language",
     "Limits": "clients.routing",
     "Outcome": "clients.stream",
+    "ProofBroken": "clients.proof",
     "Reply": "clients.language",
     "Routing": "clients.routing",
     "SeleneError": "clients.errors",
