@@ -221,8 +221,10 @@ class _Chain:
             for checkpoint in due.pop(self._size, ()):
                 self._verify_root(checkpoint)
         for size in sorted(due):
-            fault = Fault.LEDGER_TRUNCATED if size > self._size else Fault.CHECKPOINT_DIFFERS
-            self._add(fault, size, f"signed at {size} rows; the last one there is {self._size}")
+            is_truncated = size > self._size
+            fault = Fault.LEDGER_TRUNCATED if is_truncated else Fault.CHECKPOINT_DIFFERS
+            first = self._size + 1 if is_truncated else size
+            self._add(fault, first, f"signed at {size} rows; the last one there is {self._size}")
         await self._verify_head()
         await self._verify_subtrees()
         await self._verify_no_subtree_beyond()
@@ -294,7 +296,8 @@ class _Chain:
             self._add(Fault.HEAD_ALTERED, 0, str(error))
             return
         if stored != Head(self._size, self._hash, self._frontier):
-            self._add(Fault.HEAD_ALTERED, 0, f"the head says {stored.size} rows, {self._size} are there or differ")
+            first = self._size + 1 if stored.size > self._size else 0
+            self._add(Fault.HEAD_ALTERED, first, f"the head says {stored.size} rows, {self._size} are there or differ")
 
     async def _verify_subtrees(self) -> None:
         """What was completed since the last time is what is kept."""
