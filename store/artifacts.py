@@ -145,7 +145,11 @@ class Artifacts(ArtifactsReader):
         return filled
 
     async def activate(self, artifact_type: str, tenant_id: str, scope: Scope, version: int) -> ArtifactPointer:
-        """Point consumers at `version`; what was active becomes N-1. NotFound; Conflict below the active version."""
+        """Point consumers at `version`; what was active becomes N-1. NotFound; Conflict below the active version.
+
+        Pointers of a tenant move one after the other: no move goes by what another is about to replace.
+        """
+        await lock_head(self._writes, ARTIFACTS, tenant_id)
         row = await self.version(artifact_type, tenant_id, scope, version)
         before = await self.pointer(artifact_type, tenant_id, scope)
         if before is not None and version < before.active_version:
@@ -167,6 +171,7 @@ class Artifacts(ArtifactsReader):
 
         `version`: return to this one instead, where N-1 may serve no more than what it is to replace.
         """
+        await lock_head(self._writes, ARTIFACTS, tenant_id)
         pointer = await self.pointer(artifact_type, tenant_id, scope)
         if pointer is None or not (version or pointer.rollback_version):
             raise NotFound(f"{artifact_type} has no version to return to")

@@ -138,7 +138,9 @@ class Rollouts(RolloutsReader):
         self._writes = writes
 
     async def one_at_a_time(self, tenant_id: str) -> None:
-        """Whoever asks this for the same tenant waits until this transaction ends: `running` is whole then."""
+        """Whoever asks this for the same tenant waits until this transaction ends: `running` is whole then, and no
+        pointer moves.
+        """
         await lock_head(self._writes, ARTIFACTS, tenant_id)
 
     async def start(self, rollout: Rollout, due_at: datetime) -> None:
