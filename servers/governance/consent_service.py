@@ -11,12 +11,13 @@ from selene.common.v1.paging_pb2 import PageInfo
 from selene.governance.v1 import service_pb2 as messages
 from selene.governance.v1 import service_pb2_grpc as governance_grpc
 from selene.governance.v1.consent_pb2 import (
+    REVOCATION_TRIGGER_EXPIRED_TTL,
     REVOCATION_TRIGGER_TENANT_POLICY,
     Consent,
     Revocation,
 )
 
-from servers.governance import ENGINE_ID, revoking
+from servers.governance import ENGINE_ID, revoking, trail
 from servers.governance.places import following, place, spelled
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_subject, require_tenant
 from servers.runtime.clock import Clock
@@ -43,6 +44,16 @@ class ConsentsV1(governance_grpc.ConsentServiceServicer):
             raise Refusal.of_fields([FieldViolation("expires_at", "consent.over", "must be in the future")])
 
         async def work(tx: Transaction) -> messages.GrantConsentResponse:
+            # A consent that has run out ends as such, also where nobody has looked since.
+            if await tx.governance.consents.claim_expired(request.tenant_id, request.user_id, self._clock.now()):
+                await revoking.begin(
+                    tx,
+                    request.tenant_id,
+                    request.user_id,
+                    REVOCATION_TRIGGER_EXPIRED_TTL,
+                    self._clock.now(),
+                    actor=trail.SYSTEM,
+                )
             kept = await tx.governance.consents.grant(request.tenant_id, request.user_id, expires_at)
             tx.audit(
                 tenant_id=request.tenant_id,

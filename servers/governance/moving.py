@@ -272,11 +272,11 @@ async def roll_back(
 ) -> tuple[GovernanceDecision, ArtifactRef | None]:
     """Take a running rollout back, with the signed decision, and the row that serves from now on. `why`: a person's.
 
-    None where the candidate never served everyone, or where there is nothing that may serve: then nothing does.
+    None where the candidate does not serve everyone, or where there is nothing that may serve: then nothing does.
     """
     decision = await deciding.return_decision(tx, row, reasons, now, actor=actor)
     returned = None
-    if stage_of(rollout) == ROLLOUT_STAGE_FULL:
+    if stage_of(rollout) == ROLLOUT_STAGE_FULL and await _serves(tx, row):
         returned = await take_back(tx, row, f"rollback:{rollout.rollout_id}")
     await _move_gold(tx, row, GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED, _reverted_by(rollout, reasons), now)
     rollout.state = ROLLOUT_STATE_ROLLED_BACK
@@ -313,6 +313,7 @@ async def take_back(tx: Transaction, row: ArtifactRow, idempotency_key: str) -> 
     The version before is N-1, or where a revocation froze its content, the one that it would have returned to.
     """
     line = (row.artifact_type, row.tenant_id, row.scope)
+    await tx.governance.rollouts.one_at_a_time(row.tenant_id)
     pointer = await tx.artifacts.pointer(*line)
     if pointer is None:
         return None
@@ -327,6 +328,13 @@ async def take_back(tx: Transaction, row: ArtifactRow, idempotency_key: str) -> 
         *line, created_by=CREATED_BY, idempotency_key=idempotency_key, version=target.artifact_version
     )
     return deciding.subject_of(returned)
+
+
+async def _serves(tx: Transaction, row: ArtifactRow) -> bool:
+    """Whether consumers load this very version, and not one that came after it. It stays so while the lock is held."""
+    await tx.governance.rollouts.one_at_a_time(row.tenant_id)
+    pointer = await tx.artifacts.pointer(row.artifact_type, row.tenant_id, row.scope)
+    return pointer is not None and pointer.active_version == row.artifact_version
 
 
 async def revoked_contents(tx: Transaction, row: ArtifactRow) -> frozenset[bytes]:

@@ -1,17 +1,31 @@
-"""A rollout goes on only while everything holds that it began with."""
+"""A rollout goes on only while everything holds that it began with, and takes back nothing but its own."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
-from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow
+from selene.governance.v1 import consent_pb2 as consents
 from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
 
 from servers.runtime.clock import ManualClock
+from servers.runtime.errors import Refusal, reason_name
 from servers.runtime.ids import SeededIds
-from tests.servers.governance.chain import BETTER, EVIDENCE, PACK, REPORT, START, TENANT, Chain, open_store, place
+from tests.servers.governance.chain import (
+    BETTER,
+    EVIDENCE,
+    PACK,
+    REPORT,
+    START,
+    TENANT,
+    Chain,
+    counts,
+    open_store,
+    place,
+)
 
 LINE = place("en")
 CANARY = rollouts.ROLLOUT_STAGE_CANARY_1
@@ -96,3 +110,52 @@ async def test_what_serves_everyone_is_not_taken_back_because_a_gate_holds_no_mo
     assert await a_good_day(chain, rollout_id) == FULL
     pointer = await chain.store.artifacts.pointer(PACK, TENANT, LINE)
     assert pointer is not None and pointer.active_version == row.artifact_version
+
+
+async def test_what_came_after_a_candidate_is_not_taken_back_for_it(chain: Chain) -> None:
+    _, rollout_id = await begun(chain)
+    await chain.advance(rollout_id, FULL)
+    async with chain.store.transaction() as tx:
+        later = ArtifactRow(
+            artifact_type=PACK,
+            tenant_id=TENANT,
+            scope=LINE,
+            created_by="PH1.KNOW",
+            idempotency_key="by hand",
+            status=ARTIFACT_STATUS_CANDIDATE,
+        )
+        later = await tx.artifacts.register(later, b"by hand")
+        await tx.artifacts.activate(PACK, TENANT, LINE, later.artifact_version)
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.activated", reason_code="TEST")
+    chain.a_day_passes()
+    measured = await chain.measure(rollout_id, counts(900, 1_600))
+    assert measured.state == rollouts.ROLLOUT_STATE_ROLLED_BACK
+    assert await chain.serves(LINE) == later
+
+
+async def test_a_line_is_taken_back_once_however_much_of_it_was_revoked(chain: Chain) -> None:
+    for number in (1, 2):
+        row = await chain.packaged(LINE, {f"s-{number}": "ula", f"else-{number}": "vic"})
+        await chain.advance(await chain.start(row), FULL)
+        chain.a_day_passes()
+    await chain.revoke("ula")
+    await chain.settle()
+    versions = await chain.store.artifacts.versions(PACK, TENANT, LINE)
+    assert [version.created_by for version in versions] == ["PH1.KNOW"] * 3 + ["PH1.GOV"]
+    serves = await chain.serves(LINE)
+    assert serves is not None and serves.package_hash == versions[0].package_hash
+
+
+async def test_a_consent_that_ran_out_ends_also_where_it_is_given_anew_before_anybody_looks(chain: Chain) -> None:
+    signal_id = await chain.capture("s-1", "ula")
+    expires_at = chain.clock.now() + timedelta(days=1)
+    await chain.call("ula", "GrantConsent", user_id="ula", expires_at=expires_at)
+    chain.a_day_passes()
+    await chain.call("ula", "GrantConsent", user_id="ula")
+    ended = await chain.store.governance.consents.page(TENANT, limit=9, only_open=False)
+    assert [(each.user_id, each.trigger) for each in ended] == [("ula", consents.REVOCATION_TRIGGER_EXPIRED_TTL)]
+    with pytest.raises(Refusal) as refused:
+        await chain.propose(LINE, [signal_id])
+    assert reason_name(refused.value.reason) == "CONSENT_REQUIRED"
+    chain.clock.advance(1.0)
+    assert await chain.propose(LINE, [await chain.capture("s-2", "ula")])
