@@ -388,8 +388,9 @@ observations = Table(
         sqlite_where=UNCOUNTED,
         postgresql_where=UNCOUNTED,
     ),
-    Index("ix_voiceid_observations_session", "tenant_id", "rollout_id", "session_id"),
+    Index("ix_voiceid_observations_session", "tenant_id", "rollout_id", "session_id", "window_ends_at"),
     Index("ix_voiceid_observations_stream", "tenant_id", "stream_id"),
+    Index("ix_voiceid_observations_window", "tenant_id", "rollout_id", "window_ends_at"),
     Index("ix_voiceid_observations_at", "at"),
 )
 

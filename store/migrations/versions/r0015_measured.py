@@ -67,8 +67,9 @@ def upgrade() -> None:
     )
     _create_calls()
     for name, columns in (
-        ("session", ["tenant_id", "rollout_id", "session_id"]),
+        ("session", ["tenant_id", "rollout_id", "session_id", "window_ends_at"]),
         ("stream", ["tenant_id", "stream_id"]),
+        ("window", ["tenant_id", "rollout_id", "window_ends_at"]),
         ("at", ["at"]),
     ):
         op.create_index(f"ix_voiceid_observations_{name}", "voiceid_observations", columns, unique=False)
