@@ -182,7 +182,7 @@ class LivePacks:
                 for each in await rooms.artifacts.all_pointers(types)
             ]
         canaries = []
-        for rollout in await rooms.governance.rollouts.all_canaries(types):
+        for rollout in await rooms.governance.rollouts.canaries(types):
             case = await rooms.governance.cases.get(rollout.tenant_id, rollout.subject.artifact_id)
             canaries.append((rollout, bool(case.frozen_by)))
         return _Seen(mark, pointers, canaries, await rooms.governance.measured.of_everyone(types))

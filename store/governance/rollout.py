@@ -105,19 +105,10 @@ class RolloutsReader:
         rows = await self._reads.rows(found.order_by(rollouts.c.due_at).limit(limit))
         return [(row.tenant_id, row.rollout_id) for row in rows]
 
-    async def canaries(self, tenant_id: str, artifact_type: str) -> list[Rollout]:
-        """Those of a kind whose candidate serves a part of the subjects: the last stage tells which share."""
-        table = rollouts.c
-        found = select(table.body).where(
-            table.tenant_id == tenant_id,
-            table.artifact_type == artifact_type,
-            table.state == ROLLOUT_STATE_RUNNING,
-        )
-        running = [Rollout.FromString(row.body) for row in await self._reads.rows(found.order_by(table.started_at))]
-        return [rollout for rollout in running if rollout.stages[-1].stage in CANARIES]
-
-    async def all_canaries(self, artifact_types: Sequence[str]) -> list[Rollout]:
-        """What `canaries` tells, of every tenant: for who serves them all. Few, as `all_running` says."""
+    async def canaries(self, artifact_types: Sequence[str]) -> list[Rollout]:
+        """Those of every tenant whose candidate serves a part of the subjects: the last stage tells which share. Few,
+        as `all_running` says.
+        """
         table = rollouts.c
         found = select(table.body).where(RUNNING, table.artifact_type.in_(artifact_types))
         found = found.order_by(table.tenant_id, table.started_at, table.rollout_id)

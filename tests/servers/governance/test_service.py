@@ -400,18 +400,18 @@ async def test_a_canary_tells_its_consumers_whom_the_candidate_serves(house: Gov
     row = await house.candidate()
     rollout = await house.start(row)
     canaries = house.store.governance.rollouts.canaries
-    assert await canaries("dev", PACK) == []
+    assert await canaries([PACK]) == []
     rollout = await house.advance(rollout, until=rollouts.ROLLOUT_STAGE_CANARY_1)
-    told = await canaries("dev", PACK)
+    told = await canaries([PACK])
     assert [(each.rollout_id, each.subject.artifact_version, each.stages[-1].share_bp) for each in told] == [
         (rollout.rollout_id, row.artifact_version, 500)
     ]
     served = [f"user-{number}" for number in range(2_000) if serves(rollout.rollout_id, f"user-{number}", 500)]
     rollout = await house.advance(rollout, until=rollouts.ROLLOUT_STAGE_CANARY_2)
-    share = (await canaries("dev", PACK))[0].stages[-1].share_bp
+    share = (await canaries([PACK]))[0].stages[-1].share_bp
     assert share == 2_500 and all(serves(rollout.rollout_id, user, share) for user in served)
     await house.call("ann", "Rollback", rollout_id=rollout.rollout_id, reason_code="ENOUGH")
-    assert await canaries("dev", PACK) == []
+    assert await canaries([PACK]) == []
 
 
 async def test_statements_that_somebody_else_signed_open_no_gate(house: Governed) -> None:
