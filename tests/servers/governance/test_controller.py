@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selene.governance.v1 import decision_pb2 as decisions
@@ -16,10 +13,10 @@ from selene.governance.v1.consent_pb2 import REVOCATION_TRIGGER_USER_REQUEST
 
 from servers.governance.controller import Controller
 from servers.governance.revocation import ORDER_OF_WORK
-from store import Store, Transaction
 from tests.servers.governance.house import BETTER, SCOPE, TENANT, Governed, governing
 from tests.servers.governance.test_consent_service import learn
 from tests.servers.governance.windows import window
+from tests.support.dying import Dying, Killed
 
 TRANSITIONS = (
     "revocation.captured",
@@ -33,37 +30,10 @@ TRANSITIONS = (
 )
 
 
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Dying:
-    """A store whose process dies at its transaction number `at`, before or after the commit."""
-
-    def __init__(self, store: Store, at: int, *, committed: bool) -> None:
-        self._store = store
-        self._left = at
-        self._committed = committed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        self._left -= 1
-        async with self._store.transaction() as tx:
-            yield tx
-            if self._left == 0 and not self._committed:
-                raise Killed
-        if self._left == 0:
-            raise Killed
-
-
 async def stopped(house: Governed, at: int, *, committed: bool) -> bool:
     """Let a controller look that dies on the way; whether it died."""
-    dying: Any = Dying(house.store, at, committed=committed)
     try:
-        await Controller(dying, house.clock, every_s=3600).tick()
+        await Controller(Dying(house.store, at, committed=committed), house.clock, every_s=3600).tick()
     except Killed:
         return True
     return False

@@ -176,7 +176,11 @@ class Learning(RuleBasedStateMachine):
     @rule(user=st.sampled_from(USERS), line=st.sampled_from(LINES))
     def learn_from_another_signal(self, user: str, line: Any) -> None:
         self.captured += 1
-        made = self.run(self.chain.capture(f"more-{self.captured}", user))
+        try:
+            made = self.run(self.chain.capture(f"more-{self.captured}", user))
+        except Refusal as refused:
+            assert reason_name(refused.reason) == "CONSENT_REQUIRED"
+            return
         reply = self.ask("ann", "ProposeGoldSet", **WHAT, scope=line, signal_ids=[made])
         assert reply is None or reply.candidate.signal_count == 1
 
