@@ -20,6 +20,8 @@ from servers.governance import moving, recovering, revoking, trail
 from servers.governance.rollout import ROLLBACK_CHECK, Move
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
+from servers.runtime.logging import raised
+from servers.runtime.loops import repeat
 from store import Store, StoreError, Transaction
 
 AT_ONCE: Final = 100
@@ -42,7 +44,7 @@ class Controller:
 
     def start(self) -> None:
         """Look again and again from now on."""
-        self._task = asyncio.ensure_future(self._repeat())
+        self._task = asyncio.ensure_future(repeat(self.tick, self._every_s, "the control loops do not turn"))
 
     async def stop(self) -> None:
         """Never again; what is being done is undone or done."""
@@ -81,6 +83,8 @@ class Controller:
                     done += await work(tx, tenant_id, name)
             except (Refusal, StoreError) as error:
                 _log.error("not done, tried again", work=work.__name__, of=name, cause=type(error).__name__)
+            except Exception as error:
+                _log.error("not done, tried again", work=work.__name__, of=name, **raised(error))
         return done
 
     async def _expire(self, tx: Transaction, tenant_id: str, user_id: str) -> bool:
@@ -114,11 +118,3 @@ class Controller:
             return False
         now = self._clock.now()
         return await moving.check(tx, self._store.trusted_keys(), rollout, now, promotes=False) is Move.ROLLBACK
-
-    async def _repeat(self) -> None:
-        while True:
-            try:
-                await self.tick()
-            except StoreError as error:
-                _log.error("the control loops wait for the store", cause=type(error).__name__)
-            await asyncio.sleep(self._every_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import structlog
 from selene.learning.v1 import service_pb2_grpc as learning_grpc
 
 from servers.learning import NAME
@@ -16,11 +15,10 @@ from servers.learning.gold_service import GoldV1
 from servers.learning.golding import GOLD_WRITER
 from servers.learning.service import SignalsV1
 from servers.learning.settings import LearningSettings
+from servers.runtime.loops import repeat
 from servers.runtime.server import Runtime, Service
 from servers.runtime.signals import producer
-from store import Store, StoreError
-
-_log = structlog.get_logger("selene.learning")
+from store import Store
 
 
 async def assemble(runtime: Runtime) -> Sequence[Service]:
@@ -54,19 +52,13 @@ class Drainer:
     def __init__(self, store: Store, rules: Rules, every_s: float) -> None:
         self._store = store
         self._rules = rules
-        self._every_s = every_s
-        self._task = asyncio.ensure_future(self._repeat())
+        self._task = asyncio.ensure_future(repeat(self._drain, every_s, "what engines left was not taken on"))
 
     async def stop(self) -> None:
         """Never again; what is left waits for the next process."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _repeat(self) -> None:
-        while True:
-            try:
-                while await drain(self._store, self._rules) == AT_ONCE:
-                    pass
-            except StoreError as error:
-                _log.error("what engines left was not taken on", cause=type(error).__name__)
-            await asyncio.sleep(self._every_s)
+    async def _drain(self) -> None:
+        while await drain(self._store, self._rules) == AT_ONCE:
+            pass

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-import structlog
 from selene.common.v1.scope_pb2 import TurnRef
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_VOICE_IDENTITY
 from selene.learning.v1.drift_pb2 import DriftDetector
@@ -35,8 +34,9 @@ from servers.learning.drift import (
 )
 from servers.learning.golding import GOLD_WRITER
 from servers.runtime.clock import Clock
+from servers.runtime.loops import repeat
 from servers.runtime.signals import Producer, Seen
-from store import Store, StoreError, Transaction
+from store import Store, Transaction
 from store.learning import Breach, Pair
 from store.voiceid import DecidedStream
 
@@ -53,8 +53,6 @@ SURE_BP: Final = 9_500
 IMPACT_BP: Final = 7_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-_log = structlog.get_logger("selene.learning")
-
 
 class Watch:
     """Looks while the process runs. Times are the clock's; only how often it looks for work is real time."""
@@ -68,7 +66,7 @@ class Watch:
 
     def start(self) -> None:
         """Look again and again from now on."""
-        self._task = asyncio.ensure_future(self._repeat())
+        self._task = asyncio.ensure_future(repeat(self.tick, self._every_s, "decisions were not looked at for drift"))
 
     async def stop(self) -> None:
         """Never again; what is being done is undone or done."""
@@ -145,14 +143,6 @@ class Watch:
         )
         if self._producer.wants(tenant_id) and (not user_id or await _consents(tx, tenant_id, user_id)):
             await self._producer.leave(tx, [_seen(tenant_id, one, until, user_id, tx.clock.now())])
-
-    async def _repeat(self) -> None:
-        while True:
-            try:
-                await self.tick()
-            except StoreError as error:
-                _log.error("decisions were not looked at for drift", cause=type(error).__name__)
-            await asyncio.sleep(self._every_s)
 
 
 def window_before(now: datetime) -> datetime:

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from traceback import extract_tb
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
@@ -48,6 +47,7 @@ from servers.routing.selection import Refusal as NotSelected
 from servers.routing.windows import Call, Outcome
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
+from servers.runtime.logging import raised
 
 RETRY_FIRST_S: Final = 0.05
 RETRY_MOST_S: Final = 1.0
@@ -566,7 +566,7 @@ class Router(Generic[A]):
             _log.error("an adapter cancelled itself", provider=asked.provider_ref)
             return failed(asked, ProviderReason.PROVIDER_CRASHED)
         except Exception as error:
-            _log.error("an adapter raised", provider=asked.provider_ref, **_place(error))
+            _log.error("an adapter raised", provider=asked.provider_ref, **raised(error))
             return failed(asked, ProviderReason.PROVIDER_CRASHED)
         return check(event, asked) if isinstance(event, ProviderResultV1) else event
 
@@ -645,13 +645,7 @@ async def _let_go(events: AsyncGenerator[Any, None], provider_ref: str) -> None:
         async with asyncio.timeout(LETTING_GO_S):
             await events.aclose()
     except Exception as error:
-        _log.error("an adapter did not let go", provider=provider_ref, **_place(error))
-
-
-def _place(error: Exception) -> dict[str, str]:
-    """Where it was raised. Its text may hold what was sent, so nobody sees it."""
-    frame = extract_tb(error.__traceback__)[-1]
-    return {"cause": type(error).__name__, "place": f"{frame.filename}:{frame.lineno}"}
+        _log.error("an adapter did not let go", provider=provider_ref, **raised(error))
 
 
 def _probe(outcome: Outcome | None) -> Probe:

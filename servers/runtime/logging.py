@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from traceback import extract_tb
 from typing import Any, TextIO
 
 import structlog
@@ -65,3 +66,9 @@ def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMappin
     for name, value in event.items():
         event[name] = cleaned_field(name, value)
     return event
+
+
+def raised(error: Exception) -> dict[str, str]:
+    """An unforeseen error for a log: its kind, and where it was raised. Its text may hold what was sent."""
+    frame = extract_tb(error.__traceback__)[-1]
+    return {"cause": type(error).__name__, "place": f"{frame.filename}:{frame.lineno}"}

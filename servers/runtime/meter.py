@@ -14,19 +14,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-import structlog
 from selene.common.v1.scope_pb2 import TurnRef
 from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING, KpiWindow, Rollout, RolloutStage
 
 from servers.kpi_windows import Tallies, last_end, spans
 from servers.runtime.clock import Clock
-from store import Rooms, Store, StoreError, Transaction
+from servers.runtime.loops import repeat
+from store import Rooms, Store, Transaction
 
 AT_ONCE: Final = 5_000
 """Rows that one window takes, 0.2 s of the only writer of SQLite; where there are more, it ends earlier."""
 _TICK: Final = timedelta(microseconds=1)
-
-_log = structlog.get_logger("selene.kpis")
 
 
 class Rows(Protocol):
@@ -59,7 +57,7 @@ class Meter:
 
     def start(self) -> None:
         """Look again and again from now on."""
-        self._task = asyncio.ensure_future(self._repeat())
+        self._task = asyncio.ensure_future(repeat(self.tick, self._look_s, "KPI windows were not cut"))
 
     async def stop(self) -> None:
         """Never again; what is being counted is undone or done."""
@@ -126,11 +124,3 @@ class Meter:
                 "turns": str(turns),
             },
         )
-
-    async def _repeat(self) -> None:
-        while True:
-            await asyncio.sleep(self._look_s)
-            try:
-                await self.tick()
-            except StoreError as error:
-                _log.error("KPI windows wait for the store", cause=type(error).__name__)

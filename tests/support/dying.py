@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from store import Store, Transaction
 
 
-class Killed(Exception):
-    """The process is gone."""
+class Killed(BaseException):
+    """The process is gone: nothing in it catches that."""
 
 
 class Dying(Store):
