@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from selene.audit.v1.audit_pb2 import AuditEvent
@@ -15,7 +12,7 @@ from selene.learning.v1.signal_pb2 import PRIVACY_SCOPE_USER, SIGNAL_CLASS_DRIFT
 
 from servers.learning.drifting import Watch, window_before
 from servers.runtime.signals import Producer
-from store import Store, Transaction
+from store import Store
 from tests.support.time import FakeClock
 from tests.support.voices import TENANT, Turn, heard
 
@@ -148,34 +145,11 @@ async def test_four_processes_look_at_a_day_once(store: Store, clock: FakeClock)
     assert len(await left(store)) == 3
 
 
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Dying:
-    """A store whose process dies in its transaction, before or after the commit."""
-
-    def __init__(self, store: Store, *, committed: bool) -> None:
-        self._store = store
-        self._committed = committed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        async with self._store.transaction() as tx:
-            yield tx
-            if not self._committed:
-                raise Killed
-        raise Killed
-
-
 @pytest.mark.parametrize("committed", [False, True])
 async def test_a_look_that_dies_is_done_once(store: Store, clock: FakeClock, committed: bool) -> None:
     await heard(store, MISHEARD, clock.now())
     clock.advance(DAY)
-    dying: Any = Dying(store, committed=committed)
+    dying = Dying(store, 1, committed=committed)
     with pytest.raises(Killed):
         await watch(dying, clock, TENANT).tick()
     assert await watch(store, clock, TENANT).tick() == (0 if committed else 1)
