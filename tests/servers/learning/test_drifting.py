@@ -13,6 +13,7 @@ from selene.learning.v1.signal_pb2 import PRIVACY_SCOPE_USER, SIGNAL_CLASS_DRIFT
 from servers.learning.drifting import Watch, window_before
 from servers.runtime.signals import Producer
 from store import Store
+from tests.support.dying import Dying, Killed
 from tests.support.time import FakeClock
 from tests.support.voices import TENANT, Turn, heard
 
