@@ -35,6 +35,8 @@ GET_LOCAL: Final = "pip install 'selene-platform[server,local,vendors]'"
 _MOST_CALLS: Final = 60
 _AT_ONCE: Final = 4
 _OPENS_WITHIN_S: Final = 5.0
+_LOOKS: Final = 50
+_LOOK_EVERY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,19 @@ class SpokenTurn:
         output = self._session.output
         reply = await self._providers("llm")
         output.line({"event": "circuits", **to_document(reply)}, table([Standing("llm", reply)], output.out))
-        async for each in self._circuits["llm"].transitions(LLAMA, page_size=1):
+        each = await self._last_transition()
+        if each is not None:
             told = f"{clock(each.at)} {LLAMA}: {each.before.name} → {each.after.name}, {each.reason_code}"
             output.line({"event": "transition", **to_document(each)}, Text(told, style="dim"))
-            break
+
+    async def _last_transition(self) -> routing.CircuitTransition | None:
+        """What happened last to the circuit of LLAMA. A circuit changes at once, and is written down a moment later."""
+        for _ in range(_LOOKS):
+            async with aclosing(self._circuits["llm"].transitions(LLAMA, page_size=1)) as found:
+                async for each in found:
+                    return each
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return None
 
     async def _providers(self, owner: str) -> routing.ListProvidersResponse:
         session = self._session

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Executable, Row
 
 from store import NotFound, Store
@@ -16,8 +18,7 @@ from store.merkle import consistency_proof, inclusion_proof, leaf_hash, perfect_
 from store.migrations.versions import r0014_ledger_subtrees
 from store.proof import Proofs
 from store.verify import Fault
-from tests.support.stores import audit, open_store
-from tests.support.time import FakeClock
+from tests.support.stores import audit
 
 ROWS = 1_300
 """More than two subtrees of 512 rows, and a rest."""
@@ -98,20 +99,23 @@ async def test_what_is_kept_does_not_depend_on_how_rows_came(sqlite_store: Store
     assert await sqlite_store.proofs.root(AUDIT, "t1", 600) == tree_root(leaves)
 
 
-async def test_a_ledger_from_before_is_filled_in_by_the_migration(store_url: str, clock: FakeClock) -> None:
-    store = await open_store(store_url, clock)
+async def test_a_ledger_from_before_is_filled_in_by_the_migration(store: Store, store_url: str) -> None:
     await fill(store)
     kept = await run(store_url, KEPT)
     assert [size for size, _ in kept] == [256, 512, 768, 1024, 1280]
-    await store.close()
-    await run(store_url, "DROP TABLE ledger_subtrees", "UPDATE alembic_version SET version_num = '0013'")
-    store = await open_store(store_url, clock, prefix="again")
-    await store.migrate()
+    await run(store_url, "DELETE FROM ledger_subtrees")
+    database = open_database(store_url, lock_timeout_s=5.0, connections=1)
+
+    def migrate(connection: Connection) -> None:
+        with Operations.context(MigrationContext.configure(connection)):
+            r0014_ledger_subtrees.fill()
+
+    await database.writer.exclusively(migrate)
+    await database.close()
     assert [(size, bytes(roots)) for size, roots in await run(store_url, KEPT)] == [
         (size, bytes(roots)) for size, roots in kept
     ]
     assert (await store.verify("t1")).ok
-    await store.close()
 
 
 def test_the_migration_keeps_the_levels_that_are_read() -> None:

@@ -28,6 +28,9 @@ from servers.runtime.telemetry import Telemetry
 MAX_PROBES: Final = 32
 """Health calls at once. They carry no token, so they are counted apart: whoever floods them displaces no real call."""
 
+DEADLINE_SLACK_S: Final = 0.1
+"""A caller whose deadline has passed cancels; its way here took time: by this watch it is not over."""
+
 _RETRY_AFTER_MS = "1000"
 
 _log = structlog.get_logger("selene.rpc")
@@ -156,7 +159,7 @@ def _ending_of(failure: BaseException, call: Call) -> Ending:
             return Ending(failure.code, failure.reason_name)
         case grpc.aio.AbortError():
             return Ending(call.status_code or grpc.StatusCode.UNKNOWN)
-        case asyncio.CancelledError() if call.time_remaining() == 0:
+        case asyncio.CancelledError() if call.time_remaining() <= DEADLINE_SLACK_S:
             return Ending(grpc.StatusCode.DEADLINE_EXCEEDED, reason_name(reasons.ERROR_REASON_DEADLINE_PASSED))
         case asyncio.CancelledError():
             return Ending(grpc.StatusCode.CANCELLED, reason_name(reasons.ERROR_REASON_CALL_CANCELLED))

@@ -32,6 +32,11 @@ def upgrade() -> None:
         sa.Column("roots", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "ledger", "tree_size", name="pk_ledger_subtrees"),
     )
+    fill()
+
+
+def fill() -> None:
+    """Of every ledger, what its rows have completed."""
     for tenant_id, ledger in op.get_bind().execute(sa.select(HEADS.c.tenant_id, HEADS.c.ledger)).all():
         _fill(tenant_id, ledger)
 

@@ -40,6 +40,8 @@ TABLES_OF_0001 = frozenset(
 )
 BACK_TO_0001 = (
     "DROP INDEX ix_idempotency_created_at",
+    "DROP INDEX ix_subject_keys_key_id",
+    "DROP INDEX ix_voiceid_streams_session",
     "DROP INDEX ix_voiceid_prompt_cooldowns_until",
     "DROP INDEX ix_voiceid_prompt_budgets_spent_at",
     "DROP INDEX ix_voiceid_conflict_retries_spent_at",
