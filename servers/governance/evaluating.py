@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactPointer, ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_TENANT
-from selene.gold.v1.evidence_pb2 import LabelledItem
+from selene.gold.v1.evidence_pb2 import GoldItem
 from selene.governance.v1.rollout_pb2 import JUDGE_DOMAIN_VOICE_IDENTITY
 
 from servers.frozen_sets import FROZEN_SET, FrozenSet, FrozenSetUnusable, parse
@@ -171,12 +171,12 @@ async def _leaks(rooms: Reads, row: ArtifactRow, frozen_row: ArtifactRow, frozen
     speakers: set[str] = set()
     for ref in sorted(ancestors):
         if ref.startswith("gold:"):
-            speakers |= _speakers(await rooms.gold.items(row.tenant_id, ref.removeprefix("gold:")))
+            speakers |= _speakers(await rooms.gold.evidence(row.tenant_id, ref.removeprefix("gold:")))
     return leaks(frozen, speakers=speakers, ancestors=ancestors, frozen_ancestors=await _ancestors(rooms, frozen_row))
 
 
-def _speakers(items: Iterable[LabelledItem]) -> set[str]:
-    trials = [one.item.trial for one in items if one.item.WhichOneof("content") == "trial"]
+def _speakers(items: Iterable[GoldItem]) -> set[str]:
+    trials = [one.trial for one in items if one.WhichOneof("content") == "trial"]
     return {name for trial in trials for name in (trial.enrolled_ref, trial.test_ref)}
 
 

@@ -171,6 +171,12 @@ class GoldReader:
                 found.append(LabelledItem(item=item, labels=by_item.get(row.item_id, ())))
         return found
 
+    async def evidence(self, tenant_id: str, gold_set_id: str) -> list[GoldItem]:
+        """Items by their ids, without labels; what was erased is left out."""
+        rows = await self._reads.rows(_ITEMS, {**_which(tenant_id, gold_set_id), "after": ""})
+        contents = await self._contents(tenant_id, ITEM_PURPOSE, rows)
+        return [GoldItem.FromString(content) for content in contents if content is not None]
+
     async def opened(self, tenant_id: str, frames: Sequence[SealedItem]) -> list[LabelledItem]:
         """What a gold set's payload holds; of items that were erased, what is left of them. SealBroken."""
         contents = await self._opener.open_all(tenant_id, PAYLOAD_PURPOSE, [one.sealed for one in frames])

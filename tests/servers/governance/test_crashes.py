@@ -42,7 +42,7 @@ def everything_due(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         copies.append(name)
         return postgres.create(name, template=made.name)
 
-    yield Scene(now, copy, stride=5)
+    yield Scene(now, copy, stride=9)
 
 
 def _on_sqlite(folder: Path) -> Scene:

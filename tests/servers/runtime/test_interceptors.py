@@ -214,8 +214,10 @@ class TestEveryKind:
                 cleaned_up.set()
 
         running = await house.start(**handlers(hang, style=style))
+        channel = house.channel(running)
+        await channel.channel_ready()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(kind, house.channel(running), house.bearer(), timeout=0.2)
+            await call(kind, channel, house.bearer(), timeout=0.3)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(cleaned_up.wait(), 5)
         assert await handled(running, "DEADLINE_EXCEEDED", "DEADLINE_PASSED") == 1
