@@ -93,6 +93,11 @@ class Postgres:
         """Delete a database, whoever is connected."""
         self._server.psql(f"DROP DATABASE {database.name} WITH (FORCE);")
 
+    def is_deserted(self, database: str) -> bool:
+        """Whether nobody is connected to a database: a client that was killed is seen to be gone a moment later."""
+        connected = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}';"
+        return self._server.psql(connected).split()[2] == "0"
+
     def stop(self) -> None:
         """Stop the server and delete its files."""
         self._server.cleanup()

@@ -38,12 +38,14 @@ FULL: Final = rollouts.ROLLOUT_STAGE_FULL
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """When it is. `copy` makes a database of its own, of what is stored then, and returns its url; where that costs
-    much, only every `stride`-th commit is died at.
+    """When it is. `copy` makes a database of its own, of what is stored then, and returns its url, of which
+    `is_deserted` says whether nobody is connected to it; where copies cost much, only every `stride`-th commit is died
+    at.
     """
 
     at: datetime
     copy: Callable[[], str]
+    is_deserted: Callable[[str], bool]
     stride: int
 
     @asynccontextmanager
