@@ -4,6 +4,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PATHS := servers clients store bench tests proto/tools conftest.py
 
+# The tests start hundreds of processes, and the demonstrations several: none shall compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-learning test lint format gen breaking bench soak clean
