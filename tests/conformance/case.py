@@ -196,10 +196,11 @@ class Case:
         return (*self.given, self.step, *self.then)
 
 
-def cases() -> list[Case]:
+@functools.cache
+def cases() -> tuple[Case, ...]:
     """Every case of this folder, in the order of their names; one that is said of several RPCs once for each."""
     paths = [path for path in sorted(FOLDER.glob("*/*.yaml")) if path.parent.name != "golden"]
-    return [case for path in paths for case in _read(path)]
+    return tuple(case for path in paths for case in _read(path))
 
 
 @functools.cache

@@ -26,7 +26,7 @@ class Matcher:
     holds: Callable[[Any], bool]
 
 
-class CaseLoader(yaml.SafeLoader):
+class CaseLoader(yaml.CSafeLoader):
     """YAML with the conditions of this folder as tags."""
 
 
