@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import protovalidate
 from selene.common.v1 import error_reason_pb2 as reasons
@@ -22,7 +22,7 @@ from servers.runtime.batches import Batches
 from servers.runtime.errors import FieldViolation, Refusal, reason_name
 from servers.runtime.interceptors.validation import field_path, nul_violation
 from servers.runtime.text import TextFields
-from store import Store, Transaction
+from store import Conflict, Store, Transaction
 from store.learning import (
     CAPTURED,
     ROOT,
@@ -43,6 +43,16 @@ FIRST_S: Final = -62_135_596_800  # 0001-01-01, by google.protobuf.Timestamp
 LAST_S: Final = 253_402_300_799  # 9999-12-31T23:59:59
 SYSTEM: Final = "system"
 REFUSED: Final = "signals.refused"
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Capturing(Protocol[T_co]):
+    """Work of one transaction that takes signals on."""
+
+    def __call__(self, tx: Transaction, *, unseen: bool) -> Coroutine[Any, Any, T_co]:
+        """`unseen`: see `store.learning.Signals.capture`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +156,33 @@ def taken(outcome: Outcome, sound: Sound) -> Captured:
             raise sound.late or _not_consented()
 
 
+async def once(store: Store, work: Capturing[T]) -> T:
+    """Take signals on in a transaction: as if none had been there before, and where one had, again with a look for
+    each. StoreError.
+    """
+    try:
+        return await store.perform(lambda tx: work(tx, unseen=True))
+    except Conflict:
+        return await store.perform(lambda tx: work(tx, unseen=False))
+
+
 async def capture(
     tx: Transaction,
     tenant_id: str,
     new: Sequence[NewSignal],
     *,
+    unseen: bool = False,
     actor: str,
     reason: str,
     turn: TurnRef | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> list[Outcome]:
-    """Within a transaction: signals of one tenant, with one audit row for those that are new. None where none is."""
-    outcomes = await tx.learning.signals.capture(tenant_id, await _consented(tx, tenant_id, new), weigh)
+    """Within a transaction: signals of one tenant, with one audit row for those that are new. None where none is.
+
+    `unseen`: see `store.learning.Signals.capture`.
+    """
+    consented = await _consented(tx, tenant_id, new)
+    outcomes = await tx.learning.signals.capture(tenant_id, consented, weigh, unseen=unseen)
     captured = fresh(outcomes)
     if captured:
         _vouch(tx, tenant_id, captured, actor=actor, reason=reason, turn=turn, facts=facts)
@@ -229,10 +254,10 @@ class Capturer:
         return await self._offers.put(offer)
 
     async def _write(self, offers: Sequence[Offer]) -> Sequence[Outcome]:
-        return await self._store.perform(partial(_capture_each, offers))
+        return await once(self._store, partial(_capture_each, offers))
 
 
-async def _capture_each(offers: Sequence[Offer], tx: Transaction) -> Sequence[Outcome]:
+async def _capture_each(offers: Sequence[Offer], tx: Transaction, *, unseen: bool) -> Sequence[Outcome]:
     found: dict[int, Outcome] = {}
     actors: dict[tuple[str, str], str] = {}
     # Tenants in one order, so that two transactions cannot wait for each other.
@@ -240,7 +265,7 @@ async def _capture_each(offers: Sequence[Offer], tx: Transaction) -> Sequence[Ou
     for tenant_id, group in groupby(placed, key=lambda one: one[1].caller.tenant_id):
         of_tenant = list(group)
         new = await _consented(tx, tenant_id, [offer.sound.new for _, offer in of_tenant])
-        outcomes = await tx.learning.signals.capture(tenant_id, new, weigh)
+        outcomes = await tx.learning.signals.capture(tenant_id, new, weigh, unseen=unseen)
         for (place, offer), outcome in zip(of_tenant, outcomes, strict=True):
             found[place] = outcome
             if not isinstance(outcome, Captured) or outcome.repeated:
@@ -267,10 +292,10 @@ async def drain(store: Store, rules: Rules) -> int:
 
     StoreUnavailable.
     """
-    return await store.perform(partial(_drain, rules)) if await store.learning.outbox.waiting() else 0
+    return await once(store, partial(_drain, rules)) if await store.learning.outbox.waiting() else 0
 
 
-async def _drain(rules: Rules, tx: Transaction) -> int:
+async def _drain(rules: Rules, tx: Transaction, *, unseen: bool) -> int:
     left = await tx.learning.outbox.take(AT_ONCE)
     left.sort(key=lambda one: one.signal.tenant_id)
     for tenant_id, group in groupby(left, key=lambda one: one.signal.tenant_id):
@@ -283,7 +308,7 @@ async def _drain(rules: Rules, tx: Transaction) -> int:
             else:
                 sounds.append(sound)
         new = [sound.new for sound in sounds]
-        outcomes = await capture(tx, tenant_id, new, actor=SYSTEM, reason="LEFT_BY_ENGINES")
+        outcomes = await capture(tx, tenant_id, new, unseen=unseen, actor=SYSTEM, reason="LEFT_BY_ENGINES")
         for outcome, sound in zip(outcomes, sounds, strict=True):
             try:
                 taken(outcome, sound)

@@ -17,7 +17,7 @@ from selene.learning.v1 import service_pb2_grpc as learning_grpc
 from selene.learning.v1.signal_pb2 import LearningSignal
 
 from servers.learning import ENGINE_ID, NAME
-from servers.learning.capturing import REFUSED, Capturer, Offer, Rules, Sound, capture, fresh, nanoseconds, taken
+from servers.learning.capturing import REFUSED, Capturer, Offer, Rules, Sound, capture, fresh, nanoseconds, once, taken
 from servers.runtime.audio.order import config_expected
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
@@ -126,7 +126,7 @@ class SignalsV1(learning_grpc.SignalServiceServicer):
     async def _keep(self, config: messages.CaptureStreamConfig, caller: Principal, step: Step) -> None:
         """Make a step durable, with its position; the reply is complete then."""
         with refusing_store_errors():
-            outcomes = await self._store.perform(partial(_keep, config, caller, turn(), step))
+            outcomes = await once(self._store, partial(_keep, config, caller, turn(), step))
         for (sequence, sound), outcome in zip(step.sound, outcomes, strict=True):
             try:
                 repeated = taken(outcome, sound).repeated
@@ -217,13 +217,21 @@ class Feed:
 
 
 async def _keep(
-    config: messages.CaptureStreamConfig, caller: Principal, turn_ref: TurnRef, step: Step, tx: Transaction
+    config: messages.CaptureStreamConfig,
+    caller: Principal,
+    turn_ref: TurnRef,
+    step: Step,
+    tx: Transaction,
+    *,
+    unseen: bool,
 ) -> list[Outcome]:
     """Within a transaction: the signals, then where the stream stands. One audit row tells of both."""
     actor = (await tx.vault.commitment(caller.tenant_id, caller.subject, b"actor")).hex()
     facts = {"stream_id": config.stream_id, "through": str(step.through), "refused": str(len(step.reply.refused))}
     new = [sound.new for _, sound in step.sound]
-    outcomes = await capture(tx, config.tenant_id, new, actor=actor, reason="STREAMED", turn=turn_ref, facts=facts)
+    outcomes = await capture(
+        tx, config.tenant_id, new, unseen=unseen, actor=actor, reason="STREAMED", turn=turn_ref, facts=facts
+    )
     await tx.learning.streams.advance(config.tenant_id, config.stream_id, step.through)
     if not fresh(outcomes):
         tx.audit(
