@@ -68,5 +68,11 @@ class Writes(Reads, Protocol):
     async def write(self, statement: Executable, parameters: Values | Sequence[Values] | None = None) -> Written:
         """Run a change. Conflict where a row of this identity exists; StoreUnavailable."""
 
+    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+        """Insert rows with a value for each column, which are made of texts, integers, bytes and instants alone.
+
+        What `write` does, in a third of its time. Conflict where a row of one's identity exists; StoreUnavailable.
+        """
+
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """The dialect's INSERT, which knows ON CONFLICT."""

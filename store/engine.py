@@ -10,14 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Row, Table, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    CursorResult,
+    Engine,
+    Executable,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InternalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,6 +41,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from store.access import Reads, Values, Written
 from store.errors import StoreUnavailable, Unavailability
+from store.schema import Instant, micros
 
 T = TypeVar("T")
 Parameters = Values | Sequence[Values] | None
@@ -48,6 +65,9 @@ class Session(Protocol):
 
     async def execute(self, statement: Executable, parameters: Parameters = None) -> Written:
         """Run a statement to its end. Errors are the driver's."""
+
+    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+        """Insert whole rows, at least one. Errors are the driver's."""
 
     def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows, a few at a time."""
@@ -178,6 +198,47 @@ def _open_postgres(url: URL, lock_timeout_s: float, connections: int) -> Databas
 def insert_into(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
     """The dialect's INSERT, which knows ON CONFLICT."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+Taken = str | int | bytes | None
+"""A value as both drivers take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Appending:
+    """The INSERT of a table's whole rows as a driver takes it: nothing of SQLAlchemy's between, which took longer than
+    the database.
+    """
+
+    statement: str
+    columns: Callable[[Values], tuple[Taken, ...]]
+    instants: tuple[int, ...]
+
+    def taken(self, rows: Sequence[Values]) -> list[tuple[Taken, ...]]:
+        """The rows, in the order of the columns. KeyError for a column that has no value."""
+        found = [self.columns(row) for row in rows]
+        return [self._with_instants(row) for row in found] if self.instants else found
+
+    def _with_instants(self, row: Sequence[Any]) -> tuple[Taken, ...]:
+        told = list(row)
+        for place in self.instants:
+            told[place] = None if told[place] is None else micros(told[place])
+        return tuple(told)
+
+
+@functools.cache
+def _appending(table: Table, dialect: str) -> _Appending:
+    """TypeError for a table with values that are more than a driver's own."""
+    names = list(table.columns.keys())
+    unknown = [each.name for each in table.columns if not isinstance(each.type, Text | Integer | LargeBinary | Instant)]
+    if unknown or len(names) < 2:
+        raise TypeError(f"{table.name}: {', '.join(unknown) or 'one column'} is not appended as it is")
+    places = ", ".join("?" if dialect == "sqlite" else f"${place}" for place in range(1, len(names) + 1))
+    return _Appending(
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})",
+        itemgetter(*names),
+        tuple(place for place, each in enumerate(table.columns) if isinstance(each.type, Instant)),
+    )
 
 
 def _sqlite_pragmas(connection: Any, pragmas: Sequence[str]) -> None:
@@ -358,6 +419,11 @@ class PostgresSession:
     async def _execute(self, statement: Executable, parameters: Parameters) -> Written:
         return _written(await self._connection.execute(statement, parameters))
 
+    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+        """Insert whole rows, at least one."""
+        appending = _appending(table, "postgresql")
+        await uncancelled(self._connection.exec_driver_sql(appending.statement, appending.taken(rows)))
+
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows, a few at a time."""
         options = {"yield_per": STREAM_ROWS}
@@ -465,6 +531,10 @@ class SqliteSession:
     def _execute(self, statement: Executable, parameters: Parameters) -> Written:
         return _written(self._connection.execute(statement, parameters))
 
+    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+        """Insert whole rows, at least one."""
+        await _in(self._thread, _append, self._connection, table, rows)
+
     def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows, a few at a time."""
         return _stream(self._thread, self._connection, statement)
@@ -480,11 +550,20 @@ class InThread:
         """Run a statement to its end."""
         return _written(self._connection.execute(statement, parameters))
 
+    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+        """Insert whole rows, at least one."""
+        _append(self._connection, table, rows)
+
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows."""
         with self._connection.execute(statement) as result:
             for row in result:
                 yield row
+
+
+def _append(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+    appending = _appending(table, "sqlite")
+    connection.exec_driver_sql(appending.statement, appending.taken(rows))
 
 
 def _to_end(work: Coroutine[Any, Any, T]) -> T:

@@ -58,7 +58,6 @@ _SAVE_HEAD = (
     .where(*_HEAD)
     .values(size=bindparam("new_size"), head_hash=bindparam("new_hash"), frontier=bindparam("new_frontier"))
 )
-_APPEND = insert(audit_events)
 _KEEP_SUBTREES = insert(ledger_subtrees)
 
 
@@ -168,7 +167,7 @@ async def append_audit(writes: Writes, events: Sequence[AuditEvent]) -> None:
             rows.append(
                 {**audit_columns(event), "canonical": canonical, "prev_hash": prev_hash, "row_hash": head.head_hash}
             )
-        await writes.write(_APPEND, rows)
+        await writes.append(audit_events, rows)
         await save_head(writes, AUDIT, tenant_id, head)
 
 

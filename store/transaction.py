@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from selene.audit.v1.audit_pb2 import AuditEvent
 from selene.common.v1.scope_pb2 import Scope, TurnRef
@@ -31,6 +31,8 @@ from store.routing import Routing
 from store.settings import Settings
 from store.vault import Vault
 from store.voiceid import VoiceId
+
+T = TypeVar("T")
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -192,6 +194,13 @@ class Transaction:
         self._changed = self._changed or bool(written.rows) or written.count > 0
         return written
 
+    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+        """Insert whole rows; see `store.access.Writes.append`."""
+        self._refuse_broken()
+        if rows:
+            await self._run(self._session.append(table, rows))
+            self._changed = True
+
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """The dialect's INSERT, which knows ON CONFLICT."""
         return insert_into(table, self.dialect)
@@ -213,9 +222,12 @@ class Transaction:
 
     async def _execute(self, statement: Executable, parameters: Parameters) -> Written:
         self._refuse_broken()
+        return await self._run(self._session.execute(statement, parameters))
+
+    async def _run(self, asked: Coroutine[Any, Any, T]) -> T:
         try:
             async with translated():
-                return await self._session.execute(statement, parameters)
+                return await asked
         except IntegrityError as error:
             self._broken = error
             raise Conflict(str(error.orig)) from error

@@ -74,7 +74,6 @@ _LOCK = for_dialects(
     )
 )
 _COUNT = update(counters).where(counters.c.tenant_id == bindparam("tenant")).values(sequence=bindparam("new_sequence"))
-_KEEP = for_dialects(lambda insert: insert(signals))
 
 
 def _seeing(insert: Any) -> Any:
@@ -246,7 +245,7 @@ class Signals(SignalsReader):
             }
             for one, some, new in zip(made, sealed, fresh, strict=True)
         ]
-        await self._writes.write(_KEEP[self._writes.dialect], values)
+        await self._writes.append(signals, values)
         await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": made[-1].row.sequence})
 
 
