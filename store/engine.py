@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -50,6 +51,8 @@ Parameters = Values | Sequence[Values] | None
 STREAM_ROWS = 128
 # Any constant does: the key under which PostgreSQL lets one process at a time migrate.
 EXCLUSIVE_LOCK = 0x53454C454E45
+ROWS_AT_ONCE = 50
+"""Rows of one INSERT on SQLite, where there are so many."""
 SQLITE_LOCKED = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
 SQLITE_FULL = 13
 SQLITE_MEANS_UNAVAILABLE = frozenset(
@@ -211,6 +214,7 @@ class _Appending:
     """
 
     statement: str
+    of_several: str
     columns: Callable[[Values], tuple[Taken, ...]]
     instants: tuple[int, ...]
 
@@ -233,9 +237,14 @@ def _appending(table: Table, dialect: str) -> _Appending:
     unknown = [each.name for each in table.columns if not isinstance(each.type, Text | Integer | LargeBinary | Instant)]
     if unknown or len(names) < 2:
         raise TypeError(f"{table.name}: {', '.join(unknown) or 'one column'} is not appended as it is")
+    # OR FAIL: a row that is refused is not there, and those before it are undone with the transaction. To undo the
+    # statement by itself, SQLite would keep every page that it changes.
+    verb = "INSERT OR FAIL" if dialect == "sqlite" else "INSERT"
     places = ", ".join("?" if dialect == "sqlite" else f"${place}" for place in range(1, len(names) + 1))
+    into = f"{verb} INTO {table.name} ({', '.join(names)}) VALUES"
     return _Appending(
-        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})",
+        f"{into} ({places})",
+        f"{into} {', '.join([f'({places})'] * ROWS_AT_ONCE)}",
         itemgetter(*names),
         tuple(place for place, each in enumerate(table.columns) if isinstance(each.type, Instant)),
     )
@@ -563,7 +572,14 @@ class InThread:
 
 def _append(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
     appending = _appending(table, "sqlite")
-    connection.exec_driver_sql(appending.statement, appending.taken(rows))
+    taken = appending.taken(rows)
+    left = len(taken) % ROWS_AT_ONCE
+    # Not one by one: between two statements the interpreter goes to whoever waits for it.
+    for start in range(0, len(taken) - left, ROWS_AT_ONCE):
+        several = tuple(chain.from_iterable(taken[start : start + ROWS_AT_ONCE]))
+        connection.exec_driver_sql(appending.of_several, several)
+    if left:
+        connection.exec_driver_sql(appending.statement, taken[-left:])
 
 
 def _to_end(work: Coroutine[Any, Any, T]) -> T:

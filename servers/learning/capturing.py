@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import protovalidate
 from selene.common.v1 import error_reason_pb2 as reasons
@@ -55,8 +55,7 @@ class Capturing(Protocol[T_co]):
         """`unseen`: see `store.learning.Signals.capture`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """A signal that keeps the rules. `late` is why it is not taken on, unless it had been before."""
 
     new: NewSignal
@@ -198,7 +197,7 @@ async def _consented(tx: Transaction, tenant_id: str, new: Sequence[NewSignal]) 
     if not until:
         return new
     limits = {user_id: nanoseconds(at) for user_id, at in until.items()}
-    return [replace(one, admissible=False) if _is_revoked(one.signal, limits) else one for one in new]
+    return [one._replace(admissible=False) if _is_revoked(one.signal, limits) else one for one in new]
 
 
 def _is_revoked(signal: LearningSignal, limits: Mapping[str, int]) -> bool:

@@ -19,7 +19,7 @@ class IntakeSettings(BaseModel):
     intake_s: int = Field(
         default=DAY_S, ge=1, description="how long a signal of the running system may take to arrive (FDBK-05)"
     )
-    batch: int = Field(default=500, ge=1, le=1000, description="signals of a stream that are committed together")
+    batch: int = Field(default=1000, ge=1, le=1000, description="signals of a stream that are committed together")
     outbox_every_s: float = Field(
         default=0.5, gt=0, le=60, description="how often is looked for what engines left; nobody waits for it"
     )

@@ -38,7 +38,7 @@ signals = Table(
         sqlite_where=NAMED,
         postgresql_where=NAMED,
     ),
-    Index("ix_learning_signals_key_id", "tenant_id", "key_id", "sequence"),
+    Index("ix_learning_signals_key_id", "key_id", "sequence"),
     Index(
         "ix_learning_signals_safety",
         "tenant_id",

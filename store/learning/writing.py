@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -139,26 +139,23 @@ class Signals(SignalsReader):
         trusted = unseen and all(one.admissible for one in new)
         known = _Known() if trusted else await self._known(tenant_id, [one.signal for one in new])
         outcomes: list[Outcome | None] = []
-        fresh: list[tuple[NewSignal, CapturedSignal]] = []
+        fresh: list[NewSignal] = []
+        rows: list[CapturedSignal] = []
         for one in new:
-            outcome = known.outcome_of(one.signal)
+            outcome = None if trusted else known.outcome_of(one.signal)
             if outcome is None and not one.admissible:
                 outcome = Absent()
             if outcome is None:
                 # Its numbers are filled in below, once it is known how many there are.
                 row = CapturedSignal(signal=one.signal, intake_path=one.intake_path)
                 known.add(row)
-                fresh.append((one, row))
+                fresh.append(one)
+                rows.append(row)
             outcomes.append(outcome)
-        now = self._writes.clock.now()
         if fresh:
-            await self._number(tenant_id, [row for _, row in fresh], sequence, weigh, now)
-        sealed = await self._sealed(tenant_id, [row.signal for _, row in fresh])
-        made = [Captured(row, False, canonical(row, some)) for (_, row), some in zip(fresh, sealed, strict=True)]
-        if made:
-            await self._keep(tenant_id, made, sealed, [one for one, _ in fresh], now)
-        there = iter(made)
-        return [next(there) if one is None else one for one in outcomes]
+            await self._number(tenant_id, fresh, rows, sequence, weigh)
+        made = iter(await self._keep(tenant_id, fresh, rows) if fresh else ())
+        return [next(made) if one is None else one for one in outcomes]
 
     async def erase(self, tenant_id: str, user_id: str) -> ErasedSignals:
         """Destroy the key of everything that was learned from a user, or from everyone for the empty user (§21).
@@ -198,17 +195,23 @@ class Signals(SignalsReader):
         return known
 
     async def _number(
-        self, tenant_id: str, rows: Sequence[CapturedSignal], sequence: int, weigh: Weigh, now: datetime
+        self,
+        tenant_id: str,
+        fresh: Sequence[NewSignal],
+        rows: Sequence[CapturedSignal],
+        sequence: int,
+        weigh: Weigh,
     ) -> None:
-        seen = await self._seen(tenant_id, Counter(_kind(row.signal) for row in rows))
+        kinds = [_kind(one.signal) for one in fresh]
+        seen = await self._seen(tenant_id, Counter(kinds))
         captured_at = Timestamp()
-        captured_at.FromDatetime(now)
-        for number, row in enumerate(rows, start=sequence + 1):
-            kind = _kind(row.signal)
-            row.sequence, row.frequency = number, seen[kind]
-            row.priority_bp = weigh(row.signal, seen[kind])
+        captured_at.FromDatetime(self._writes.clock.now())
+        for number, (one, row, kind) in enumerate(zip(fresh, rows, kinds, strict=True), start=sequence + 1):
+            times = seen[kind]
+            row.sequence, row.frequency = number, times
+            row.priority_bp = weigh(one.signal, times)
             row.captured_at.CopyFrom(captured_at)
-            seen[kind] += 1
+            seen[kind] = times + 1
 
     async def _seen(self, tenant_id: str, more: Counter[Kind]) -> dict[Kind, int]:
         """How often each was seen before; from now on, so many more times."""
@@ -220,33 +223,32 @@ class Signals(SignalsReader):
         }
         return {kind: after[kind] - more[kind] for kind in more}
 
-    async def _keep(
-        self,
-        tenant_id: str,
-        made: Sequence[Captured],
-        sealed: Sequence[bytes],
-        fresh: Sequence[NewSignal],
-        now: datetime,
-    ) -> None:
-        values = [
-            {
-                "tenant_id": tenant_id,
-                "sequence": one.row.sequence,
-                "signal_id": new.signal.signal_id,
-                "idempotency_key": new.signal.idempotency_key,
-                "domain": new.signal.domain,
-                "intake_path": new.intake_path,
-                "safety_critical": int(new.safety_critical),
-                "user_id": "",
-                "priority_bp": one.row.priority_bp,
-                "captured_at": now,
-                "canonical": one.canonical,
-                "key_id": sealed_under(some),
-            }
-            for one, some, new in zip(made, sealed, fresh, strict=True)
-        ]
+    async def _keep(self, tenant_id: str, fresh: Sequence[NewSignal], rows: Sequence[CapturedSignal]) -> list[Captured]:
+        sealed = await self._sealed(tenant_id, [one.signal for one in fresh])
+        captured_at = rows[0].captured_at.ToDatetime(tzinfo=UTC)
+        made, values = [], []
+        for one, row, under_key in zip(fresh, rows, sealed, strict=True):
+            signal, kept = one.signal, canonical(one.signal, row, under_key)
+            made.append(Captured(row, False, kept))
+            values.append(
+                {
+                    "tenant_id": tenant_id,
+                    "sequence": row.sequence,
+                    "signal_id": signal.signal_id,
+                    "idempotency_key": signal.idempotency_key,
+                    "domain": signal.domain,
+                    "intake_path": one.intake_path,
+                    "safety_critical": int(one.safety_critical),
+                    "user_id": "",
+                    "priority_bp": row.priority_bp,
+                    "captured_at": captured_at,
+                    "canonical": kept,
+                    "key_id": sealed_under(under_key),
+                }
+            )
         await self._writes.append(signals, values)
-        await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": made[-1].row.sequence})
+        await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": rows[-1].sequence})
+        return made
 
 
 class _Known:

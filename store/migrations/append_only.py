@@ -12,12 +12,13 @@ def refuse_changes(table: str, identities: Sequence[str], *, inserted_once: bool
 
     `identities` are conditions on `NEW` under which a row that is there is the same one: INSERT OR REPLACE of SQLite
     deletes without firing a DELETE trigger. Where rows are `inserted_once`, being addressed by their content, a second
-    INSERT changes nothing; else it is refused.
+    INSERT changes nothing; else it is refused. FAIL ends the statement at the row that it refuses; to ABORT, SQLite
+    would keep every page that a statement changes until it ends, which takes longer than the change.
     """
     if op.get_bind().dialect.name == "postgresql":
         _on_postgresql(table)
     else:
-        _on_sqlite(table, identities, "IGNORE" if inserted_once else f"ABORT, 'append-only: {table}'")
+        _on_sqlite(table, identities, "IGNORE" if inserted_once else f"FAIL, 'append-only: {table}'")
 
 
 def make_refusal() -> None:
@@ -33,7 +34,7 @@ def _on_sqlite(table: str, identities: Sequence[str], refusal: str) -> None:
     for verb in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER {table}_refuse_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, 'append-only: {table}'); END"
+            f"BEGIN SELECT RAISE(FAIL, 'append-only: {table}'); END"
         )
     for number, identity in enumerate(identities):
         op.execute(
