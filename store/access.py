@@ -13,6 +13,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 Values = Mapping[str, Any]
 """Values of a statement's bound parameters, by name."""
 
+WholeRow = tuple[str | int | bytes | None, ...]
+"""A value for each column of a table, in their order, as the drivers take them: instants as `store.schema.micros`."""
+
 
 def for_dialects(build: Callable[[Callable[[Table], Any]], Executable]) -> Mapping[str, Executable]:
     """A statement over each dialect's own INSERT, made once.
@@ -68,10 +71,10 @@ class Writes(Reads, Protocol):
     async def write(self, statement: Executable, parameters: Values | Sequence[Values] | None = None) -> Written:
         """Run a change. Conflict where a row of this identity exists; StoreUnavailable."""
 
-    async def append(self, table: Table, rows: Sequence[Values]) -> None:
-        """Insert rows with a value for each column, which are made of texts, integers, bytes and instants alone.
+    async def append(self, table: Table, rows: Sequence[WholeRow]) -> None:
+        """Insert whole rows: what `write` does, in a third of its time.
 
-        What `write` does, in a third of its time. Conflict where a row of one's identity exists; StoreUnavailable.
+        Conflict where a row of one's identity exists; StoreUnavailable.
         """
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:

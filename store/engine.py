@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -40,9 +39,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InternalError, SQLAlchemyE
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from store.access import Reads, Values, Written
+from store.access import Reads, Values, WholeRow, Written
 from store.errors import StoreUnavailable, Unavailability
-from store.schema import Instant, micros
+from store.schema import Instant
 
 T = TypeVar("T")
 Parameters = Values | Sequence[Values] | None
@@ -69,7 +68,7 @@ class Session(Protocol):
     async def execute(self, statement: Executable, parameters: Parameters = None) -> Written:
         """Run a statement to its end. Errors are the driver's."""
 
-    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+    async def append(self, table: Table, rows: Sequence[WholeRow]) -> None:
         """Insert whole rows, at least one. Errors are the driver's."""
 
     def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
@@ -203,10 +202,6 @@ def insert_into(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
-Taken = str | int | bytes | None
-"""A value as both drivers take it."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Appending:
     """The INSERT of a table's whole rows as a driver takes it: nothing of SQLAlchemy's between, which took longer than
@@ -215,19 +210,6 @@ class _Appending:
 
     statement: str
     of_several: str
-    columns: Callable[[Values], tuple[Taken, ...]]
-    instants: tuple[int, ...]
-
-    def taken(self, rows: Sequence[Values]) -> list[tuple[Taken, ...]]:
-        """The rows, in the order of the columns. KeyError for a column that has no value."""
-        found = [self.columns(row) for row in rows]
-        return [self._with_instants(row) for row in found] if self.instants else found
-
-    def _with_instants(self, row: Sequence[Any]) -> tuple[Taken, ...]:
-        told = list(row)
-        for place in self.instants:
-            told[place] = None if told[place] is None else micros(told[place])
-        return tuple(told)
 
 
 @functools.cache
@@ -235,8 +217,8 @@ def _appending(table: Table, dialect: str) -> _Appending:
     """TypeError for a table with values that are more than a driver's own."""
     names = list(table.columns.keys())
     unknown = [each.name for each in table.columns if not isinstance(each.type, Text | Integer | LargeBinary | Instant)]
-    if unknown or len(names) < 2:
-        raise TypeError(f"{table.name}: {', '.join(unknown) or 'one column'} is not appended as it is")
+    if unknown:
+        raise TypeError(f"{table.name}: {', '.join(unknown)} cannot be appended as it is")
     # OR FAIL: a row that is refused is not there, and those before it are undone with the transaction. To undo the
     # statement by itself, SQLite would keep every page that it changes.
     verb = "INSERT OR FAIL" if dialect == "sqlite" else "INSERT"
@@ -245,8 +227,6 @@ def _appending(table: Table, dialect: str) -> _Appending:
     return _Appending(
         f"{into} ({places})",
         f"{into} {', '.join([f'({places})'] * ROWS_AT_ONCE)}",
-        itemgetter(*names),
-        tuple(place for place, each in enumerate(table.columns) if isinstance(each.type, Instant)),
     )
 
 
@@ -428,10 +408,10 @@ class PostgresSession:
     async def _execute(self, statement: Executable, parameters: Parameters) -> Written:
         return _written(await self._connection.execute(statement, parameters))
 
-    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+    async def append(self, table: Table, rows: Sequence[WholeRow]) -> None:
         """Insert whole rows, at least one."""
-        appending = _appending(table, "postgresql")
-        await uncancelled(self._connection.exec_driver_sql(appending.statement, appending.taken(rows)))
+        statement = _appending(table, "postgresql").statement
+        await uncancelled(self._connection.exec_driver_sql(statement, list(rows)))
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows, a few at a time."""
@@ -540,7 +520,7 @@ class SqliteSession:
     def _execute(self, statement: Executable, parameters: Parameters) -> Written:
         return _written(self._connection.execute(statement, parameters))
 
-    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+    async def append(self, table: Table, rows: Sequence[WholeRow]) -> None:
         """Insert whole rows, at least one."""
         await _in(self._thread, _append, self._connection, table, rows)
 
@@ -559,7 +539,7 @@ class InThread:
         """Run a statement to its end."""
         return _written(self._connection.execute(statement, parameters))
 
-    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+    async def append(self, table: Table, rows: Sequence[WholeRow]) -> None:
         """Insert whole rows, at least one."""
         _append(self._connection, table, rows)
 
@@ -570,16 +550,15 @@ class InThread:
                 yield row
 
 
-def _append(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+def _append(connection: Connection, table: Table, rows: Sequence[WholeRow]) -> None:
     appending = _appending(table, "sqlite")
-    taken = appending.taken(rows)
-    left = len(taken) % ROWS_AT_ONCE
+    left = len(rows) % ROWS_AT_ONCE
     # Not one by one: between two statements the interpreter goes to whoever waits for it.
-    for start in range(0, len(taken) - left, ROWS_AT_ONCE):
-        several = tuple(chain.from_iterable(taken[start : start + ROWS_AT_ONCE]))
+    for start in range(0, len(rows) - left, ROWS_AT_ONCE):
+        several = tuple(chain.from_iterable(rows[start : start + ROWS_AT_ONCE]))
         connection.exec_driver_sql(appending.of_several, several)
     if left:
-        connection.exec_driver_sql(appending.statement, taken[-left:])
+        connection.exec_driver_sql(appending.statement, list(rows[-left:]))
 
 
 def _to_end(work: Coroutine[Any, Any, T]) -> T:

@@ -167,9 +167,9 @@ async def append_audit(writes: Writes, events: Sequence[AuditEvent]) -> None:
             event.sequence = head.size + 1
             canonical, prev_hash = event.SerializeToString(deterministic=True), head.head_hash
             head = head.append(canonical)
-            rows.append(
-                {**audit_columns(event), "canonical": canonical, "prev_hash": prev_hash, "row_hash": head.head_hash}
-            )
+            said = audit_columns(event)
+            said["occurred_at"] = micros(said["occurred_at"])
+            rows.append((*said.values(), canonical, prev_hash, head.head_hash))
         await writes.append(audit_events, rows)
         await save_head(writes, AUDIT, tenant_id, head)
 

@@ -14,7 +14,7 @@ from sqlalchemy import Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from store.access import Clock, Ids, Values, Written
+from store.access import Clock, Ids, Values, WholeRow, Written
 from store.artifacts import Artifacts
 from store.delivery import Deliveries
 from store.engine import Parameters, Session, insert_into, translated
@@ -194,7 +194,7 @@ class Transaction:
         self._changed = self._changed or bool(written.rows) or written.count > 0
         return written
 
-    async def append(self, table: Table, rows: Sequence[Values]) -> None:
+    async def append(self, table: Table, rows: Sequence[WholeRow]) -> None:
         """Insert whole rows; see `store.access.Writes.append`."""
         self._refuse_broken()
         if rows:

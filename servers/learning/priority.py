@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -58,6 +59,7 @@ SEVERITY_WEIGHT_BP: Mapping[Severity, int] = MappingProxyType(
 """The least that a severity weighs, whatever happened."""
 
 
+@functools.cache
 def safety_weight_bp(signal_class: SignalClass, severity: Severity) -> int:
     """The higher of the two weights."""
     return max(CLASS_WEIGHT_BP.get(signal_class, OTHER_WEIGHT_BP), SEVERITY_WEIGHT_BP.get(severity, WHOLE_BP))

@@ -127,14 +127,17 @@ class SignalsV1(learning_grpc.SignalServiceServicer):
         """Make a step durable, with its position; the reply is complete then."""
         with refusing_store_errors():
             outcomes = await once(self._store, partial(_keep, config, caller, turn(), step))
+        new = repeated = 0
         for (sequence, sound), outcome in zip(step.sound, outcomes, strict=True):
             try:
-                repeated = taken(outcome, sound).repeated
+                known_before = taken(outcome, sound).repeated
             except Refusal as refusal:
                 step.refuse(sequence, refusal)
             else:
-                step.reply.repeated_count += repeated
-                step.reply.taken += not repeated
+                repeated += known_before
+                new += not known_before
+        step.reply.repeated_count += repeated
+        step.reply.taken += new
         step.reply.refused.sort(key=lambda one: one.sequence)
 
 

@@ -30,6 +30,7 @@ from store.learning.row import (
     subject_of,
 )
 from store.learning.tables import counters, frequencies, outbox, signals, streams
+from store.schema import micros
 from store.vault import NONCE_BYTES, Vault, sealed_under
 
 AT_MOST = 1000
@@ -148,7 +149,8 @@ class Signals(SignalsReader):
             if outcome is None:
                 # Its numbers are filled in below, once it is known how many there are.
                 row = CapturedSignal(signal=one.signal, intake_path=one.intake_path)
-                known.add(row)
+                if not trusted:
+                    known.add(row)
                 fresh.append(one)
                 rows.append(row)
             outcomes.append(outcome)
@@ -225,26 +227,26 @@ class Signals(SignalsReader):
 
     async def _keep(self, tenant_id: str, fresh: Sequence[NewSignal], rows: Sequence[CapturedSignal]) -> list[Captured]:
         sealed = await self._sealed(tenant_id, [one.signal for one in fresh])
-        captured_at = rows[0].captured_at.ToDatetime(tzinfo=UTC)
+        captured_at = micros(rows[0].captured_at.ToDatetime(tzinfo=UTC))
         made, values = [], []
         for one, row, under_key in zip(fresh, rows, sealed, strict=True):
             signal, kept = one.signal, canonical(one.signal, row, under_key)
             made.append(Captured(row, False, kept))
             values.append(
-                {
-                    "tenant_id": tenant_id,
-                    "sequence": row.sequence,
-                    "signal_id": signal.signal_id,
-                    "idempotency_key": signal.idempotency_key,
-                    "domain": signal.domain,
-                    "intake_path": one.intake_path,
-                    "safety_critical": int(one.safety_critical),
-                    "user_id": "",
-                    "priority_bp": row.priority_bp,
-                    "captured_at": captured_at,
-                    "canonical": kept,
-                    "key_id": sealed_under(under_key),
-                }
+                (
+                    tenant_id,
+                    row.sequence,
+                    signal.signal_id,
+                    signal.idempotency_key,
+                    signal.domain,
+                    one.intake_path,
+                    int(one.safety_critical),
+                    "",
+                    row.priority_bp,
+                    captured_at,
+                    kept,
+                    sealed_under(under_key),
+                )
             )
         await self._writes.append(signals, values)
         await self._writes.write(_COUNT, {"tenant": tenant_id, "new_sequence": rows[-1].sequence})
