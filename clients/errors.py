@@ -92,7 +92,7 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
             "use generation {serves}: the tenant is at stage {stage}",
             "use the generation that the tenant's stage serves",
         ),
-        "CONSENT_REQUIRED": "name the person's consent: --consent REF",
+        "CONSENT_REQUIRED": "say that the person consents: --consent REF to enrol, --consent with a signal",
         "ENROLLMENT_INCOMPLETE": (
             "add {clips_missing} more clips and {voiced_ms_missing} ms more speech",
             "add more speech",
@@ -326,6 +326,10 @@ def _transport_step(code: grpc.StatusCode, message: str) -> str:
     """gRPC tells why a connection failed in its words only; words that are not known get the general advice."""
     if code is grpc.StatusCode.UNAVAILABLE and "CERTIFICATE_VERIFY_FAILED" in message:
         return "the server's certificate is not trusted: give its CA with --ca"
+    if code is grpc.StatusCode.UNAVAILABLE and "WRONG_VERSION_NUMBER" in message:
+        return "the server speaks without TLS: leave out --tls and --ca"
+    if code is grpc.StatusCode.UNAVAILABLE and "Misformatted domain name" in message:
+        return "name the target as host or host:port, without http:// before it"
     refused = _REFUSED.search(message) if code is grpc.StatusCode.UNAVAILABLE else None
     if refused:
         return f"nothing listens at {unquote(refused['address'])}: check the target, and whether `selene up` runs there"

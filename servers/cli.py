@@ -634,8 +634,11 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2, default=str))
         return
+    if not rows:
+        print("there is none")
+        return
     table = Table(box=None, pad_edge=False)
-    for name in rows[0] if rows else ():
+    for name in rows[0]:
         table.add_column(name)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))

@@ -431,7 +431,8 @@ async def _until_final(session: Session, deliveries: Deliveries, delivery_id: st
     delivery = await deliveries.get(delivery_id)
     if delivery.state in FINAL:
         return delivery
-    session.output.note("it is durable; Ctrl-C ends this waiting, not the delivery")
+    session.output.note(f"{delivery_id}: it is durable; Ctrl-C ends this waiting, not the delivery")
+    advised = False
     try:
         async with aclosing(deliveries.watch(delivery_id)) as changes:
             async for change in changes:
@@ -439,6 +440,12 @@ async def _until_final(session: Session, deliveries: Deliveries, delivery_id: st
                 if delivery.state in FINAL:
                     break
                 session.output.err.print(Text(f"{_name(delivery.state)}  {delivery.reason_code}", style="dim"))
+                if delivery.reason_code == "NO_PROVIDER" and not advised:
+                    advised = True
+                    session.output.note(
+                        "nobody can send it now; it goes out once somebody can. `selene deliver status` says what each "
+                        "account lacks"
+                    )
     except asyncio.CancelledError:
         look, take_back = f"selene deliver watch {delivery_id}", f"selene deliver cancel {delivery_id}"
         session.output.note(f"the delivery goes on: `{look} --until-final` waits again, `{take_back}` takes it back")

@@ -65,7 +65,10 @@ def master_key(settings: Settings) -> bytes:
         return _decoded(given.value.get_secret_value(), "master_key.value")
     if settings.development.enabled:
         return _kept(settings.data_dir / MASTER_KEY)
-    raise ConfigError("master_key: give `file` or `value`, 32 random bytes in base64 (openssl rand -base64 32)")
+    raise ConfigError(
+        "master_key: give `file` or `value`, 32 random bytes in base64 (openssl rand -base64 32); "
+        "what a server in development made is in its data_dir: name that (SELENE_DATA_DIR)"
+    )
 
 
 def retired_master_keys(settings: Settings) -> tuple[bytes, ...]:

@@ -133,7 +133,23 @@ async def test_a_delivery_that_is_waited_for_ends_as_it_ended(run: Run, deliveri
     result = await waiting
     assert result.exit_code == 1
     assert json.loads(result.stdout)["state"] == "DELIVERY_STATE_CANCELLED"
-    assert "it is durable; Ctrl-C ends this waiting, not the delivery\nACCEPTED  ACCEPTED\n" in result.stderr
+    assert ": it is durable; Ctrl-C ends this waiting, not the delivery\nACCEPTED  ACCEPTED\n" in result.stderr
+
+
+async def test_who_waits_for_what_nobody_can_send_is_told_where_to_look(
+    quiet_log: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(["delivery"], tmp_path) as owners:
+        run = command(owners, tmp_path, monkeypatch)
+        waiting = asyncio.ensure_future(run("deliver", "send", "email", *MAIL, "--message-id", "m-1", "--wait"))
+        deliveries = Deliveries(owners.connection("delivery"))
+        async for change in deliveries.watch():
+            if change.delivery is not None and change.delivery.reason_code == "NO_PROVIDER":
+                await deliveries.cancel(change.delivery.delivery_id, "ORDER_WITHDRAWN")
+                break
+        result = await waiting
+    assert change.delivery is not None and f"{change.delivery.delivery_id}: it is durable" in result.stderr
+    assert result.stderr.count("`selene deliver status` says what each account lacks") == 1
 
 
 async def test_a_delivery_is_taken_back_and_is_not_taken_back_twice(run: Run) -> None:

@@ -125,3 +125,23 @@ def test_a_certificate_that_is_not_trusted_is_told_from_a_server_that_is_away():
     words = "Ssl handshake failed: OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: self signed certificate in chain"
     assert "--ca" in SeleneError(grpc.StatusCode.UNAVAILABLE, words).next_step
     assert "--ca" not in SeleneError(grpc.StatusCode.UNAVAILABLE, "Socket closed").next_step
+
+
+async def test_a_target_that_is_written_as_a_url_is_told_how_to_be_written():
+    async with grpc.aio.insecure_channel("http://127.0.0.1:7401") as channel:
+        with pytest.raises(SeleneError) as caught, naming_errors():
+            await channel.unary_unary("/a/b")(b"", timeout=10)
+    assert "without http://" in caught.value.next_step
+
+
+async def test_tls_with_a_server_that_speaks_without_it_is_told_to_be_left_out():
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.secure_channel(f"127.0.0.1:{port}", grpc.ssl_channel_credentials()) as channel:
+            with pytest.raises(SeleneError) as caught, naming_errors():
+                await channel.unary_unary("/a/b")(b"", timeout=10)
+    finally:
+        await server.stop(None)
+    assert "leave out --tls" in caught.value.next_step

@@ -144,6 +144,8 @@ async def test_commands_grant_show_and_revoke_a_consent(run: Run, house: Governe
     assert revoked["revocation_id"] in listed.stdout and "user_request" in listed.stdout
     stranger = await run("consent", "revoke", "otto", *mine)
     assert stranger.exit_code == 1 and "SUBJECT_MISMATCH" in stranger.stderr
+    mistyped = await run("consent", "revoke", "nobody", *operator)
+    assert mistyped.exit_code == 0 and "nothing was kept of nobody: is the name right?" in mistyped.stderr
     everyone = await run("consent", "revoke", "--policy", *operator)
     assert everyone.exit_code == 0 and "everyone" in everyone.stdout
 
