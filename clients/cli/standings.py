@@ -37,7 +37,7 @@ _WIDE: Final = (
 _MEDIUM: Final = ("owner", "", "provider", "available", "last", "circuit", "why", "errors", "p95", "samples")
 _NARROW: Final = ("owner", "", "provider", "available", "circuit", "why")
 _ADVICE: Final = {
-    "NO_ADAPTER": "on the server, install what calls it (the extra `vendors`, or `local`), or configure its endpoint",
+    "NO_ADAPTER": "install what calls it (extra `vendors`), or configure its endpoint",
     "NO_SECRET": "keep its secret under its handle: `selene secrets put`",
     "NO_SECRETS_OWNER": "run the secrets owner, kms, where the server can reach it",
     "LEASE_DENIED": "grant its secret to this owner: `selene secrets put` with -g",

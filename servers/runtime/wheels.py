@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -135,12 +136,12 @@ def _advice(wheel: Wheel, said: str) -> str:
 
 
 def _bytes_below(folder: Path) -> int:
+    """Of what is there: pip moves the finished wheel and its folder away while we look."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip moves the finished wheel away while we look
-            continue
+    for within, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(within, name).stat().st_size
     return total
 
 

