@@ -224,6 +224,13 @@ _TRANSPORT_STEPS: Final[Mapping[grpc.StatusCode, str]] = MappingProxyType(
         grpc.StatusCode.RESOURCE_EXHAUSTED: "try again with fewer or smaller messages",
     }
 )
+_UNAVAILABLE_STEPS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "CERTIFICATE_VERIFY_FAILED": "the server's certificate is not trusted: give its CA with --ca",
+        "WRONG_VERSION_NUMBER": "the server speaks without TLS: leave out --tls and --ca",
+        "Misformatted domain name": "name the target as host or host:port, without http:// before it",
+    }
+)
 _REFUSED: Final = re.compile(r"ipv[46]:(?P<address>\S+:\d+): .*Connection refused")
 
 
@@ -324,15 +331,13 @@ def _filled(steps: str | tuple[str, ...], metadata: Mapping[str, str]) -> str:
 
 def _transport_step(code: grpc.StatusCode, message: str) -> str:
     """gRPC tells why a connection failed in its words only; words that are not known get the general advice."""
-    if code is grpc.StatusCode.UNAVAILABLE and "CERTIFICATE_VERIFY_FAILED" in message:
-        return "the server's certificate is not trusted: give its CA with --ca"
-    if code is grpc.StatusCode.UNAVAILABLE and "WRONG_VERSION_NUMBER" in message:
-        return "the server speaks without TLS: leave out --tls and --ca"
-    if code is grpc.StatusCode.UNAVAILABLE and "Misformatted domain name" in message:
-        return "name the target as host or host:port, without http:// before it"
-    refused = _REFUSED.search(message) if code is grpc.StatusCode.UNAVAILABLE else None
-    if refused:
-        return f"nothing listens at {unquote(refused['address'])}: check the target, and whether `selene up` runs there"
+    if code is grpc.StatusCode.UNAVAILABLE:
+        for words, step in _UNAVAILABLE_STEPS.items():
+            if words in message:
+                return step
+        if refused := _REFUSED.search(message):
+            address = unquote(refused["address"])
+            return f"nothing listens at {address}: check the target, and whether `selene up` runs there"
     return _TRANSPORT_STEPS.get(code, "")
 
 

@@ -202,19 +202,11 @@ def insert_into(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
-@dataclass(frozen=True, slots=True)
-class _Appending:
-    """The INSERT of a table's whole rows as a driver takes it: nothing of SQLAlchemy's between, which took longer than
-    the database.
-    """
-
-    statement: str
-    of_several: str
-
-
 @functools.cache
-def _appending(table: Table, dialect: str) -> _Appending:
-    """TypeError for a table with values that are more than a driver's own."""
+def _inserting(table: Table, dialect: str, rows: int = 1) -> str:
+    """The INSERT of a table's whole rows as a driver takes it: nothing of SQLAlchemy's between, which took longer than
+    the database. TypeError for a table with values that are more than a driver's own.
+    """
     names = list(table.columns.keys())
     unknown = [each.name for each in table.columns if not isinstance(each.type, Text | Integer | LargeBinary | Instant)]
     if unknown:
@@ -223,11 +215,7 @@ def _appending(table: Table, dialect: str) -> _Appending:
     # statement by itself, SQLite would keep every page that it changes.
     verb = "INSERT OR FAIL" if dialect == "sqlite" else "INSERT"
     places = ", ".join("?" if dialect == "sqlite" else f"${place}" for place in range(1, len(names) + 1))
-    into = f"{verb} INTO {table.name} ({', '.join(names)}) VALUES"
-    return _Appending(
-        f"{into} ({places})",
-        f"{into} {', '.join([f'({places})'] * ROWS_AT_ONCE)}",
-    )
+    return f"{verb} INTO {table.name} ({', '.join(names)}) VALUES {', '.join([f'({places})'] * rows)}"
 
 
 def _sqlite_pragmas(connection: Any, pragmas: Sequence[str]) -> None:
@@ -410,8 +398,7 @@ class PostgresSession:
 
     async def append(self, table: Table, rows: Sequence[WholeRow]) -> None:
         """Insert whole rows, at least one."""
-        statement = _appending(table, "postgresql").statement
-        await uncancelled(self._connection.exec_driver_sql(statement, list(rows)))
+        await uncancelled(self._connection.exec_driver_sql(_inserting(table, "postgresql"), list(rows)))
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Rows, a few at a time."""
@@ -551,14 +538,13 @@ class InThread:
 
 
 def _append(connection: Connection, table: Table, rows: Sequence[WholeRow]) -> None:
-    appending = _appending(table, "sqlite")
     left = len(rows) % ROWS_AT_ONCE
     # Not one by one: between two statements the interpreter goes to whoever waits for it.
     for start in range(0, len(rows) - left, ROWS_AT_ONCE):
         several = tuple(chain.from_iterable(rows[start : start + ROWS_AT_ONCE]))
-        connection.exec_driver_sql(appending.of_several, several)
+        connection.exec_driver_sql(_inserting(table, "sqlite", ROWS_AT_ONCE), several)
     if left:
-        connection.exec_driver_sql(appending.statement, list(rows[-left:]))
+        connection.exec_driver_sql(_inserting(table, "sqlite"), list(rows[-left:]))
 
 
 def _to_end(work: Coroutine[Any, Any, T]) -> T:

@@ -114,11 +114,12 @@ def audit_event(
     for name, digest in hashes.items():
         if len(digest) != HASH_BYTES:
             raise ValueError(f"hash {name!r} has {len(digest)} bytes, not {HASH_BYTES}")
-    seconds, rest = divmod(micros(occurred_at), 1_000_000)
+    # Not as a datetime: protobuf would take several times as long to read it.
+    at = Timestamp()
+    at.FromMicroseconds(micros(occurred_at))
     return AuditEvent(
         event_id=event_id,
-        # Not as a datetime: protobuf would take several times as long to read it.
-        occurred_at=Timestamp(seconds=seconds, nanos=1000 * rest),
+        occurred_at=at,
         tenant_id=tenant_id,
         owner=owner,
         actor=actor,
@@ -167,8 +168,7 @@ async def append_audit(writes: Writes, events: Sequence[AuditEvent]) -> None:
             event.sequence = head.size + 1
             canonical, prev_hash = event.SerializeToString(deterministic=True), head.head_hash
             head = head.append(canonical)
-            said = audit_columns(event)
-            said["occurred_at"] = micros(said["occurred_at"])
+            said = {**audit_columns(event), "occurred_at": event.occurred_at.ToMicroseconds()}
             rows.append((*said.values(), canonical, prev_hash, head.head_hash))
         await writes.append(audit_events, rows)
         await save_head(writes, AUDIT, tenant_id, head)

@@ -87,7 +87,7 @@ async def consent_revoke(
     kind = v1.RevocationTrigger.TENANT_POLICY if policy else v1.RevocationTrigger.USER_REQUEST
     revocation = await _consents(session).revoke(user, trigger=kind, idempotency_key=idempotency_key)
     session.output.show({"revocation": to_document(revocation)}, _revocation(revocation))
-    if user and revocation.erasure is not None and not any(_counts(revocation.erasure)):
+    if user and revocation.erasure is not None and not any(many for _, many in _parts(revocation.erasure)):
         session.output.note(f"nothing was kept of {user}: is the name right?")
     return OK
 
@@ -202,9 +202,7 @@ def _erasure(erasure: v1.Erasure | None) -> list[Text]:
     """What was erased, a line each; nothing for revocations from before anything was."""
     if erasure is None:
         return []
-    names = ("signals", "items", "labels", "embeddings", "clips", "fingerprints")
-    parts = zip(names, _counts(erasure), strict=True)
-    told = ", ".join(f"{many} {name}" for name, many in parts if many) or "nothing was there"
+    told = ", ".join(f"{many} {name}" for name, many in _parts(erasure) if many) or "nothing was there"
     lines = [Text(f"erased: {erasure.keys} keys destroyed; {told}")]
     lines += [Text(f"  key {key_id}") for key_id in erasure.key_ids]
     if erasure.unsealed_signals:
@@ -212,12 +210,12 @@ def _erasure(erasure: v1.Erasure | None) -> list[Text]:
     return lines
 
 
-def _counts(erasure: v1.Erasure) -> tuple[int, ...]:
+def _parts(erasure: v1.Erasure) -> tuple[tuple[str, int], ...]:
     return (
-        erasure.signals,
-        erasure.gold_items,
-        erasure.gold_labels,
-        erasure.voice_profiles,
-        erasure.voice_clips,
-        erasure.voice_fingerprints,
+        ("signals", erasure.signals),
+        ("items", erasure.gold_items),
+        ("labels", erasure.gold_labels),
+        ("embeddings", erasure.voice_profiles),
+        ("clips", erasure.voice_clips),
+        ("fingerprints", erasure.voice_fingerprints),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,7 +29,6 @@ from store.learning.row import (
     subject_of,
 )
 from store.learning.tables import counters, frequencies, outbox, signals, streams
-from store.schema import micros
 from store.vault import NONCE_BYTES, Vault, sealed_under
 
 AT_MOST = 1000
@@ -227,7 +225,7 @@ class Signals(SignalsReader):
 
     async def _keep(self, tenant_id: str, fresh: Sequence[NewSignal], rows: Sequence[CapturedSignal]) -> list[Captured]:
         sealed = await self._sealed(tenant_id, [one.signal for one in fresh])
-        captured_at = micros(rows[0].captured_at.ToDatetime(tzinfo=UTC))
+        captured_at = rows[0].captured_at.ToMicroseconds()
         made, values = [], []
         for one, row, under_key in zip(fresh, rows, sealed, strict=True):
             signal, kept = one.signal, canonical(one.signal, row, under_key)

@@ -35,17 +35,15 @@ def everything_due(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     postgres: Postgres = request.getfixturevalue("postgres")
     made = postgres.fresh()
     now = asyncio.run(scene.prepare(made.url))
-    copies: list[str] = []
+    copies: dict[str, str] = {}
 
     def copy() -> str:
         name = f"{made.name}_{len(copies)}"
-        copies.append(name)
-        return postgres.create(name, template=made.name)
+        url = postgres.create(name, template=made.name)
+        copies[url] = name
+        return url
 
-    def is_deserted(url: str) -> bool:
-        return postgres.is_deserted(next(name for name in copies if postgres.url(name) == url))
-
-    yield Scene(now, copy, is_deserted, stride=9)
+    yield Scene(now, copy, lambda url: postgres.is_deserted(copies[url]), stride=9)
 
 
 def _on_sqlite(folder: Path) -> Scene:
