@@ -98,6 +98,7 @@ async def test_nothing_is_left_behind(home: Path, mira: Person, misuse: Misuse) 
             for _ in range(count):
                 await asyncio.gather(*(misuse(house, mira) for _ in range(AT_ONCE)))
             await house.idle()
+            await house.hang_up()
             clock.skip(WINDOW_S + 1)
             return kept(house)
 

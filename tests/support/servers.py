@@ -70,13 +70,13 @@ class SteppedClock:
 class House:
     """A running server, clients for it, and what lies behind it."""
 
-    def __init__(self, running: RunningServer, store: Store, clock: SteppedClock, parts: AsyncExitStack) -> None:
+    def __init__(self, running: RunningServer, store: Store, clock: SteppedClock) -> None:
         self.running = running
         self.store = store
         self.clock = clock
         self.services: Sequence[Service] = ()
         self.tls: Tls | None = None
-        self._parts = parts
+        self._connections = AsyncExitStack()
 
     @property
     def conversation(self) -> Conversation:
@@ -112,9 +112,9 @@ class House:
     def connection(
         self, token: str = "", owner: str = "voiceid", options: tuple[tuple[str, Any], ...] = ()
     ) -> Connection:
-        """A channel of its own, closed with the house."""
+        """A channel of its own, closed with the house or by `hang_up`."""
         opened = connect(self.running.target(owner), token=token, tls=self.tls, options=(*_OWN_CHANNEL, *options))
-        self._parts.push_async_callback(opened.close)
+        self._connections.push_async_callback(opened.close)
         return opened
 
     def client(
@@ -136,6 +136,10 @@ class House:
     async def trail(self, tenant: str = TENANT) -> list[AuditEvent]:
         """Every audit event of a tenant, from the store."""
         return [chained.event async for chained in self.store.audit.stream(tenant)]
+
+    async def hang_up(self) -> None:
+        """Closes every connection made so far."""
+        await self._connections.aclose()
 
     async def idle(self, within: float = 10.0) -> None:
         """Returns once nothing runs: no stream open, no window waiting. Fails after `within` seconds."""
@@ -323,7 +327,8 @@ async def serving(
             owners, settings, Parts(clock=clock, ids=ids, store=store, audit=LedgerSink(store), on_stop=(store.close,))
         )
         parts.push_async_callback(running.stop, grace_s)
-        house = House(running, store, clock, parts)
+        house = House(running, store, clock)
+        parts.push_async_callback(house.hang_up)
         house.services = built[0]
         yield house
 
