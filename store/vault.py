@@ -177,6 +177,14 @@ class VaultReader:
             raise KeyDestroyed(f"subject {subject_id!r} has no key")
         return self.unwrapped(tenant_id, subject_id, rows[0])
 
+    async def keys(self, tenant_id: str, subject_ids: Collection[str]) -> dict[str, SubjectKey]:
+        """Those that there are of the subjects' keys, by subject. WrongMasterKey, SealBroken."""
+        found: dict[str, SubjectKey] = {}
+        for some in _chunks(sorted(set(subject_ids))):
+            for row in await self._reads.rows(_KEYS, {"tenant": tenant_id, "subjects": some}):
+                found[row.subject_id] = self.unwrapped(tenant_id, row.subject_id, row)
+        return found
+
     async def by_ids(self, tenant_id: str, key_ids: Collection[bytes]) -> dict[bytes, SubjectKey]:
         """Those of these keys that were not destroyed, by id. WrongMasterKey, SealBroken."""
         found: dict[bytes, SubjectKey] = {}
@@ -258,7 +266,7 @@ class Vault(VaultReader):
 
     async def keys_for(self, tenant_id: str, subject_ids: Collection[str]) -> dict[str, SubjectKey]:
         """The subjects' keys, made on first use, in three statements at most."""
-        keys = await self._keys(tenant_id, subject_ids)
+        keys = await self.keys(tenant_id, subject_ids)
         missing = sorted(set(subject_ids) - keys.keys())
         if missing:
             made = [self._made(tenant_id, subject_id) for subject_id in missing]
@@ -267,13 +275,8 @@ class Vault(VaultReader):
             if written.count == len(missing):
                 return keys | {key.subject_id: key for key in made}
             # Another server made some of them at the same moment, or the driver does not count.
-            keys |= await self._keys(tenant_id, missing)
+            keys |= await self.keys(tenant_id, missing)
         return keys
-
-    async def _keys(self, tenant_id: str, subject_ids: Collection[str]) -> dict[str, SubjectKey]:
-        which = {"tenant": tenant_id, "subjects": sorted(set(subject_ids))}
-        rows = await self._writes.rows(_KEYS, which)
-        return {row.subject_id: self.unwrapped(tenant_id, row.subject_id, row) for row in rows}
 
     async def destroy(self, tenant_id: str, subject_id: str) -> bool:
         """Crypto-erasure: whatever this key sealed or committed to can never be read or linked again. False if none."""

@@ -207,7 +207,6 @@ DOMAINS: Final[tuple[Domain, ...]] = (
         storage="GOLD_SET_VOICE_IDENTITY_V1",
         pack_types=(
             "VOICEID_THRESHOLD_PACK_V1",
-            "VOICEID_CONFUSION_PAIR_PACK_V1",
             "VOICEID_SPOOF_POLICY_PACK_V1",
             "VOICEID_PROFILE_ADAPTATION_PACK_V1",
         ),

@@ -325,7 +325,9 @@ class GoldV1(learning_grpc.GoldServiceServicer):
         if any(one.erased for one in content):
             return worked
         base = await self._base(gold_set)
-        built = await asyncio.to_thread(packaged, gold_set, content, base, self._clock.now().strftime(_RFC_3339))
+        commitments = await self._commitments(candidate.tenant_id, content)
+        now = self._clock.now().strftime(_RFC_3339)
+        built = await asyncio.to_thread(packaged, gold_set, content, base, now, commitments)
         guard = replace(worked.guard, packaging_valid=bool(built.packs))
         return replace(
             worked,
@@ -334,6 +336,13 @@ class GoldV1(learning_grpc.GoldServiceServicer):
             gold_set=gold_set,
             packaging=built,
         )
+
+    async def _commitments(self, tenant_id: str, content: Sequence[LabelledItem]) -> dict[str, bytes]:
+        """What stands for the users of trials in packs, as in the trail; who was erased has nothing."""
+        trials = [each.item.trial for each in content if each.item.HasField("trial")]
+        users = {user_id for trial in trials for user_id in (trial.enrolled_ref, trial.test_ref)}
+        keys = await self._store.vault.keys(tenant_id, users)
+        return {user_id: key.commitment(b"user") for user_id, key in keys.items()}
 
     async def _base(self, gold_set: GoldSet) -> bytes:
         """The threshold pack that is in force where the set applies: its own, the tenant's, the deployment's."""

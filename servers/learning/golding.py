@@ -225,11 +225,14 @@ class Packaging:
     failed: str = ""
 
 
-def packaged(gold_set: GoldSet, content: Sequence[LabelledItem], base: bytes, built_at: str) -> Packaging:
+def packaged(
+    gold_set: GoldSet, content: Sequence[LabelledItem], base: bytes, built_at: str, commitments: Mapping[str, bytes]
+) -> Packaging:
     """The packs of a gold set's domain (§11), each accepted by its consumer's parser.
 
-    `base` is the threshold pack that is in force, empty where there is none. A pack without something to return to is
-    not built: there is always the one that changes nothing, or the one in force.
+    `base` is the threshold pack that is in force, empty where there is none; `commitments` are of the users in trials.
+    A pack without something to return to is not built: there is always the one that changes nothing, or the one in
+    force.
     """
     pack_types = BY_DOMAIN[gold_set.domain].pack_types
     unread = orphans(pack_types)
@@ -239,6 +242,7 @@ def packaged(gold_set: GoldSet, content: Sequence[LabelledItem], base: bytes, bu
         items=content,
         base=base,
         built_at=built_at,
+        commitments=commitments,
     )
     built = []
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
@@ -50,6 +50,7 @@ class Situation:
     None where stage 2 did not run. They hold the same people, among them the claimed user and the device's owner if
     they are enrolled.
     `enrolled` counts who the stream was compared with. `earlier_conflicts` is the session's, before this stream.
+    `commitments` are of whoever was compared, where a pack knows of pairs that are confused (§38.7).
     """
 
     evidence: Evidence
@@ -65,6 +66,7 @@ class Situation:
     device_owner_user_id: str
     earlier_conflicts: Mapping[v1.ConflictState, int]
     decision_latency_seconds: float
+    commitments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,17 @@ def score_low(s: Situation, policy: DecisionPolicy, standing: Standing) -> Reaso
     return v1.VOICE_ID_REASON_SCORE_LOW if standing.subject.score_bp < policy.conf_mid_bp else None
 
 
+def confused_pair(s: Situation, policy: DecisionPolicy, standing: Standing) -> Reason:
+    """Somebody was compared too who is known to be taken for the subject, whose score others have reached (§38.7)."""
+    subject = s.commitments.get(standing.subject.user_id)
+    if subject is None or not isinstance(s.thresholds, Thresholds):
+        return None
+    others = (s.commitments.get(one.user_id) for one in standing.ranking.candidates if one is not standing.subject)
+    limits = (s.thresholds.pairs.get(frozenset((subject, other)), 0) for other in others if other is not None)
+    confused = standing.subject.score_bp < max(limits, default=0)
+    return v1.VOICE_ID_REASON_PROFILE_MISMATCH if confused else None
+
+
 def gray_zone(s: Situation, policy: DecisionPolicy, standing: Standing) -> Reason:
     gray = ladder.in_gray_zone(standing.margin_bp, policy.min_margin_bp)
     return v1.VOICE_ID_REASON_GRAY_ZONE_MARGIN if gray else None
@@ -235,6 +248,7 @@ AFTER_SCORING: tuple[AfterScoring, ...] = (
     owner_diverges,  # DEVICE_OWNER_MISMATCH
     close_competitor,  # PROFILE_MISMATCH
     score_low,  # SCORE_LOW
+    confused_pair,  # PROFILE_MISMATCH
     gray_zone,  # GRAY_ZONE_MARGIN
 )
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import structlog
@@ -23,7 +23,7 @@ from servers.runtime.auth import Principal
 from servers.runtime.clock import Clock
 from servers.runtime.signals import Producer
 from servers.runtime.storage import actor
-from servers.voiceid import ask_once, breaker, conflict, observing, signals
+from servers.voiceid import ask_once, breaker, conflict, observing, reenrolling, signals
 from servers.voiceid.active_packs import PackRows, Packs, Served
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
@@ -50,12 +50,15 @@ _log = structlog.get_logger("selene.voiceid")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a stream asks: its id, its config, the claim of a Verify (empty for Identify), and who calls."""
+    """What a stream asks: its id, its config, the claim of a Verify (empty for Identify), who calls, and whether its
+    reply has room to ask a user to enrol again: that of V2 has.
+    """
 
     stream_id: str
     config: v1.StreamConfig
     claimed_user_id: str
     caller: Principal
+    asks_to_enrol: bool = False
 
     @property
     def kind(self) -> str:
@@ -461,7 +464,8 @@ class Engine:
         ask, config, now = hearing.ask, hearing.ask.config, self._clock.now()
         spent = await tx.voiceid.prompts.retries(config.tenant_id, config.session_id)
         earlier = {row.state: spent.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
-        decision = decide(replace(situation, earlier_conflicts=earlier))
+        commitments = await _commitments(tx, config.tenant_id, situation, hearing.served)
+        decision = decide(replace(situation, earlier_conflicts=earlier, commitments=commitments))
         keys = _prompt_keys(ask, decision)
         may_prompt = ask_once.eligible(decision.tier, step_up_pending=config.step_up_pending)
         if may_prompt:
@@ -477,6 +481,8 @@ class Engine:
             name = v1.ConflictState.Name(decision.conflict_state)
             await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, name)
         final = _final(decision, may_prompt=may_prompt)
+        if ask.asks_to_enrol and decision.named_user_id:
+            await reenrolling.tell(tx, config.tenant_id, decision.named_user_id, now, final)
         row = _row(ask, decision, final, keys[1], now)
         kept = await tx.voiceid.streams.decide(row)
         if not kept.first:
@@ -508,6 +514,8 @@ class Engine:
                 **_pack_facts(decision, hearing.served),
             },
         )
+        if final.HasField("re_enrollment"):
+            await _note_asked(tx, ask, final.re_enrollment, hashes["candidate"])
         await self._leave_signal(tx, ask, decision, row)
         if hearing.served is not None:
             pending = config.step_up_pending
@@ -523,6 +531,33 @@ class Engine:
         if signals.consents(await tx.voiceid.profiles.current(stream.tenant_id, user_id), stream.decided_at):
             seen = signals.decided(said, stream, decision.reason, ask.config.turn, user_id)
             await self._producer.leave(tx, [seen])
+
+
+async def _commitments(
+    tx: Transaction, tenant_id: str, situation: Situation, served: Served | None
+) -> dict[str, bytes]:
+    """Of whoever was compared, where a pack that decides, or is mirrored, knows of confused pairs; else nothing."""
+    packs = [situation.thresholds, *(each for _, each in (served.mirrored if served else ()))]
+    if not any(isinstance(each, Thresholds) and each.pairs for each in packs):
+        return {}
+    keys = await tx.vault.keys(tenant_id, [one.user_id for one in situation.stage1])
+    return {user_id: key.commitment(b"user") for user_id, key in keys.items()}
+
+
+async def _note_asked(tx: Transaction, ask: Ask, asked: v2_service.ReEnrollmentPrompt, subject: bytes) -> None:
+    tx.audit(
+        tenant_id=ask.config.tenant_id,
+        owner=ENGINE_ID,
+        actor=await actor(tx, ask.caller),
+        transition="voiceid.reenrollment_prompted",
+        reason_code=reenrolling.reason_of(asked.cause),
+        scope=Scope(scope_type=SCOPE_TYPE_DEVICE, scope_id=ask.config.device_id),
+        turn=ask.config.turn,
+        session_id=ask.config.session_id,
+        device_id=ask.config.device_id,
+        hashes={"subject": subject},
+        facts={"stream_id": ask.stream_id, "asked_at": asked.asked_at.ToDatetime(UTC).isoformat()},
+    )
 
 
 class _AlreadyDecided(Exception):

@@ -6,7 +6,7 @@ What the source itself fixes as a default has that default, with its section.
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 
 from servers.voiceid.fusion import BASIS_POINTS, Calibration
 
@@ -46,8 +46,8 @@ class DecisionPolicy:
     require_spoof_check: bool = True
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _refuse_wrong_type(field.name, field.type, getattr(self, field.name))
+        for one in fields(self):
+            _refuse_wrong_type(one.name, one.type, getattr(self, one.name))
         for name in ("conf_high_bp", "conf_mid_bp", *_MARGINS_BP):
             if not 0 <= getattr(self, name) <= BASIS_POINTS:
                 raise ValueError(f"{name} must lie between 0 and {BASIS_POINTS}")
@@ -66,10 +66,10 @@ class DecisionPolicy:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Setting]) -> "DecisionPolicy":
         """From the pack's JSON object. Raises ValueError for a key that is unknown or missing, or a value refused."""
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown settings: {', '.join(unknown)}")
-        required = {field.name for field in fields(cls) if field.default is MISSING}
+        required = {one.name for one in fields(cls) if one.default is MISSING}
         if missing := sorted(required - set(values)):
             raise ValueError(f"missing settings: {', '.join(missing)}")
         return cls(**values)  # type: ignore[arg-type]  # every value's type is checked in __post_init__
@@ -99,7 +99,9 @@ def _refuse_wrong_type(name: str, wanted: object, value: object) -> None:
 class Thresholds:
     """An active, verified threshold pack, as a decision uses it.
 
-    `prune` scores stage 1 with one of the models of `fused`; `provisional` packs had too few trials (VID-11).
+    `prune` scores stage 1 with one of the models of `fused`; `provisional` packs had too few trials (VID-11). `pairs`
+    are users who were taken for each other, by their commitments, with the score that naming one beside the other takes
+    (§38.7).
     """
 
     pack_ref: str
@@ -108,6 +110,7 @@ class Thresholds:
     policy: DecisionPolicy
     prune: Calibration
     fused: Calibration
+    pairs: Mapping[frozenset[bytes], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.prune.models) != 1 or self.prune.models[0] not in self.fused.models:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -24,7 +24,7 @@ FORMAT: Final = 1
 class Source:
     """What a pack is built from: the gold set, its items that count, and the payload that it is to replace, if any.
 
-    `built_at` is RFC 3339 in UTC, to the second.
+    `built_at` is RFC 3339 in UTC, to the second. `commitments` stand for the users of trials, by their names.
     """
 
     gold_set_ref: str
@@ -32,6 +32,7 @@ class Source:
     items: Sequence[LabelledItem]
     base: bytes = b""
     built_at: str = ""
+    commitments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class BuildFailed(ValueError):
@@ -115,7 +116,9 @@ def _thresholds(source: Source) -> bytes:
         raise BuildFailed("there is no threshold pack in force to begin with")
     try:
         base = parse(THRESHOLD_PACK, source.base)
-        return with_trials(base, source.items, source.gold_set_ref, source.gold_set_hash, source.built_at)
+        return with_trials(
+            base, source.items, source.gold_set_ref, source.gold_set_hash, source.built_at, source.commitments
+        )
     except ValueError as error:
         raise BuildFailed(str(error)) from error
 

@@ -3,12 +3,18 @@
 The pack's maps stay what they are; CONF_HIGH_BP moves to what the labelled trials prove, and never below what the
 posterior alone asks for. What the frozen set has not measured at the new limit is not claimed: such a pack is
 PROVISIONAL until it has.
+
+Trials in which one enrolled user would have been named for another are hard negatives (§38.7): the two are a pair, and
+each is named beside the other only above whatever either reached as the other. All of it is of this gold set's trials;
+nothing that an earlier set taught is carried on, so that what is revoked is gone.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import rfc8785
@@ -38,14 +44,17 @@ def with_trials(
     gold_set_ref: str,
     gold_set_hash: bytes,
     built_at: str,
+    commitments: Mapping[str, bytes] = MappingProxyType({}),
 ) -> bytes:
-    """The pack in force with the limit that these trials prove, RFC 8785; b"" where it is the one in force already.
+    """The pack in force with the limits that these trials prove, RFC 8785; b"" where it is the one in force already.
 
-    ValueError where no limit keeps FAR, or the base is no pack.
+    `commitments` are those of the trials' users; who has none is in no pair. ValueError where no limit keeps FAR, or
+    the base is no pack.
     """
     limit = high_bp(items, _prior(base))
+    pairs = confused(items, _prior(base), base["policy"]["conf_mid_bp"], commitments)
     policy = dict(base["policy"])
-    if policy["conf_high_bp"] == limit:
+    if policy["conf_high_bp"] == limit and base.get("pairs", []) == pairs:
         return b""
     policy["conf_high_bp"] = limit
     accepted, impostors = _accepted_impostors(items, limit, _prior(base))
@@ -64,7 +73,8 @@ def with_trials(
     unmeasured = {"code": "TARGET_UNPROVEN", "where": gold_set_ref, "observed": far.upper, "required": MAX_FAR}
     heard = {"name": gold_set_ref, "sha256": gold_set_hash.hex(), "items": len(items)}
     pack = {
-        **base,
+        **{name: value for name, value in base.items() if name != "pairs"},
+        **({"pairs": pairs} if pairs else {}),
         "version": base["version"] + 1,
         "status": "PROVISIONAL",
         "reasons": [*base["reasons"], unmeasured],
@@ -88,6 +98,28 @@ def high_bp(items: Sequence[LabelledItem], prior: float) -> int:
     if posterior >= BASIS_POINTS:
         raise ValueError("no limit keeps FAR within its bound over these trials")
     return max(POSTERIOR_BP, math.floor(posterior) + 1)
+
+
+def confused(
+    items: Sequence[LabelledItem], prior: float, mid_bp: int, commitments: Mapping[str, bytes]
+) -> list[dict[str, Any]]:
+    """The pairs with a hard negative, as a pack lists them: sorted by their users' commitments, in hex."""
+    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for trial in (each.item.trial for each in items if _is_impostor(each)):
+        users = {commitments[name].hex() for name in (trial.enrolled_ref, trial.test_ref) if name in commitments}
+        if len(users) == 2:
+            first, second = sorted(users)
+            scores[first, second].append(posterior_bp(trial.score, prior))
+    return [
+        {
+            "users": list(users),
+            "min_score_bp": min(math.floor(max(reached)) + 1, BASIS_POINTS),
+            "impostors": len(reached),
+            "named": sum(score >= mid_bp for score in reached),
+        }
+        for users, reached in sorted(scores.items())
+        if max(reached) >= mid_bp
+    ]
 
 
 def posterior_bp(llr: float, prior: float) -> float:

@@ -150,6 +150,25 @@ class Input(_Strict):
     items: Count
 
 
+class ConfusedPair(_Strict):
+    """Two users who were taken for each other (§38.7), and the score below which neither is named beside the other.
+
+    `users` are commitments by the users' own keys, in hex and sorted: who is erased is nobody's any more. Of the
+    `impostors` trials between them, `named` would have been named by the pack before.
+    """
+
+    users: Annotated[list[Digest], Field(min_length=2, max_length=2)]
+    min_score_bp: Annotated[int, Field(ge=1, le=10_000)]
+    impostors: Annotated[int, Field(ge=1)]
+    named: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _sorted(self) -> ConfusedPair:
+        if not self.users[0] < self.users[1] or self.named > self.impostors:
+            raise ValueError("a pair is two users, sorted, and no more were named than spoke")
+        return self
+
+
 class Data(_Strict):
     """Provenance: what was heard, who calibrated, who only measured."""
 
@@ -230,10 +249,15 @@ class ThresholdPack(_Strict):
     data: Data
     tool: Name
     created_at: AwareDatetime
+    # §38.7. A pack that knows of none has no such field.
+    pairs: Annotated[list[ConfusedPair], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> ThresholdPack:
         self.thresholds()
+        users = [pair.users for pair in self.pairs or ()]
+        if users != sorted(users) or len({tuple(pair) for pair in users}) < len(users):
+            raise ValueError("pairs are sorted, and each stands there once")
         if (self.status is PackStatus.PROVISIONAL) != bool(self.reasons):
             raise ValueError("a pack is PROVISIONAL exactly when it lists reasons")
         return self
@@ -253,11 +277,12 @@ class ThresholdPack(_Strict):
             policy=DecisionPolicy.from_mapping(settings),
             prune=self.prune.calibration(),
             fused=self.fused.calibration(),
+            pairs={frozenset(map(bytes.fromhex, pair.users)): pair.min_score_bp for pair in self.pairs or ()},
         )
 
     def canonical(self) -> bytes:
         """RFC 8785 JSON."""
-        return rfc8785.dumps(self.model_dump(mode="json"))
+        return rfc8785.dumps(self.model_dump(mode="json", exclude=None if self.pairs else {"pairs"}))
 
 
 def parse(canonical_json: bytes) -> ThresholdPack:

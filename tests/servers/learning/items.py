@@ -106,8 +106,10 @@ def routed(candidate: RouteOutcome, baseline: RouteOutcome) -> RoutedTurn:
     return RoutedTurn(candidate=candidate, baseline=baseline)
 
 
-def trial(score: float, *, cohort: str = COHORT, frozen: bool = False) -> VoiceTrial:
-    return VoiceTrial(score=score, cohort=cohort, enrolled_ref="s1", test_ref="s2", frozen=frozen)
+def trial(
+    score: float, *, cohort: str = COHORT, frozen: bool = False, enrolled: str = "s1", spoke: str = "s2"
+) -> VoiceTrial:
+    return VoiceTrial(score=score, cohort=cohort, enrolled_ref=enrolled, test_ref=spoke, frozen=frozen)
 
 
 _CONTENTS: Mapping[type, str] = {

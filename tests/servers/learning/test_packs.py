@@ -81,7 +81,6 @@ def test_every_pack_of_a_domain_is_built_or_reported_as_an_orphan() -> None:
     every = {pack_type for domain in DOMAINS for pack_type in domain.pack_types}
     assert set(orphans(sorted(every))) == {
         "WAKE_THRESHOLD_PACK",
-        "VOICEID_CONFUSION_PAIR_PACK_V1",
         "VOICEID_SPOOF_POLICY_PACK_V1",
         "VOICEID_PROFILE_ADAPTATION_PACK_V1",
     }
@@ -240,6 +239,76 @@ def test_the_threshold_never_falls_below_what_the_posterior_asks_for() -> None:
     assert high_bp(trials(4000, -20.0), 0.01) == 9000
     payload = build(THRESHOLD_PACK, source(trials(4000, -20.0), base=SHIPPED.read_bytes()))
     assert payload == b""
+
+
+COMMITMENTS = {name: name.encode().rjust(32, b"-") for name in ("ann", "ben", "cleo")}
+PRIOR, MID_BP = 0.01, 5000
+"""Of the pack that ships."""
+
+
+def llr(score_bp: float) -> float:
+    """The ratio whose posterior is that."""
+    share = score_bp / 10_000
+    return math.log(share / (1 - share)) - math.log(PRIOR / (1 - PRIOR))
+
+
+def heard(score_bp: float, enrolled: str, spoke: str, number: int = 0, *, genuine: bool = False) -> LabelledItem:
+    content = trial(llr(score_bp), enrolled=enrolled, spoke=spoke)
+    return labelled(content, both(TrialLabel(genuine=genuine)), f"{enrolled}-{spoke}-{number}")
+
+
+def with_pairs(items: list[LabelledItem], base: bytes = b"") -> bytes:
+    given = {"base": base or SHIPPED.read_bytes(), "built_at": "2026-11-23T00:00:00Z", "commitments": COMMITMENTS}
+    return build(THRESHOLD_PACK, source(items, **given))
+
+
+def pairs_of(items: list[LabelledItem], base: bytes = b"") -> list[tuple[str, str, int, int, int]] | None:
+    """By the names behind the commitments: the pair, its limit, its impostor trials, those that were named."""
+    found = voiceid_pack.parse(with_pairs(items, base)).pairs
+    names = {commitment.hex(): name for name, commitment in COMMITMENTS.items()}
+    return found and [
+        (names[one.users[0]], names[one.users[1]], one.min_score_bp, one.impostors, one.named) for one in found
+    ]
+
+
+def test_who_would_have_been_named_for_another_is_a_pair_that_takes_more_than_either_reached() -> None:
+    others = trials(4000, 8.0)
+    hard = [heard(6000.5, "ben", "ann"), heard(7000.5, "ann", "ben"), heard(100, "ann", "ben", 1)]
+    assert pairs_of([*others, *hard]) == [("ann", "ben", 7001, 3, 2)]
+
+
+def test_a_pair_is_one_from_the_score_on_that_names() -> None:
+    policy = voiceid_pack.parse(SHIPPED.read_bytes()).thresholds().policy
+    assert policy.conf_mid_bp == MID_BP
+    others = trials(4000, 8.0)
+    assert pairs_of([*others, heard(MID_BP - 0.5, "ann", "ben")]) is None
+    assert pairs_of([*others, heard(MID_BP + 0.5, "ann", "ben")]) == [("ann", "ben", MID_BP + 1, 1, 1)]
+
+
+def test_only_who_is_known_and_surely_another_makes_a_pair() -> None:
+    disputed = labelled(
+        trial(llr(9000), enrolled="ann", spoke="ben"), [TrialLabel(genuine=True), TrialLabel()], "disputed"
+    )
+    stranger, herself = heard(9000, "ann", "a-stranger"), heard(9000, "ann", "ann", genuine=True)
+    assert pairs_of([*trials(4000, 8.0), disputed, stranger, herself]) is None
+
+
+def test_a_limit_never_exceeds_what_a_score_can_be_and_pairs_stand_in_order() -> None:
+    saturated = labelled(trial(60.0, enrolled="cleo", spoke="ben"), both(TrialLabel()), "saturated")
+    found = pairs_of([*trials(8000, 8.0), saturated, heard(6000.5, "ben", "ann")])
+    assert found == [("ann", "ben", 6001, 1, 1), ("ben", "cleo", 10_000, 1, 1)]
+
+
+def test_pairs_of_the_pack_before_are_not_carried_on() -> None:
+    others = trials(4000, 8.0)
+    first = with_pairs([*others, heard(6000.5, "ann", "ben")])
+    assert pairs_of([*others, heard(6000.5, "ben", "cleo")], first) == [("ben", "cleo", 6001, 1, 1)]
+    assert pairs_of(others, first) is None
+
+
+def test_the_same_limits_and_pairs_again_are_no_new_pack() -> None:
+    items = [*trials(4000, 8.0), heard(6000.5, "ann", "ben")]
+    assert with_pairs(items, with_pairs(items)) == b""
 
 
 @pytest.mark.parametrize("items", [[], trials(10, 0.0), trials(4000, 500.0)], ids=["none", "few", "saturated"])

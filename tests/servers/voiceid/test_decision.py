@@ -130,6 +130,50 @@ def test_at_most_five_candidates_are_named_best_first():
     assert [one.user_id for one in decide(situation(posteriors)).candidates] == ["best", "u7", "u6", "u5", "u4"]
 
 
+def confusing(posteriors: dict[str, float], limit: int, *, known: tuple[str, ...] = ("ann", "bob"), **changes):
+    """Where ann and bob are known to be taken for each other, as far as their commitments are."""
+    thresholds = replace(THRESHOLDS, pairs={frozenset((b"ann", b"bob")): limit})
+    commitments = {user: user.encode() for user in posteriors if user in known}
+    return situation(posteriors, thresholds=thresholds, commitments=commitments, **changes)
+
+
+def test_who_is_known_to_be_confused_with_somebody_compared_takes_more_than_others_reached():
+    posteriors = {"ann": 0.99, "bob": 0.01}
+    score = decide(situation(posteriors)).score_bp
+    assert decide(confusing(posteriors, score)).named_user_id == "ann"
+    decision = decide(confusing(posteriors, score + 1))
+    assert (decision.tier, decision.reason) == (UNKNOWN, v1.VOICE_ID_REASON_PROFILE_MISMATCH)
+    assert decision.next_action == v1.NEXT_ACTION_RETRY_CHALLENGE_PHRASE and decision.retries_left == 2
+    assert decision.score_bp == score and decision.candidates == ()
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        confusing({"ann": 0.99, "eve": 0.01}, 10_000),
+        confusing({"ann": 0.99}, 10_000),
+        confusing({"eve": 0.99, "ann": 0.01, "bob": 0.01}, 10_000, known=("ann", "bob", "eve")),
+        confusing({"ann": 0.99, "bob": 0.01}, 10_000, known=("bob",)),
+        confusing({"ann": 0.99, "bob": 0.01}, 10_000, known=("ann",)),
+    ],
+    ids=["the other is not compared", "alone", "neither is named", "ann was erased", "bob was erased"],
+)
+def test_a_pair_is_nothing_to_others(free):
+    assert decide(free).tier == CONFIRMED
+
+
+def test_a_pair_binds_a_claim_and_a_decision_of_the_first_stage_too():
+    claimed = confusing({"ann": 0.99, "bob": 0.01}, 10_000, claimed_user_id="ann")
+    assert decide(claimed).reason == v1.VOICE_ID_REASON_PROFILE_MISMATCH
+    sure = replace(claimed.thresholds, policy=replace(POLICY, stage1_high_llr=1.0, stage1_margin_llr=1.0))
+    early = decide(replace(claimed, claimed_user_id="", thresholds=sure, stage2=None))
+    assert early.stage2_skipped and early.reason == v1.VOICE_ID_REASON_PROFILE_MISMATCH
+
+
+def test_a_score_that_names_nobody_is_low_whatever_the_pair_takes():
+    assert decide(confusing({"ann": 0.60, "bob": 0.01}, 10_000)).reason == v1.VOICE_ID_REASON_SCORE_LOW
+
+
 NAN = math.nan
 FAILING = [
     (heard(spoof=v1.SPOOF_LIVENESS_STATUS_HIGH), v1.VOICE_ID_REASON_SPOOF_RISK),

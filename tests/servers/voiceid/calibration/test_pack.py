@@ -96,6 +96,42 @@ def test_a_pack_that_is_not_whole_is_refused(result, change, reason):
     _refused(reason, {**json.loads(result.pack.canonical()), **change})
 
 
+def _pair(*users: str, **more):
+    return {"users": [user * 32 for user in users], "min_score_bp": 9000, "impostors": 3, "named": 1, **more}
+
+
+def test_a_pack_knows_the_pairs_that_are_confused(result):
+    content = json.loads(result.pack.canonical())
+    assert "pairs" not in content and result.pack.thresholds().pairs == {}
+    pack = parse(rfc8785.dumps({**content, "pairs": [_pair("0a", "0b"), _pair("0a", "0c", min_score_bp=10_000)]}))
+    a, b, c = (bytes([code]) * 32 for code in (10, 11, 12))
+    assert pack.thresholds().pairs == {frozenset((a, b)): 9000, frozenset((a, c)): 10_000}
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        [_pair("0a")],
+        [_pair("0a", "0a")],
+        [_pair("0b", "0a")],
+        [_pair("0a", "0b", "0c")],
+        [_pair("0a", "0b", named=4)],
+        [_pair("0a", "0b", named=0)],
+        [_pair("0a", "0b", min_score_bp=0)],
+        [_pair("0a", "0b", min_score_bp=10_001)],
+        [_pair("0a", "0c"), _pair("0a", "0b")],
+        [_pair("0a", "0b"), _pair("0a", "0b", min_score_bp=9500)],
+    ],
+)
+def test_pairs_that_are_none_are_refused(result, pairs):
+    _refused(PackFault.FIELD_INVALID, {**json.loads(result.pack.canonical()), "pairs": pairs})
+
+
+def test_that_there_are_no_pairs_is_said_in_one_way(result):
+    _refused(PackFault.NOT_CANONICAL, {**json.loads(result.pack.canonical()), "pairs": None})
+
+
 def test_thresholds_out_of_order_are_refused(result):
     content = json.loads(result.pack.canonical())
     content["policy"]["conf_mid_bp"] = content["policy"]["conf_high_bp"] + 1
