@@ -335,6 +335,18 @@ conflict_retries = Table(
     Index("ix_voiceid_conflict_retries_spent_at", "spent_at"),
 )
 
+# Whom drift asks to enrol again, and when they were last told so.
+reenrollments = Table(
+    "voiceid_reenrollments",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("user_id", key=True),
+    Column("cause", Integer, nullable=False),
+    _instant("asked_at"),
+    _instant("tell_from"),
+    _instant("told_at", nullable=True),
+)
+
 streams = Table(
     "voiceid_streams",
     metadata,

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from selene.learning.v1.drift_pb2 import (
+    DRIFT_DETECTOR_MARGIN_COMPRESSION,
+    DRIFT_DETECTOR_QUALITY_DECAY,
     DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED,
     DRIFT_OUTCOME_FROZEN,
     DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED,
@@ -16,9 +18,14 @@ from selene.learning.v1.drift_pb2 import (
     DRIFT_RECOVERY_REENROLMENT,
     DriftOutcome,
 )
+from selene.voiceid.v2.service_pb2 import (
+    RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION,
+    RE_ENROLLMENT_CAUSE_QUALITY_DECAY,
+    ReEnrollmentCause,
+)
 
 from servers.governance import ENGINE_ID, trail
-from servers.governance.drift import Answer, DriftReason, History, Recovery, frozen, recover
+from servers.governance.drift import REENROLMENT_EVERY, Answer, DriftReason, History, Recovery, frozen, recover
 from store import Transaction
 from store.learning import Breach, Standing
 
@@ -30,6 +37,13 @@ OUTCOMES: Final[Mapping[DriftReason, DriftOutcome]] = MappingProxyType(
         DriftReason.FROZEN: DRIFT_OUTCOME_FROZEN,
     }
 )
+CAUSES: Final[Mapping[int, ReEnrollmentCause]] = MappingProxyType(
+    {
+        DRIFT_DETECTOR_QUALITY_DECAY: RE_ENROLLMENT_CAUSE_QUALITY_DECAY,
+        DRIFT_DETECTOR_MARGIN_COMPRESSION: RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION,
+    }
+)
+"""What the user is told, by the detector: of these two alone a new enrolment is the recovery."""
 
 
 async def decide(tx: Transaction, tenant_id: str, subject: str, now: datetime) -> bool:
@@ -50,7 +64,15 @@ async def decide(tx: Transaction, tenant_id: str, subject: str, now: datetime) -
         await _note(tx, one, "drift.recovery_decided", answer.reason)
         if answer.allowed:
             history = _with(history, one, now)
+            if _kind(one) is Recovery.REENROLMENT:
+                await _ask(tx, one, now)
     return True
+
+
+async def _ask(tx: Transaction, breach: Breach, now: datetime) -> None:
+    """Have voice identity ask the user to enrol again, with the next decision that names them."""
+    cause = CAUSES[breach.detector]
+    await tx.voiceid.reenrollments.ask(breach.tenant_id, breach.user_id, cause, now, REENROLMENT_EVERY)
 
 
 def _answer(breach: Breach, history: History, standing: Standing, now: datetime) -> Answer:

@@ -55,9 +55,9 @@ class Conversation:
         self._metrics = metrics
         self.live = LiveStreams(engine.settings.resume_window_s, clock.monotonic)
 
-    def ask(self, config: v1.StreamConfig, claimed_user_id: str, caller: Principal) -> Ask:
+    def ask(self, config: v1.StreamConfig, claimed_user_id: str, caller: Principal, *, asks_to_enrol: bool) -> Ask:
         """What a config asks for: under a new stream id, or under the one that it resumes."""
-        return Ask(config.resume_stream_id or self._new_id(), config, claimed_user_id, caller)
+        return Ask(config.resume_stream_id or self._new_id(), config, claimed_user_id, caller, asks_to_enrol)
 
     async def events(self, ask: Ask, stage: v1.MigrationStage, call: Caller, frame_of: FrameOf) -> AsyncIterator[Event]:
         """Everything that is said on the stream."""

@@ -51,7 +51,7 @@ class DecisionEdge:
         with refusing_store_errors():
             stage = await self._stages.of(config.tenant_id)
         _refuse_unserved(stage, generation)
-        ask = self._conversation.ask(config, claimed_user_id, caller)
+        ask = self._conversation.ask(config, claimed_user_id, caller, asks_to_enrol=generation == "v2")
         async for event in self._conversation.events(ask, stage, call, _frame):
             yield wrap(event, stage)
 
@@ -109,8 +109,11 @@ def _wrap_v2(reply: Callable[..., Message]) -> Callable[[Event, v1.MigrationStag
     def wrap(event: Event, stage: v1.MigrationStage) -> Message:
         if not isinstance(event, Verdict):
             return reply(**{_NAMES[type(event)]: event})
-        beside = event.final.v1 if migration.stage_row(stage).v1_beside_v2 else None
-        return reply(final=v2_service.FinalDecision(v2=event.final.v2, v1=beside))
+        final = v2_service.FinalDecision()
+        final.CopyFrom(event.final)
+        if not migration.stage_row(stage).v1_beside_v2:
+            final.ClearField("v1")
+        return reply(final=final)
 
     return wrap
 

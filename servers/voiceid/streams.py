@@ -102,9 +102,9 @@ class LiveStreams:
 
 
 def _same(first: Ask, again: Ask) -> bool:
-    """A resume is by the same caller, for the same claim, with the same config."""
-    asked = (first.caller, first.claimed_user_id, _kept(first.config))
-    return asked == (again.caller, again.claimed_user_id, _kept(again.config))
+    """A resume is by the same caller, for the same claim, with the same config, in the same generation."""
+    asked = (first.caller, first.claimed_user_id, first.asks_to_enrol, _kept(first.config))
+    return asked == (again.caller, again.claimed_user_id, again.asks_to_enrol, _kept(again.config))
 
 
 def _kept(config: v1.StreamConfig) -> v1.StreamConfig:

@@ -1,8 +1,8 @@
 """What voice identity keeps. `store.voiceid` reads; `tx.voiceid` reads and writes within a transaction.
 
-Rooms: `enrollments`, `profiles` (and the gallery), `devices`, `prompts` (ask-once, conflict retries), `streams`
-(decisions and who it really was), `observations` (what they add to KPI windows), `fingerprints` (replay), `erasures`
-(what a revocation leaves of all of it).
+Rooms: `enrollments`, `profiles` (and the gallery), `devices`, `prompts` (ask-once, conflict retries), `reenrollments`
+(whom drift asks to enrol again), `streams` (decisions and who it really was), `observations` (what they add to KPI
+windows), `fingerprints` (replay), `erasures` (what a revocation leaves of all of it).
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from store.voiceid.fingerprint import Fingerprints, FingerprintsReader
 from store.voiceid.observation import Observation, Observations, ObservationsReader, Taken
 from store.voiceid.profile import GalleryEntry, Profile, Profiles, ProfilesReader
 from store.voiceid.prompt import Prompts, PromptsReader
+from store.voiceid.reenrollment import Asked, ReEnrollments, ReEnrollmentsReader
 from store.voiceid.stream import DecidedStream, Kept, Streams, StreamsReader
 
 __all__ = [
+    "Asked",
     "Clip",
     "DecidedStream",
     "Enrollment",
@@ -42,6 +44,7 @@ class VoiceIdReader:
         self.profiles = ProfilesReader(reads, vault)
         self.devices = DevicesReader(reads)
         self.prompts = PromptsReader(reads)
+        self.reenrollments = ReEnrollmentsReader(reads)
         self.streams = StreamsReader(reads)
         self.observations = ObservationsReader(reads)
         self.fingerprints = FingerprintsReader(reads, vault)
@@ -55,6 +58,7 @@ class VoiceId:
         self.profiles = Profiles(writes, vault)
         self.devices = Devices(writes)
         self.prompts = Prompts(writes)
+        self.reenrollments = ReEnrollments(writes)
         self.streams = Streams(writes)
         self.observations = Observations(writes)
         self.fingerprints = Fingerprints(writes, vault)

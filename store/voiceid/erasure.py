@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import LargeBinary, Select, bindparam, delete, func, select, union, update
 
 from store.access import Writes
-from store.schema import enrollment_clips, enrollments, fingerprints, profile_pointers, profiles
+from store.schema import enrollment_clips, enrollments, fingerprints, profile_pointers, profiles, reenrollments
 from store.vault import KEY_ID_BYTES, Vault
 from store.voiceid.profile import Profiles
 
@@ -44,7 +44,7 @@ def _under_keys(table: Any) -> Any:
     return key_id.in_(bindparam("keys", expanding=True))
 
 
-_EVERYONE = union(_known(profile_pointers), _known(enrollments), _known(fingerprints))
+_EVERYONE = union(_known(profile_pointers), _known(enrollments), _known(reenrollments), _known(fingerprints))
 _TAKE_OUT = (
     update(profile_pointers)
     .where(*_of_users(profile_pointers), profile_pointers.c.state == "LOCKED")
@@ -55,6 +55,7 @@ _ABANDON = (
     .where(*_of_users(enrollments), enrollments.c.state == "PENDING")
     .values(state="ABANDONED", closed_at=bindparam("at"))
 )
+_ASK_NO_MORE = delete(reenrollments).where(*_of_users(reenrollments))
 _FORGET = delete(fingerprints).where(*_of_users(fingerprints))
 _MANY = func.count().label("many")
 _PROFILES = select(_MANY).select_from(profiles).where(*_of_users(profiles), _under_keys(profiles))
@@ -81,7 +82,7 @@ class Erasures:
         """Take a user, or for the empty one everyone, out of the gallery and destroy their keys.
 
         Embeddings, clips, fingerprints, and commitments in the audit trail can be read and linked by nobody any more;
-        enrolments that were going on are abandoned. Who consents again enrols again.
+        enrolments that were going on are abandoned, and nobody is told to enrol again. Who consents again enrols again.
         """
         users = [user_id] if user_id else await self._everyone(tenant_id)
         if not users:
@@ -107,6 +108,8 @@ class Erasures:
         now = self._writes.clock.now()
         await self._writes.write(_TAKE_OUT, {**which, "raised": raised, "at": now})
         await self._writes.write(_ABANDON, {**which, "at": now})
+        # Before the fingerprints, as a decision changes them: neither then waits for the other.
+        await self._writes.write(_ASK_NO_MORE, which)
         forgotten = (await self._writes.write(_FORGET, which)).count
         key_ids = await self._vault.destroy_all(tenant_id, users)
         under = {**which, "keys": key_ids}

@@ -18,16 +18,18 @@ TENANT = "dev"
 USER, COHORT = "user:mia", "cohort:noise:street"
 HOUR, DAY, INSTANT = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
 ADAPT, ENROL = v1.DRIFT_RECOVERY_ADAPTATION, v1.DRIFT_RECOVERY_REENROLMENT
+REJECTS, DECAY = v1.DRIFT_DETECTOR_FALSE_REJECTS, v1.DRIFT_DETECTOR_QUALITY_DECAY
 
 
 async def breached(
-    store: Store, clock: FakeClock, recovery: v1.DriftRecovery = ADAPT, *, subject: str = USER, detector: int = 2
+    store: Store, clock: FakeClock, recovery: v1.DriftRecovery = ADAPT, *, subject: str = USER, detector: int = 0
 ) -> None:
+    """A breach; without a detector, of one that asks for such a recovery."""
     breach = Breach(
         tenant_id=TENANT,
         window_ends_at=clock.now(),
         subject=subject,
-        detector=detector,
+        detector=detector or (DECAY if recovery == ENROL else REJECTS),
         user_id=subject.removeprefix("user:") if subject == USER else "",
         recent=0.5,
         reference=0.01,

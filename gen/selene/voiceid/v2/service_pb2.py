@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from selene.common.v1 import audio_pb2 as selene_dot_common_dot_v1_dot_audio__pb2
 from selene.voiceid.v1 import voiceid_pb2 as selene_dot_voiceid_dot_v1_dot_voiceid__pb2
 from selene.voiceid.v2 import voiceid_pb2 as selene_dot_voiceid_dot_v2_dot_voiceid__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fselene/voiceid/v2/service.proto\x12\x11selene.voiceid.v2\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cselene/common/v1/audio.proto\x1a\x1fselene/voiceid/v1/voiceid.proto\x1a\x1fselene/voiceid/v2/voiceid.proto\"\x94\x01\n\x0fIdentifyRequest\x12\x39\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.selene.voiceid.v1.StreamConfigH\x00R\x06\x63onfig\x12\x34\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1c.selene.common.v1.AudioFrameH\x00R\x05\x66rameB\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"w\n\rFinalDecision\x12\x32\n\x02v2\x18\x01 \x01(\x0b\x32\".selene.voiceid.v2.VoiceIdDecisionR\x02v2\x12\x32\n\x02v1\x18\x02 \x01(\x0b\x32\".selene.voiceid.v1.VoiceIdDecisionR\x02v1\"\x8f\x02\n\x10IdentifyResponse\x12<\n\x07started\x18\x01 \x01(\x0b\x32 .selene.voiceid.v1.StreamStartedH\x00R\x07started\x12\x38\n\x06speech\x18\x02 \x01(\x0b\x32\x1e.selene.voiceid.v1.SpeechEventH\x00R\x06speech\x12@\n\x07interim\x18\x03 \x01(\x0b\x32$.selene.voiceid.v1.InterimConfidenceH\x00R\x07interim\x12\x38\n\x05\x66inal\x18\x04 \x01(\x0b\x32 .selene.voiceid.v2.FinalDecisionH\x00R\x05\x66inalB\x07\n\x05\x65vent\"\x83\x01\n\x0cVerifyConfig\x12?\n\x06stream\x18\x01 \x01(\x0b\x32\x1f.selene.voiceid.v1.StreamConfigB\x06\xbaH\x03\xc8\x01\x01R\x06stream\x12\x32\n\x0f\x63laimed_user_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\rclaimedUserId\"\x92\x01\n\rVerifyRequest\x12\x39\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.selene.voiceid.v2.VerifyConfigH\x00R\x06\x63onfig\x12\x34\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1c.selene.common.v1.AudioFrameH\x00R\x05\x66rameB\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\x8d\x02\n\x0eVerifyResponse\x12<\n\x07started\x18\x01 \x01(\x0b\x32 .selene.voiceid.v1.StreamStartedH\x00R\x07started\x12\x38\n\x06speech\x18\x02 \x01(\x0b\x32\x1e.selene.voiceid.v1.SpeechEventH\x00R\x06speech\x12@\n\x07interim\x18\x03 \x01(\x0b\x32$.selene.voiceid.v1.InterimConfidenceH\x00R\x07interim\x12\x38\n\x05\x66inal\x18\x04 \x01(\x0b\x32 .selene.voiceid.v2.FinalDecisionH\x00R\x05\x66inalB\x07\n\x05\x65vent2\xbc\x01\n\x0eVoiceIdService\x12W\n\x08Identify\x12\".selene.voiceid.v2.IdentifyRequest\x1a#.selene.voiceid.v2.IdentifyResponse(\x01\x30\x01\x12Q\n\x06Verify\x12 .selene.voiceid.v2.VerifyRequest\x1a!.selene.voiceid.v2.VerifyResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fselene/voiceid/v2/service.proto\x12\x11selene.voiceid.v2\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cselene/common/v1/audio.proto\x1a\x1fselene/voiceid/v1/voiceid.proto\x1a\x1fselene/voiceid/v2/voiceid.proto\"\x94\x01\n\x0fIdentifyRequest\x12\x39\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.selene.voiceid.v1.StreamConfigH\x00R\x06\x63onfig\x12\x34\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1c.selene.common.v1.AudioFrameH\x00R\x05\x66rameB\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xa0\x01\n\x12ReEnrollmentPrompt\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12:\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32$.selene.voiceid.v2.ReEnrollmentCauseR\x05\x63\x61use\x12\x35\n\x08\x61sked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x61skedAt\"\xc3\x01\n\rFinalDecision\x12\x32\n\x02v2\x18\x01 \x01(\x0b\x32\".selene.voiceid.v2.VoiceIdDecisionR\x02v2\x12\x32\n\x02v1\x18\x02 \x01(\x0b\x32\".selene.voiceid.v1.VoiceIdDecisionR\x02v1\x12J\n\rre_enrollment\x18\x03 \x01(\x0b\x32%.selene.voiceid.v2.ReEnrollmentPromptR\x0creEnrollment\"\x8f\x02\n\x10IdentifyResponse\x12<\n\x07started\x18\x01 \x01(\x0b\x32 .selene.voiceid.v1.StreamStartedH\x00R\x07started\x12\x38\n\x06speech\x18\x02 \x01(\x0b\x32\x1e.selene.voiceid.v1.SpeechEventH\x00R\x06speech\x12@\n\x07interim\x18\x03 \x01(\x0b\x32$.selene.voiceid.v1.InterimConfidenceH\x00R\x07interim\x12\x38\n\x05\x66inal\x18\x04 \x01(\x0b\x32 .selene.voiceid.v2.FinalDecisionH\x00R\x05\x66inalB\x07\n\x05\x65vent\"\x83\x01\n\x0cVerifyConfig\x12?\n\x06stream\x18\x01 \x01(\x0b\x32\x1f.selene.voiceid.v1.StreamConfigB\x06\xbaH\x03\xc8\x01\x01R\x06stream\x12\x32\n\x0f\x63laimed_user_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\rclaimedUserId\"\x92\x01\n\rVerifyRequest\x12\x39\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.selene.voiceid.v2.VerifyConfigH\x00R\x06\x63onfig\x12\x34\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1c.selene.common.v1.AudioFrameH\x00R\x05\x66rameB\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\x8d\x02\n\x0eVerifyResponse\x12<\n\x07started\x18\x01 \x01(\x0b\x32 .selene.voiceid.v1.StreamStartedH\x00R\x07started\x12\x38\n\x06speech\x18\x02 \x01(\x0b\x32\x1e.selene.voiceid.v1.SpeechEventH\x00R\x06speech\x12@\n\x07interim\x18\x03 \x01(\x0b\x32$.selene.voiceid.v1.InterimConfidenceH\x00R\x07interim\x12\x38\n\x05\x66inal\x18\x04 \x01(\x0b\x32 .selene.voiceid.v2.FinalDecisionH\x00R\x05\x66inalB\x07\n\x05\x65vent*\x8b\x01\n\x11ReEnrollmentCause\x12#\n\x1fRE_ENROLLMENT_CAUSE_UNSPECIFIED\x10\x00\x12%\n!RE_ENROLLMENT_CAUSE_QUALITY_DECAY\x10\x01\x12*\n&RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION\x10\x02\x32\xbc\x01\n\x0eVoiceIdService\x12W\n\x08Identify\x12\".selene.voiceid.v2.IdentifyRequest\x1a#.selene.voiceid.v2.IdentifyResponse(\x01\x30\x01\x12Q\n\x06Verify\x12 .selene.voiceid.v2.VerifyRequest\x1a!.selene.voiceid.v2.VerifyResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,18 +44,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYCONFIG'].fields_by_name['claimed_user_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_VERIFYREQUEST'].oneofs_by_name['message']._loaded_options = None
   _globals['_VERIFYREQUEST'].oneofs_by_name['message']._serialized_options = b'\272H\002\010\001'
-  _globals['_IDENTIFYREQUEST']._serialized_start=180
-  _globals['_IDENTIFYREQUEST']._serialized_end=328
-  _globals['_FINALDECISION']._serialized_start=330
-  _globals['_FINALDECISION']._serialized_end=449
-  _globals['_IDENTIFYRESPONSE']._serialized_start=452
-  _globals['_IDENTIFYRESPONSE']._serialized_end=723
-  _globals['_VERIFYCONFIG']._serialized_start=726
-  _globals['_VERIFYCONFIG']._serialized_end=857
-  _globals['_VERIFYREQUEST']._serialized_start=860
-  _globals['_VERIFYREQUEST']._serialized_end=1006
-  _globals['_VERIFYRESPONSE']._serialized_start=1009
-  _globals['_VERIFYRESPONSE']._serialized_end=1278
-  _globals['_VOICEIDSERVICE']._serialized_start=1281
-  _globals['_VOICEIDSERVICE']._serialized_end=1469
+  _globals['_REENROLLMENTCAUSE']._serialized_start=1554
+  _globals['_REENROLLMENTCAUSE']._serialized_end=1693
+  _globals['_IDENTIFYREQUEST']._serialized_start=213
+  _globals['_IDENTIFYREQUEST']._serialized_end=361
+  _globals['_REENROLLMENTPROMPT']._serialized_start=364
+  _globals['_REENROLLMENTPROMPT']._serialized_end=524
+  _globals['_FINALDECISION']._serialized_start=527
+  _globals['_FINALDECISION']._serialized_end=722
+  _globals['_IDENTIFYRESPONSE']._serialized_start=725
+  _globals['_IDENTIFYRESPONSE']._serialized_end=996
+  _globals['_VERIFYCONFIG']._serialized_start=999
+  _globals['_VERIFYCONFIG']._serialized_end=1130
+  _globals['_VERIFYREQUEST']._serialized_start=1133
+  _globals['_VERIFYREQUEST']._serialized_end=1279
+  _globals['_VERIFYRESPONSE']._serialized_start=1282
+  _globals['_VERIFYRESPONSE']._serialized_end=1551
+  _globals['_VOICEIDSERVICE']._serialized_start=1696
+  _globals['_VOICEIDSERVICE']._serialized_end=1884
 # @@protoc_insertion_point(module_scope)

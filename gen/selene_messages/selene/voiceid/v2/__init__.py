@@ -8,12 +8,15 @@ __all__ = (
     "IdentifyRequest",
     "IdentifyResponse",
     "IdentityTier",
+    "ReEnrollmentCause",
+    "ReEnrollmentPrompt",
     "VerifyConfig",
     "VerifyRequest",
     "VerifyResponse",
     "VoiceIdDecision",
 )
 
+import datetime
 from dataclasses import dataclass
 
 import betterproto2
@@ -68,6 +71,43 @@ class IdentityTier(betterproto2.Enum):
         }
 
 
+class ReEnrollmentCause(betterproto2.Enum):
+    """
+    Why a user is to enrol again (§38.6): what drifted.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not set; never sent.
+    """
+
+    QUALITY_DECAY = 1
+    """
+    More of the user's audio is too poor to decide by than before.
+    """
+
+    MARGIN_COMPRESSION = 2
+    """
+    The user leads the next candidate by less than before.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "RE_ENROLLMENT_CAUSE_UNSPECIFIED",
+            1: "RE_ENROLLMENT_CAUSE_QUALITY_DECAY",
+            2: "RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "RE_ENROLLMENT_CAUSE_UNSPECIFIED": 0,
+            "RE_ENROLLMENT_CAUSE_QUALITY_DECAY": 1,
+            "RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION": 2,
+        }
+
+
 @dataclass(eq=False, repr=False)
 class FinalDecision(betterproto2.Message):
     """
@@ -82,6 +122,12 @@ class FinalDecision(betterproto2.Message):
     v1: "_v1__.VoiceIdDecision | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
     V1; unset at M3.
+    """
+
+    re_enrollment: "ReEnrollmentPrompt | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Set once: on the first V2 decision that names the user after drift asked for it, and again only where that very stream is resumed. At
+    most one per user in 72 hours; none once the user enrolled again. V1 streams never carry it, nor use it up.
     """
 
 
@@ -150,6 +196,35 @@ class IdentifyResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("selene.voiceid.v2", "IdentifyResponse", IdentifyResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ReEnrollmentPrompt(betterproto2.Message):
+    """
+    A user is to be asked to enrol again: their voice, or what it is heard by, has drifted from what they enrolled with (§38.6).
+    """
+
+    user_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Whom to ask: the user whom the decision names.
+    """
+
+    cause: "ReEnrollmentCause" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: ReEnrollmentCause(0)
+    )
+    """
+    Why.
+    """
+
+    asked_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When drift asked for it.
+    """
+
+
+default_message_pool.register_message("selene.voiceid.v2", "ReEnrollmentPrompt", ReEnrollmentPrompt)
 
 
 @dataclass(eq=False, repr=False)
@@ -314,5 +389,6 @@ class VoiceIdDecision(betterproto2.Message):
 default_message_pool.register_message("selene.voiceid.v2", "VoiceIdDecision", VoiceIdDecision)
 
 
+from ....google import protobuf as ___google__protobuf__
 from ...common import v1 as __common__v1__
 from .. import v1 as _v1__
