@@ -43,7 +43,8 @@ class Outcome:
     """The decision of one stream.
 
     ``tier`` is CONFIRMED, PROBABLE or UNKNOWN from generation V2, and OK or UNKNOWN where only V1 was asked.
-    ``latency`` runs from the first half-close to the decision, measured here.
+    ``latency`` runs from the first half-close to the decision, measured here. ``re_enrollment`` is set once where the
+    user who was named should enrol again: tell them.
     """
 
     stream_id: str
@@ -52,6 +53,7 @@ class Outcome:
     v2: messages2.VoiceIdDecision | None
     latency: timedelta | None
     resumed: int
+    re_enrollment: messages2.ReEnrollmentPrompt | None = None
 
     @property
     def decision(self) -> messages1.VoiceIdDecision | messages2.VoiceIdDecision:
@@ -292,15 +294,17 @@ class DecisionStream:
 
     def _outcome(self, final: Any) -> Outcome:
         latency = None if self._half_closed_at is None else timedelta(seconds=time.monotonic() - self._half_closed_at)
-        first = second = None
+        first = second = prompt = None
         if final.DESCRIPTOR.name == "FinalDecision":
             second = to_message(final.v2, messages2.VoiceIdDecision) if final.HasField("v2") else None
             first = to_message(final.v1, messages1.VoiceIdDecision) if final.HasField("v1") else None
+            if final.HasField("re_enrollment"):
+                prompt = to_message(final.re_enrollment, messages2.ReEnrollmentPrompt)
         else:
             first = to_message(final, messages1.VoiceIdDecision)
         if first is None and second is None:
             raise SeleneError(grpc.StatusCode.DATA_LOSS, "the final event holds no decision")
-        outcome = Outcome(self.stream_id, _tier(first, second), first, second, latency, self.resumed)
+        outcome = Outcome(self.stream_id, _tier(first, second), first, second, latency, self.resumed, prompt)
         self._note(outcome)
         return outcome
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 from rich.progress import Progress
 from rich.table import Table
-from selene_messages.selene.voiceid import v1
+from selene_messages.selene.voiceid import v1, v2
 
 from clients import audio
 from clients.cli.live import LiveView
@@ -31,6 +31,11 @@ _INTERRUPTED: Final = {
     "enroll": "interrupted: nobody was enrolled; the enrolment stays open, and a new one does not mind it",
     "identify": _STREAM_ENDED,
     "verify": _STREAM_ENDED,
+}
+
+_WHY: Final = {
+    v2.ReEnrollmentCause.QUALITY_DECAY: ": more of what is heard of them is too poor to decide by than before",
+    v2.ReEnrollmentCause.MARGIN_COMPRESSION: ": their voice is told from others less clearly than before",
 }
 
 _Files = Annotated[list[Path], typer.Argument(help="WAV or FLAC recordings", show_default=False)]
@@ -215,6 +220,9 @@ async def _decide(
                 results = [await follow(session, view, "microphone", stream, frames, until_silence=True)]
         else:
             results = await asyncio.gather(*(file(recording) for recording in recordings))
+    for result in results:
+        if isinstance(result, Outcome) and result.re_enrollment:
+            session.output.note(should_enrol(result.re_enrollment))
     return _exit_code(results, require)
 
 
@@ -283,6 +291,12 @@ def event_document(name: str, event: Event) -> dict[str, Any]:
     return {"stream": name, "event": kind, **to_document(event)}
 
 
+def should_enrol(prompt: v2.ReEnrollmentPrompt) -> str:
+    """What to tell the user whom a decision named, where drift asks them to enrol again."""
+    user = shlex.quote(prompt.user_id)
+    return f"{prompt.user_id} should enrol again{_WHY.get(prompt.cause, '')} (selene enroll {user} FILES --consent REF)"
+
+
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """The decision for `--json`: what it says, then the messages as they came."""
     return {
@@ -293,6 +307,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "resumed": outcome.resumed,
         "v2": to_document(outcome.v2) if outcome.v2 else None,
         "v1": to_document(outcome.v1) if outcome.v1 else None,
+        "re_enrollment": to_document(outcome.re_enrollment) if outcome.re_enrollment else None,
     }
 
 
