@@ -60,6 +60,7 @@ class Script:
     silent_final: bool = False
     tier: "nouns2.IdentityTier.ValueType" = nouns2.IDENTITY_TIER_CONFIRMED
     name_of: Callable[[Heard], str] = lambda heard: "mira"
+    drifted: "v2.ReEnrollmentCause.ValueType" = v2.RE_ENROLLMENT_CAUSE_UNSPECIFIED
 
 
 class Double:
@@ -161,7 +162,12 @@ class Double:
             next_action=first.next_action,
             telemetry=first.telemetry,
         )
-        return v2.FinalDecision(v2=second, v1=first)
+        final = v2.FinalDecision(v2=second, v1=first)
+        if self.script.drifted:
+            final.re_enrollment.user_id = self.script.name_of(heard)
+            final.re_enrollment.cause = self.script.drifted
+            final.re_enrollment.asked_at.FromSeconds(1_767_225_600)
+        return final
 
 
 class V1(v1_rpc.VoiceIdServiceServicer):

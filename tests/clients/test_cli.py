@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import soundfile
 import typer
 from rich.cells import cell_len
 from rich.console import Console
-from selene.voiceid.v2 import voiceid_pb2
+from selene.voiceid.v2 import service_pb2, voiceid_pb2
 from selene_messages.selene.voiceid import v1, v2
 from typer.testing import CliRunner
 
@@ -79,6 +80,37 @@ def test_json_of_streams_is_json_lines_and_nothing_else(run, wav):
     assert [document["user_id"] for document in decided] == ["mira", "mira"]
     assert decided[0]["v2"]["reason_code"] == "VOICE_ID_REASON_MATCH_HIGH"
     assert decided[0]["latency_ms"] > 0
+
+
+@pytest.mark.parametrize("command", [["identify"], ["verify", "mira o'hara"]])
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (service_pb2.RE_ENROLLMENT_CAUSE_QUALITY_DECAY, ": more of what is heard of them is too poor"),
+        (service_pb2.RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION, ": their voice is told from others less clearly"),
+        (99, " (selene enroll"),
+    ],
+)
+def test_who_should_enrol_again_is_told_with_the_command_that_does_it(run, wav, threaded_double, command, cause, words):
+    threaded_double.script.name_of = lambda heard: "mira o'hara"
+    assert "again" not in run(*command, wav, "--fast").stderr
+    threaded_double.script.drifted = cause
+    result = run(*command, wav, "--fast")
+    assert result.exit_code == 0
+    [line] = [line for line in result.stderr.splitlines() if "again" in line]
+    assert line.startswith(f"mira o'hara should enrol again{words}")
+    told = shlex.split(line.partition("(")[2].removesuffix(")"))
+    assert told == ["selene", "enroll", "mira o'hara", "FILES", "--consent", "REF"]
+
+
+def test_who_should_enrol_again_stands_in_the_json_too(run, wav, threaded_double):
+    [decided] = [line for line in lines(run("identify", wav, "--fast", "--json").stdout) if line["event"] == "decision"]
+    assert decided["re_enrollment"] is None
+    threaded_double.script.drifted = service_pb2.RE_ENROLLMENT_CAUSE_QUALITY_DECAY
+    [decided] = [line for line in lines(run("identify", wav, "--fast", "--json").stdout) if line["event"] == "decision"]
+    assert decided["re_enrollment"]["user_id"] == "mira"
+    assert decided["re_enrollment"]["cause"] == "RE_ENROLLMENT_CAUSE_QUALITY_DECAY"
+    assert decided["re_enrollment"]["asked_at"] == "2026-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(

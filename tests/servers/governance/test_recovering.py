@@ -8,10 +8,15 @@ from datetime import timedelta
 import pytest
 from selene.audit.v1.audit_pb2 import AuditEvent
 from selene.learning.v1 import drift_pb2 as v1
+from selene.voiceid.v2.service_pb2 import RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION, RE_ENROLLMENT_CAUSE_UNSPECIFIED
 
 from servers.governance.controller import Controller
+from servers.governance.recovering import CAUSES
+from servers.learning.drift import recovery_of
 from store import Store
 from store.learning import Breach, Standing
+from store.voiceid import Asked
+from tests.support.dying import Dying, Killed
 from tests.support.time import FakeClock
 
 TENANT = "dev"
@@ -137,3 +142,61 @@ async def test_four_controllers_decide_of_a_breach_once(store: Store, clock: Fak
     await asyncio.gather(*(Controller(store, clock, every_s=3600).tick() for _ in range(4)))
     assert await decided(store, clock) == [v1.DRIFT_OUTCOME_STARTED]
     assert len(await trail(store, "drift.recovery_decided")) == 1
+
+
+async def test_a_recovery_by_enrolling_again_asks_the_user_for_it(store: Store, clock: FakeClock) -> None:
+    await breached(store, clock, ENROL, detector=v1.DRIFT_DETECTOR_MARGIN_COMPRESSION)
+    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    asked = Asked("mia", RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION, clock.now(), clock.now(), None)
+    assert await store.voiceid.reenrollments.get(TENANT, "mia") == asked
+
+
+@pytest.mark.parametrize("recovery", [ADAPT, ENROL])
+async def test_what_is_not_started_asks_nobody_for_anything(
+    sqlite_store: Store, clock: FakeClock, recovery: v1.DriftRecovery
+) -> None:
+    await breached(sqlite_store, clock, ADAPT)
+    await decided(sqlite_store, clock)
+    assert await sqlite_store.voiceid.reenrollments.get(TENANT, "mia") is None
+    await breached(sqlite_store, clock, ENROL)
+    await decided(sqlite_store, clock)
+    asked = await sqlite_store.voiceid.reenrollments.get(TENANT, "mia")
+    assert asked is not None
+    clock.advance(72 * HOUR - INSTANT)
+    await breached(sqlite_store, clock, recovery)
+    await decided(sqlite_store, clock)
+    assert await sqlite_store.voiceid.reenrollments.get(TENANT, "mia") == asked
+
+
+async def test_who_was_told_late_is_told_again_72_hours_after_that(sqlite_store: Store, clock: FakeClock) -> None:
+    await breached(sqlite_store, clock, ENROL)
+    await decided(sqlite_store, clock)
+    clock.advance(50 * HOUR)
+    async with sqlite_store.transaction() as tx:
+        assert await tx.voiceid.reenrollments.tell(TENANT, "mia", clock.now()) is not None
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.told", reason_code="TEST")
+    clock.advance(22 * HOUR)
+    await breached(sqlite_store, clock, ENROL)
+    assert (await decided(sqlite_store, clock))[-1] == v1.DRIFT_OUTCOME_STARTED
+    asked = await sqlite_store.voiceid.reenrollments.get(TENANT, "mia")
+    assert asked is not None and asked.tell_from == clock.now() + 50 * HOUR
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_the_user_is_asked_where_it_is_decided_and_not_otherwise(
+    store: Store, clock: FakeClock, committed: bool
+) -> None:
+    await breached(store, clock, ENROL)
+    with pytest.raises(Killed):
+        await Controller(Dying(store, 1, committed=committed), clock, every_s=3600).tick()
+    [breach] = await store.learning.drift.of_subject(TENANT, USER)
+    assert (breach.outcome == v1.DRIFT_OUTCOME_STARTED) is committed
+    assert (await store.voiceid.reenrollments.get(TENANT, "mia") is not None) is committed
+    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    assert await store.voiceid.reenrollments.get(TENANT, "mia") is not None
+
+
+def test_whatever_asks_for_a_new_enrolment_says_why() -> None:
+    asking = [each for each in v1.DriftDetector.values() if recovery_of(USER, each) == ENROL]
+    assert sorted(CAUSES) == sorted(asking)
+    assert len(set(CAUSES.values()) - {RE_ENROLLMENT_CAUSE_UNSPECIFIED}) == len(asking)
