@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -97,6 +98,7 @@ def up(
     _guarded(lambda: check_ports(tuple(OWNERS), settings))
     if not _build_models(settings):
         _err.print("Going on without models: every decision will be UNKNOWN.", style="yellow")
+    gc.disable()  # until the server has started
     _guarded(lambda: run_process(tuple(OWNERS), settings, _announce(as_json)))
 
 
@@ -120,6 +122,7 @@ def serve_owner(
     settings = _settings(
         config, data_dir=data_dir, store=store, host=host, port=ports, workers=workers, metrics_port=metrics_port
     )
+    gc.disable()  # until the server has started
     from servers.process import OWNERS, check_ports, run_process
 
     if owner not in OWNERS:

@@ -107,8 +107,10 @@ class Story:
         if row is None:
             reason = _name(GoldReason, now.assessment.reason_code)
             raise Stopped(f"the gold set was not packaged: {reason} {now.assessment.advice}")
-        limit = (await chain.loaded(self._house, row)).policy["conf_high_bp"]
+        pack = await chain.loaded(self._house, row)
+        limit, pairs = pack.policy["conf_high_bp"], len(pack.pairs or ())
         self._say(f"→ {row.artifact_type}@{row.artifact_version}: CONF_HIGH_BP {limit}, in the ledger, signed.")
+        self._say(f"  Confused with one another: {pairs} pair(s) of users, each with a limit of its own (§38.7).")
         return row
 
     async def _go_live(self, learned: Learned) -> rollouts.Rollout:

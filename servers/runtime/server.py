@@ -404,6 +404,7 @@ def prefer_latency() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_COLLECT_EVERY)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,7 @@ async def moved(house: House, gold_set_id: str, to_state: gold.GoldState) -> tup
 
 async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_than_the_consent(house: House) -> None:
     gold_set_id, row = await learned(house)
+    await pairs_are_of(house, row, USERS)
     before = await house.active_pack()
     proposal = await proposal_of(house, row, gold_set_id, 10, UNLIKE)
     await pass_gates_one_by_one(house, proposal)
@@ -172,6 +174,17 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     receipt = opened(revocation.receipt, consents.ErasureReceipt, house.store.trusted_keys())
     assert row.artifact_id in {one.artifact_id for one in receipt.invalidated} and receipt.signals == 2
     assert (await house.ledger()).whole
+
+
+async def pairs_are_of(house: House, row: ArtifactRow, users: Sequence[str]) -> None:
+    """Everybody was taken for everybody: each two have a limit of their own, and the pack tells nobody who they are."""
+    keys = await house.store.vault.keys(TENANT, users)
+    commitments = sorted(key.commitment(b"user").hex() for key in keys.values())
+    pairs = (await chain.loaded(house, row)).pairs or []
+    assert [tuple(pair.users) for pair in pairs] == list(itertools.combinations(commitments, 2))
+    assert len(pairs) == len(users) * (len(users) - 1) // 2
+    payload = await house.store.artifacts.payload(row.package_hash)
+    assert not [name for name in users if name.encode() in payload]
 
 
 async def state_of(house: House, gold_set_id: str) -> gold.GoldState:

@@ -130,7 +130,7 @@ async def test_a_gap_a_repeat_and_disorder_are_refused(
 async def test_frames_of_one_byte_are_the_same_speech(house: House, mira: Person) -> None:
     short = mira.ask.cut(0.0, 0.5)
     whole = (await ask(house, short, session_id="whole")).v2
-    line = house.line()
+    line = house.line(timeout=60.0)
     await line.config(stream_config(session_id="crumbs"))
     await line.frames(pieces(short.samples.astype("<i2").tobytes(), 1))
     crumbs = (await line.finish()).v2

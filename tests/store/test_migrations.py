@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from store import Store, StoreTooNew
+from store import Store, StoreTooNew, migrations
 from store.engine import open_database
 from store.schema import metadata
 from tests.support.stores import DIALECTS, Database, Postgres, audit, open_store
@@ -48,6 +51,14 @@ async def test_migrations_make_exactly_the_schema(store_url: str) -> None:
     await database.writer.exclusively(compare)
     await database.close()
     assert differences == []
+
+
+def test_files_are_named_by_their_revisions_in_their_order() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    scripts = ScriptDirectory.from_config(config)
+    assert migrations.revisions() == tuple(script.revision for script in scripts.walk_revisions())[::-1]
+    assert scripts.get_current_head() == migrations.revisions()[-1]
 
 
 async def test_servers_that_start_at_once_migrate_once(empty_url: str) -> None:

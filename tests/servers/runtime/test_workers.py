@@ -132,7 +132,9 @@ def test_workers_that_can_never_start_are_not_started_for_ever(tmp_path: Path) -
         )
     assert ended.returncode == 2
     reasons = [json.loads(line)["cause"] for line in ended.stderr.splitlines() if '"worker cannot start"' in line]
-    assert reasons == [f"cannot show metrics on 127.0.0.1:{taken}: Address already in use"]
+    first, second = (f"cannot show metrics on 127.0.0.1:{port}: Address already in use" for port in (taken, taken + 1))
+    # The port of the second worker may be somebody's too; each tries once.
+    assert sorted(reasons) in ([first], [first, second])
     assert "a worker cannot start" in ended.stderr.splitlines()[-1]
 
 
