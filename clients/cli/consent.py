@@ -203,7 +203,7 @@ def _erasure(erasure: v1.Erasure | None) -> list[Text]:
     if erasure is None:
         return []
     told = ", ".join(f"{many} {name}" for name, many in _parts(erasure) if many) or "nothing was there"
-    lines = [Text(f"erased: {erasure.keys} keys destroyed; {told}")]
+    lines = [Text(f"erased: {erasure.keys} key{'' if erasure.keys == 1 else 's'} destroyed; {told}")]
     lines += [Text(f"  key {key_id}") for key_id in erasure.key_ids]
     if erasure.unsealed_signals:
         lines.append(Text(f"  {erasure.unsealed_signals} signals from before sealing stay readable", style="yellow"))

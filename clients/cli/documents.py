@@ -18,6 +18,9 @@ _UNKNOWN: Final = re.compile(
     r"has no field named \"(?P<name>.*)\" at \"\w+\.?(?P<at>.*)\"\.\s.*\"\[(?P<known>.*)\]\"", re.S
 )
 _AT: Final = re.compile(r" at [A-Z]\w*(?=\.$)|(?<= at )[A-Z]\w*\.")
+_JSON: Final = re.compile(
+    r"Expecting (?P<wanted>.+?)( enclosed in double quotes)?: line (?P<line>\d+) column (?P<column>\d+)"
+)
 _FIELD: Final = re.compile(r"Failed to parse (\w+) field: ")
 
 
@@ -60,6 +63,10 @@ def read_many(file: Path, wire: type[Message], kind: type[D]) -> list[D]:
 def in_words(error: ValueError | json_format.ParseError) -> str:
     """What a file's reader complained about, by the contract's field names, and which of them were hardly missed."""
     text = str(error)
+    if found := _JSON.search(text):
+        wanted = {"property name": "a name in double quotes", "value": "a value"}.get(found["wanted"], found["wanted"])
+        line = f" of line {found['line']}" if found["line"] != "1" else ""
+        return f"no JSON: {wanted} is expected at column {found['column']}{line}"
     if found := _UNKNOWN.search(text):
         known = [re.sub("([A-Z])", r"_\1", name.strip("'")).lower() for name in found["known"].split(", ") if name]
         near = difflib.get_close_matches(found["name"], known, n=1)

@@ -54,7 +54,12 @@ class Settings:
         secure = self.tls or self.ca or self.cert or self.key
         tls = Tls(self.ca, self.cert, self.key, self.server_name) if secure else None
         target = self._single().get(owner) or (self.audit_target if owner == "audit" else "") or self.target
-        return connect(with_port(target, PORTS[owner]), token=self.token, token_file=self.token_file, tls=tls)
+        where = with_port(target, PORTS[owner])
+        # gRPC takes a port modulo 65536.
+        port = where.rpartition(":")[2]
+        if port.isdecimal() and not where.startswith("unix") and not 0 < int(port) < 65_536:
+            raise SettingsUnusable(f"{where} is no target: a port is a number from 1 to 65535")
+        return connect(where, token=self.token, token_file=self.token_file, tls=tls)
 
     def _single(self) -> dict[str, str]:
         """Where single owners are. Raises SettingsUnusable."""

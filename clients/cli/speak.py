@@ -120,7 +120,9 @@ async def enroll(
             f"selene enroll {shlex.quote(user)} FILES --enrollment {left.enrollment_id}"
         )
         return REFUSED
-    session.output.note(f"{user} is enrolled: profile version {enrolled.profile.profile_version}")
+    version = enrolled.profile.profile_version
+    before = f", in the place of version {version - 1}" if version > 1 else ""
+    session.output.note(f"{user} is enrolled: profile version {version}{before}")
     return OK
 
 

@@ -5,6 +5,7 @@ A database that is at the newest revision, as at nearly every start, needs no mo
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, inspect, text
 
 from store.errors import StoreTooNew
 
+_log = logging.getLogger("selene.store")
 _HERE: Final = Path(__file__).parent
 _REVISION: Final = re.compile(r"r(\d{4})_\w+")
 
@@ -33,6 +35,7 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(_HERE))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    _log.info("schema upgraded from revision %s to %s", current or "none", known[-1])
 
 
 def revisions() -> tuple[str, ...]:

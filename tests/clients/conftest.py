@@ -60,6 +60,7 @@ class Script:
     silent_final: bool = False
     tier: "nouns2.IdentityTier.ValueType" = nouns2.IDENTITY_TIER_CONFIRMED
     name_of: Callable[[Heard], str] = lambda heard: "mira"
+    profile_version: int = 1
     drifted: "v2.ReEnrollmentCause.ValueType" = v2.RE_ENROLLMENT_CAUSE_UNSPECIFIED
 
 
@@ -228,7 +229,11 @@ class Enrolling(v1_rpc.EnrollmentServiceServicer):
     async def CompleteEnrollment(self, request: Any, context: Any) -> Any:
         await self.double.unary(request, context)
         enrollment = self.double.enrollments[request.enrollment_id]
-        profile = nouns1.Profile(user_id=enrollment.user_id, profile_version=1, state=nouns1.PROFILE_STATE_LOCKED)
+        profile = nouns1.Profile(
+            user_id=enrollment.user_id,
+            profile_version=self.double.script.profile_version,
+            state=nouns1.PROFILE_STATE_LOCKED,
+        )
         return v1.CompleteEnrollmentResponse(enrollment=enrollment, profile=profile)
 
     async def GetEnrollment(self, request: Any, context: Any) -> Any:

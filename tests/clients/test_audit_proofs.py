@@ -174,7 +174,9 @@ async def test_a_file_is_never_believed_by_the_key_that_it_brings_itself(
     ("content", "said"),
     [
         ("", "is empty"),
-        ("{", "line 1"),
+        ("{", "no JSON: a name in double quotes is expected at column 2"),
+        ('{"checkpoint":\n', "no JSON: a value is expected at column 1 of line 2"),
+        ('{"checkpoint" 1}', "no JSON: ':' delimiter is expected at column 15"),
         ("[]", "no checkpoint is in it"),
         ('{"checkpoint": {"tree_size": "x"}}', "tree_size"),
         ('{"checkpoint": {"tree_sise": 4}}', "unknown field `tree_sise` in checkpoint; did you mean `tree_size`?"),

@@ -145,6 +145,14 @@ def test_enroll_tells_how_each_clip_was_graded(run, wav):
     assert [grade["accepted"] for grade in document["clips"]] == [True, True, True]
 
 
+def test_enrolling_again_tells_what_is_replaced(run, wav, threaded_double):
+    first = run("enroll", "mira", wav, wav, wav, "--consent", "form-1")
+    assert "mira is enrolled: profile version 1" in first.stderr and "in the place" not in first.stderr
+    threaded_double.script.profile_version = 2
+    again = run("enroll", "mira", wav, wav, wav, "--consent", "form-1")
+    assert "mira is enrolled: profile version 2, in the place of version 1" in again.stderr
+
+
 def test_an_enrolment_that_lacks_speech_exits_with_1_and_says_what_is_missing(run, wav):
     result = run("enroll", "mira", wav, "--consent", "form-1")
     assert result.exit_code == 1

@@ -185,6 +185,14 @@ async def test_targets_that_cannot_be_meant_are_wrong_usage(
     assert "owner=host:port" in result.stderr
 
 
+@pytest.mark.parametrize("port", [0, 65_536, 99_999])
+async def test_a_port_that_is_none_is_wrong_usage(run: Run, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    monkeypatch.setenv("SELENE_TARGETS", f"llm=127.0.0.1:{port}")
+    result = await run("ask", "hello")
+    assert result.exit_code == 2
+    assert f"127.0.0.1:{port} is no target: a port is a number from 1 to 65535" in result.stderr
+
+
 async def test_transcribe_shows_the_words_the_verdict_and_the_route(
     hearing: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,16 @@ async def test_servers_that_start_at_once_migrate_once(empty_url: str) -> None:
         await store.close()
 
 
+async def test_an_upgrade_is_told_once_by_its_revisions(empty_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = await open_store(empty_url, prefix="told")
+    with caplog.at_level("INFO", "selene.store"):
+        await store.migrate()
+        await store.migrate()
+    await store.close()
+    told = [record.getMessage() for record in caplog.records if record.name == "selene.store"]
+    assert told == [f"schema upgraded from revision none to {migrations.revisions()[-1]}"]
+
+
 async def test_migrating_again_changes_nothing(store: Store) -> None:
     async with store.transaction() as tx:
         audit(tx)

@@ -74,6 +74,13 @@ def test_other_libraries_log_through_the_same_formatter(lines: io.StringIO) -> N
     assert (line["logger"], line["level"], line["event"]) == ("grpc", "warning", "token (redacted)")
 
 
+def test_the_steps_of_an_upgrade_are_not_told_one_by_one(lines: io.StringIO) -> None:
+    logging.getLogger("alembic.runtime.migration").info("Running upgrade")
+    assert lines.getvalue() == ""
+    logging.getLogger("alembic.runtime.migration").warning("something is odd")
+    assert "something is odd" in lines.getvalue()
+
+
 def test_lines_below_the_level_are_not_written(lines: io.StringIO) -> None:
     structlog.get_logger("test").debug("quiet")
     assert written(lines) == []
