@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.voiceid.v1 import voiceid_pb2 as v1
@@ -60,6 +60,8 @@ class LiveStreams:
         del self._waiting[stream_id]
         self._attached.add(stream_id)
         live.attached = True
+        # The reply is of the generation that is called now.
+        live.hearing.ask = replace(live.ask, asks_to_enrol=ask.asks_to_enrol)
         return live
 
     def detach(self, live: LiveStream) -> None:
@@ -102,9 +104,9 @@ class LiveStreams:
 
 
 def _same(first: Ask, again: Ask) -> bool:
-    """A resume is by the same caller, for the same claim, with the same config, in the same generation."""
-    asked = (first.caller, first.claimed_user_id, first.asks_to_enrol, _kept(first.config))
-    return asked == (again.caller, again.claimed_user_id, again.asks_to_enrol, _kept(again.config))
+    """A resume is by the same caller, for the same claim, with the same config."""
+    asked = (first.caller, first.claimed_user_id, _kept(first.config))
+    return asked == (again.caller, again.claimed_user_id, _kept(again.config))
 
 
 def _kept(config: v1.StreamConfig) -> v1.StreamConfig:

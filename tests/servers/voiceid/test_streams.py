@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from selene.voiceid.v1 import voiceid_pb2 as v1
 
@@ -77,7 +75,6 @@ def test_every_drop_gives_a_whole_window(live: LiveStreams, time: Time) -> None:
         ask("a", resume="a", session_id="s-2"),
         ask("a", resume="a", caller=Principal("t-1", "mira", "d-1", frozenset({"user", "service"}))),
         ask("a", resume="a", caller=Principal("t-1", "otto", "d-1", frozenset({"user"}))),
-        replace(ask("a", resume="a"), asks_to_enrol=True),
     ],
 )
 def test_another_ask_does_not_take_it(live: LiveStreams, other: Ask) -> None:
