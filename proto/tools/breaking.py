@@ -1,4 +1,4 @@
-"""`buf breaking` of the working tree against main.
+"""`buf breaking` of the working tree against main; on main itself, against the commit before.
 
 buf reads a git reference on its own, but the module of `validate.proto` is not in git: main's contracts are laid out in
 a temporary folder beside the same module, and both sides are compared as built images.
@@ -18,9 +18,9 @@ MODULE = pathlib.Path(".cache/protovalidate")
 
 
 def main(buf: str) -> int:
-    base = next((name for name in BASES if _git("rev-parse", "-q", "--verify", name).returncode == 0), None)
+    base = _base()
     if base is None or _git("cat-file", "-e", f"{base}:buf.yaml").returncode:
-        print("breaking: there is no main to compare with")
+        print("breaking: NOTHING WAS COMPARED, there is no main here, or no commit before it: git fetch origin main")
         return 0
     with tempfile.TemporaryDirectory() as folder:
         before = pathlib.Path(folder)
@@ -35,6 +35,20 @@ def main(buf: str) -> int:
             subprocess.run([pathlib.Path(buf).resolve(), "build", "-o", images[name]], cwd=tree, check=True)
         compare = [buf, "breaking", images["now"], "--against", images["main"], "--config", RULES]
         return subprocess.run(compare, check=False).returncode
+
+
+def _base() -> str | None:
+    """What was promised before: main, or where that is what is checked out, its first parent."""
+    found = next((name for name in BASES if _commit(name)), None)
+    if found is not None and _commit(found) == _commit("HEAD"):
+        found = "HEAD^"
+    return found if found is not None and _commit(found) else None
+
+
+def _commit(name: str) -> bytes:
+    """Its hash; empty where there is none."""
+    asked = _git("rev-parse", "-q", "--verify", f"{name}^{{commit}}")
+    return asked.stdout.strip() if asked.returncode == 0 else b""
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

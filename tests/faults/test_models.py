@@ -85,6 +85,21 @@ async def test_a_damaged_model_is_never_used(home: Path, cache: Path, mira: Pers
         assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE")
 
 
+async def test_an_enrolment_is_not_completed_without_models_and_is_once_they_are_back(
+    home: Path, tmp_path: Path, mira: Person
+) -> None:
+    async with serving(home) as house:
+        enrollment_id = (await house.client().create_enrollment("eve", consent_ref="c")).enrollment_id
+        for clip in mira.clips:
+            assert (await house.client().add_clip(enrollment_id, clip)).accepted
+    async with serving(home, {"owners.voiceid.models_dir": tmp_path / "none"}) as house:
+        with pytest.raises(SeleneError) as caught:
+            await house.client().complete_enrollment(enrollment_id)
+        assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE")
+    async with serving(home) as house:
+        assert (await house.client().complete_enrollment(enrollment_id)).profile is not None
+
+
 NAN_OF_SPEECH = "nan"
 SLOW_OF_SPEECH = "slow"
 
