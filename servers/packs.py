@@ -1,11 +1,13 @@
 """`selene packs`: the threshold packs that are registered, and which of them decides.
 
-Servers read the pointer with every decision, so what is activated here is in force for the next one.
+Servers read the pointer with every decision, so what is activated here is in force for the next one. What was learned
+from people goes live through governance's gates and no other way; what a revocation froze serves no more (§21).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -25,8 +27,9 @@ from servers.runtime.ids import UuidV7Ids
 from servers.runtime.storage import SYSTEM_TENANT, open_store
 from servers.shipped import ARTIFACT_TYPE, DEPLOYMENT, register_pack
 from servers.voiceid.calibration.pack import PackError, PackStatus, ThresholdPack, parse
-from store import NotFound, Store
+from store import NotFound, Store, Transaction
 from store.artifacts import ArtifactsReader
+from store.gold import artifact_ref
 from store.keys import signature_holds
 
 ACTIVATABLE: Final = frozenset({ARTIFACT_STATUS_CANDIDATE, ARTIFACT_STATUS_PROVISIONAL, ARTIFACT_STATUS_ACTIVE})
@@ -42,6 +45,10 @@ class PackReason(StrEnum):
     PACK_OLDER_THAN_ACTIVE = "PACK_OLDER_THAN_ACTIVE"
     PACK_PROVISIONAL = "PACK_PROVISIONAL"
     PACK_TAKEN_BACK = "PACK_TAKEN_BACK"
+    PACK_REVOKED = "PACK_REVOKED"
+    """Someone whose consent it rests on took that back: it, or the same content elsewhere, is frozen."""
+    PACK_NEEDS_GATES = "PACK_NEEDS_GATES"
+    """It was learned from gold, here or elsewhere: only governance puts it in force."""
     PACK_DAMAGED = "PACK_DAMAGED"
     PACK_SIGNATURE_UNTRUSTED = "PACK_SIGNATURE_UNTRUSTED"
     NOTHING_TO_ROLL_BACK_TO = "NOTHING_TO_ROLL_BACK_TO"
@@ -53,6 +60,14 @@ class PackRefused(ValueError):
     def __init__(self, reason: PackReason, message: str) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a pack's content came from: the artifact that was learned with it, or empty, and whether it was revoked."""
+
+    learned_as: str
+    revoked: bool
 
 
 async def on_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
@@ -90,18 +105,28 @@ async def add(store: Store, payload: bytes, name: str, tenant_id: str) -> dict[s
 async def activate(store: Store, version: int, tenant_id: str, *, accept_provisional: bool) -> dict[str, Any]:
     """Points servers at a registered version; the version in force already stays so. PackRefused.
 
-    A PROVISIONAL pack (VID-11) turns CONFIRMED into PROBABLE, so it has to be accepted as what it is.
+    A PROVISIONAL pack (VID-11) turns CONFIRMED into PROBABLE, so it has to be accepted as what it is. A learned one is
+    refused: what its gates ask for cannot be given here.
     """
     scope = scope_of(tenant_id)
     async with store.transaction() as tx:
+        await tx.governance.rollouts.one_at_a_time(tenant_id)
         before = await tx.artifacts.pointer(ARTIFACT_TYPE, tenant_id, scope)
         row = await _row(tx.artifacts, tenant_id, scope, version)
-        pack = await _checked(tx.artifacts, store, row)
+        origin = await _origin(tx, row)
+        pack = await _checked(tx.artifacts, store, row, origin)
         provisional = pack.status is PackStatus.PROVISIONAL
         if before is not None and version < before.active_version:
             raise PackRefused(
                 PackReason.PACK_OLDER_THAN_ACTIVE,
                 f"version {before.active_version} is in force; use `selene packs rollback` to return to an earlier one",
+            )
+        is_active = before is not None and before.active_version == version
+        if origin.learned_as and not is_active:
+            raise PackRefused(
+                PackReason.PACK_NEEDS_GATES,
+                f"the pack was learned, so its gates come first: `selene gate show {origin.learned_as}` says which are "
+                f"shut, and `selene rollout start {origin.learned_as}` goes on once they are open",
             )
         if provisional and not accept_provisional:
             reasons = ", ".join(dict.fromkeys(reason.code for reason in pack.reasons))
@@ -109,7 +134,7 @@ async def activate(store: Store, version: int, tenant_id: str, *, accept_provisi
                 PackReason.PACK_PROVISIONAL,
                 f"the pack is not proven ({reasons}), so nobody would be CONFIRMED; add --accept-provisional to use it",
             )
-        if before is None or before.active_version != version:
+        if not is_active:
             await tx.artifacts.activate(ARTIFACT_TYPE, tenant_id, scope, version)
             tx.audit(
                 tenant_id=tenant_id or SYSTEM_TENANT,
@@ -128,17 +153,19 @@ async def activate(store: Store, version: int, tenant_id: str, *, accept_provisi
 async def rollback(store: Store, tenant_id: str) -> dict[str, Any]:
     """Registers the content that was in force before as a new, higher version and points servers at it (GOV-6).
 
-    PackRefused.
+    Also what was learned: it passed its gates when it came into force. Never what was revoked since. PackRefused.
     """
     scope = scope_of(tenant_id)
     async with store.transaction() as tx:
+        await tx.governance.rollouts.one_at_a_time(tenant_id)
         before = await tx.artifacts.pointer(ARTIFACT_TYPE, tenant_id, scope)
         if before is None or not before.rollback_version:
             raise PackRefused(
                 PackReason.NOTHING_TO_ROLL_BACK_TO,
                 "no pack was in force before the one that is; see `selene packs list`",
             )
-        pack = await _checked(tx.artifacts, store, await _row(tx.artifacts, tenant_id, scope, before.rollback_version))
+        target = await _row(tx.artifacts, tenant_id, scope, before.rollback_version)
+        pack = await _checked(tx.artifacts, store, target, await _origin(tx, target))
         row = await tx.artifacts.rollback(
             ARTIFACT_TYPE,
             tenant_id,
@@ -174,11 +201,31 @@ async def _row(artifacts: ArtifactsReader, tenant_id: str, scope: Scope, version
         ) from None
 
 
-async def _checked(artifacts: ArtifactsReader, store: Store, row: ArtifactRow) -> ThresholdPack:
+async def _origin(tx: Transaction, row: ArtifactRow) -> Origin:
+    """Of every version with this content, wherever it lies: a rollback and `add` make rows that nothing led to."""
+    learned_as, revoked = "", False
+    for one in await tx.artifacts.of_content(ARTIFACT_TYPE, row.package_hash):
+        ref = artifact_ref(one.artifact_id)
+        refs = await tx.gold.lineage.closure(one.tenant_id, [ref], descendants=False)
+        if any(each.startswith("gold:") for each in refs):
+            learned_as = learned_as or one.artifact_id
+        for each in sorted({ref, *refs}):
+            kind, _, artifact_id = each.partition(":")
+            if kind == "artifact" and (await tx.governance.cases.get(one.tenant_id, artifact_id)).frozen_by:
+                revoked = True
+    return Origin(learned_as, revoked)
+
+
+async def _checked(artifacts: ArtifactsReader, store: Store, row: ArtifactRow, origin: Origin) -> ThresholdPack:
     """The pack of a row that servers would accept; what they would not is refused here and not by every decision."""
     if row.status not in ACTIVATABLE:
         status = ArtifactStatus.Name(row.status).removeprefix("ARTIFACT_STATUS_")
         raise PackRefused(PackReason.PACK_TAKEN_BACK, f"the version is {status}")
+    if origin.revoked:
+        raise PackRefused(
+            PackReason.PACK_REVOKED,
+            "a consent that its content rests on was taken back; `selene packs list` shows what else there is",
+        )
     if not signature_holds(store.trusted_keys(), row.signing_key_id, row.package_hash, row.signature):
         raise PackRefused(PackReason.PACK_SIGNATURE_UNTRUSTED, "no key that is trusted here signed it")
     try:

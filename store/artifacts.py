@@ -60,6 +60,13 @@ class ArtifactsReader:
             raise NotFound(f"{artifact_type}@{version}")
         return ArtifactRow.FromString(rows[0].canonical)
 
+    async def of_content(self, artifact_type: str, package_hash: bytes) -> list[ArtifactRow]:
+        """Every version of a type with this content, in whichever line, of every tenant and of the deployment."""
+        table = artifacts_ledger.c
+        found = select(table.canonical).where(table.artifact_type == artifact_type, table.package_hash == package_hash)
+        rows = await self._reads.rows(found.order_by(table.tenant_id, table.sequence))
+        return [ArtifactRow.FromString(row.canonical) for row in rows]
+
     async def payload(self, package_hash: bytes) -> bytes:
         """The payload of that SHA-256. NotFound, also where the stored bytes no longer have that hash."""
         found = select(artifact_payloads.c.payload).where(artifact_payloads.c.sha256 == package_hash)

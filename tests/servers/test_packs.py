@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_REVERTED, ArtifactRow
+from selene.common.v1.scope_pb2 import SCOPE_TYPE_LOCALE, Scope
 from typer.testing import CliRunner
 
 from clients import cli
@@ -20,6 +21,7 @@ from servers.shipped import ARTIFACT_TYPE, DEPLOYMENT, register_pack, register_s
 from servers.voiceid.active_packs import ActivePack, Packs
 from servers.voiceid.precedence import Subject
 from store import Store
+from store.gold import artifact_ref
 from tests.support.packs import shipped, variant
 from tests.support.stores import audit, open_store
 
@@ -149,6 +151,108 @@ async def test_a_pack_that_no_server_would_accept_is_refused(
         audit(tx)
     assert await refused(packs.activate(store, 1, "", accept_provisional=True)) == reason
     assert await store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT) is None
+
+
+LEARNED, BEFORE, AFTER = (variant(proven=True, policy={"conf_high_bp": limit}) for limit in (9_300, 9_100, 9_200))
+LOCALE = Scope(scope_type=SCOPE_TYPE_LOCALE, scope_id="de")
+
+
+async def put(store: Store, payload: bytes, scope: Scope | None = None, *ancestors: str) -> ArtifactRow:
+    """A pack of the tenant t-1; with ancestors it was learned from them."""
+    scope = scope or packs.scope_of("t-1")
+    row = await register_pack(store, payload, scope=scope, tenant_id="t-1", provenance_ref="test", activate=False)
+    async with store.transaction() as tx:
+        await tx.gold.lineage.link("t-1", ancestors, artifact_ref(row.artifact_id))
+        audit(tx)
+    return row
+
+
+async def serve(store: Store, *rows: ArtifactRow) -> None:
+    """As governance puts them in force, one after the other."""
+    async with store.transaction() as tx:
+        for row in rows:
+            await tx.artifacts.activate(ARTIFACT_TYPE, row.tenant_id, row.scope, row.artifact_version)
+        audit(tx)
+
+
+async def freeze(store: Store, row: ArtifactRow) -> None:
+    """As a revocation does at once; what it takes back follows later."""
+    async with store.transaction() as tx:
+        await tx.governance.cases.freeze("t-1", [row.artifact_id], "r-1")
+        audit(tx)
+
+
+async def in_force(store: Store, tenant: str = "t-1") -> tuple[int, int]:
+    pointer = await store.artifacts.pointer(ARTIFACT_TYPE, tenant, packs.scope_of(tenant))
+    return (pointer.active_version, pointer.rollback_version) if pointer else (0, 0)
+
+
+@pytest.mark.parametrize("accept_provisional", [False, True])
+async def test_what_was_learned_is_left_to_its_gates(store: Store, accept_provisional: bool) -> None:
+    row = await put(store, variant(), None, "gold:g-1")
+    with pytest.raises(PackRefused) as caught:
+        await packs.activate(store, 1, "t-1", accept_provisional=accept_provisional)
+    assert caught.value.reason == PackReason.PACK_NEEDS_GATES
+    for command in ("gate show", "rollout start"):
+        assert f"`selene {command} {row.artifact_id}`" in str(caught.value)
+    assert await in_force(store) == (0, 0)
+
+
+@pytest.mark.parametrize("tenant", ["t-1", "t-2", ""])
+async def test_what_was_learned_passes_no_gate_by_being_added_by_hand(store: Store, tenant: str) -> None:
+    await put(store, LEARNED, LOCALE, "gold:g-1")
+    await packs.add(store, LEARNED, "pack.json", tenant)
+    assert await refused(packs.activate(store, 1, tenant, accept_provisional=True)) == PackReason.PACK_NEEDS_GATES
+    assert await in_force(store, tenant) == (0, 0)
+
+
+async def test_what_governance_put_in_force_stays_so_and_is_returned_to(store: Store) -> None:
+    learned, after = await put(store, LEARNED, None, "gold:g-1"), await put(store, AFTER)
+    await serve(store, learned)
+    assert (await packs.activate(store, 1, "t-1", accept_provisional=False))["state"] == "ACTIVE"
+    await packs.activate(store, after.artifact_version, "t-1", accept_provisional=False)
+    returned = await packs.rollback(store, "t-1")
+    assert (returned["state"], returned["sha256"]) == ("ACTIVE", learned.package_hash.hex())
+    assert await in_force(store) == (3, 1)
+
+
+async def test_what_a_revocation_froze_is_not_activated(store: Store) -> None:
+    learned = await put(store, LEARNED, None, "gold:g-1")
+    await freeze(store, learned)
+    assert await refused(packs.activate(store, 1, "t-1", accept_provisional=True)) == PackReason.PACK_REVOKED
+    assert await in_force(store) == (0, 0)
+
+
+async def test_content_that_was_frozen_does_not_come_back_as_what_a_rollback_made_of_it(store: Store) -> None:
+    learned, after = await put(store, LEARNED, None, "gold:g-1"), await put(store, AFTER)
+    await serve(store, learned, after)
+    assert (await packs.rollback(store, "t-1"))["version"] == 3
+    await freeze(store, learned)
+    async with store.transaction() as tx:
+        await tx.artifacts.withdraw(ARTIFACT_TYPE, "t-1", packs.scope_of("t-1"))
+        audit(tx)
+    assert await refused(packs.activate(store, 3, "t-1", accept_provisional=True)) == PackReason.PACK_REVOKED
+    assert (await packs.activate(store, 2, "t-1", accept_provisional=False))["state"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("where", [None, LOCALE])
+async def test_a_rollback_does_not_return_to_what_was_revoked_in_any_line(store: Store, where: Scope | None) -> None:
+    learned = await put(store, LEARNED, where, "gold:g-1")
+    before, after = await put(store, LEARNED), await put(store, AFTER)
+    await serve(store, before, after)
+    await freeze(store, learned)
+    stands = await in_force(store)
+    assert await refused(packs.rollback(store, "t-1")) == PackReason.PACK_REVOKED
+    assert await in_force(store) == stands
+    assert len(await packs.listed(store, "t-1")) == 2
+
+
+async def test_a_copy_of_what_was_revoked_is_revoked(store: Store) -> None:
+    learned = await put(store, LEARNED, LOCALE, "gold:g-1")
+    copy, after = await put(store, BEFORE, None, artifact_ref(learned.artifact_id)), await put(store, AFTER)
+    await serve(store, copy, after)
+    await freeze(store, learned)
+    assert await refused(packs.rollback(store, "t-1")) == PackReason.PACK_REVOKED
 
 
 @pytest.fixture

@@ -63,6 +63,18 @@ async def test_versions_rise_by_one_per_tenant_scope_and_type(store: Store) -> N
     assert [row.artifact_version for row in await store.artifacts.versions(PACK, "t1", TENANT)] == [1, 2]
 
 
+async def test_a_content_is_found_in_every_line_of_its_type(store: Store) -> None:
+    first = await register(store, pack("k1"), b"one")
+    await register(store, pack("k2"), b"two")
+    again = await register(store, pack("k3", scope=USER), b"one")
+    await register(store, pack("k1", artifact_type="OTHER_PACK_V1"), b"one")
+    elsewhere = pack("k1")
+    elsewhere.tenant_id = "t2"
+    theirs = await register(store, elsewhere, b"one")
+    assert await store.artifacts.of_content(PACK, first.package_hash) == [first, again, theirs]
+    assert await store.artifacts.of_content(PACK, bytes(32)) == []
+
+
 async def test_a_version_that_is_not_the_next_is_refused(store: Store) -> None:
     await register(store, pack("k1"), b"one")
     for version in (1, 3):
