@@ -7,7 +7,7 @@ never a name (VID-9).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -45,6 +45,7 @@ ENGINE_ID = "PH1.VOICE.ID"
 FRAMES_A_TURN = 50
 """When audio is heard again: others get their turn on the event loop after that many frames."""
 
+_SPOOF_RISK = v1.ConflictState.Name(v1.CONFLICT_STATE_SPOOF_RISK)
 _log = structlog.get_logger("selene.voiceid")
 
 
@@ -480,6 +481,8 @@ class Engine:
         if decision.conflict_state:
             name = v1.ConflictState.Name(decision.conflict_state)
             await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, name)
+        elif decision.named_user_id:
+            await _resolve(tx, config, spent)
         final = _final(decision, may_prompt=may_prompt)
         if ask.asks_to_enrol and decision.named_user_id:
             await reenrolling.tell(tx, config.tenant_id, decision.named_user_id, now, final)
@@ -531,6 +534,16 @@ class Engine:
         if signals.consents(await tx.voiceid.profiles.current(stream.tenant_id, user_id), stream.decided_at):
             seen = signals.decided(said, stream, decision.reason, ask.config.turn, user_id)
             await self._producer.leave(tx, [seen])
+
+
+async def _resolve(tx: Transaction, config: v1.StreamConfig, spent: Mapping[str, int]) -> None:
+    """Somebody was named, so what the session was in conflict about is resolved: the next has its full retries (§38.5).
+
+    Not so SPOOF_RISK: a real voice after a replay says nothing of whoever played it. Where nothing was counted, this
+    asks the store nothing.
+    """
+    if resolved := sorted(spent.keys() - {_SPOOF_RISK}):
+        await tx.voiceid.prompts.clear_retries(config.tenant_id, config.session_id, resolved)
 
 
 async def _commitments(

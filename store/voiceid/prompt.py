@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, delete, select, update
@@ -11,6 +12,11 @@ from store.schema import conflict_retries, prompt_budgets, prompt_cooldowns
 
 _RETRIES = select(conflict_retries.c.state, conflict_retries.c.retries).where(
     conflict_retries.c.tenant_id == bindparam("tenant"), conflict_retries.c.session_id == bindparam("session")
+)
+_CLEAR_RETRIES = delete(conflict_retries).where(
+    conflict_retries.c.tenant_id == bindparam("tenant"),
+    conflict_retries.c.session_id == bindparam("session"),
+    conflict_retries.c.state.in_(bindparam("states", expanding=True)),
 )
 _GIVE_BACK = (
     update(prompt_budgets)
@@ -119,6 +125,11 @@ class Prompts(PromptsReader):
         )
         written = await self._writes.write(counted.returning(conflict_retries.c.retries))
         return int(written.rows[0].retries)
+
+    async def clear_retries(self, tenant_id: str, session_id: str, states: Sequence[str]) -> int:
+        """These conflicts of the session are resolved: each starts over. How many of them had retries spent."""
+        resolved = {"tenant": tenant_id, "session": session_id, "states": states}
+        return (await self._writes.write(_CLEAR_RETRIES, resolved)).count
 
     async def _spend(self, tenant_id: str, session_key: bytes, most: int, now: datetime) -> bool:
         spent = {"tenant": tenant_id, "key": session_key, "most": most, "at": now}

@@ -104,3 +104,19 @@ async def test_retries_are_counted_per_conflict_state_and_session(store: Store) 
         audit(tx)
     assert counts == [1, 2, 1, 1]
     assert await store.voiceid.prompts.retries("t1", "s1") == {"SPOOF_RISK": 2, "OVERLAP": 1}
+
+
+async def test_a_resolved_conflict_starts_over_and_no_other(store: Store) -> None:
+    async with store.transaction() as tx:
+        for state in ("OVERLAP", "PROFILE", "SPOOF_RISK"):
+            await tx.voiceid.prompts.count_retry("t1", "s1", state)
+        for tenant_id, session_id in (("t1", "s2"), ("t2", "s1")):
+            await tx.voiceid.prompts.count_retry(tenant_id, session_id, "OVERLAP")
+        assert await tx.voiceid.prompts.clear_retries("t1", "s1", ["OVERLAP", "OWNER", "PROFILE"]) == 2
+        assert await tx.voiceid.prompts.clear_retries("t1", "s1", ["OVERLAP", "OWNER", "PROFILE"]) == 0
+        assert await tx.voiceid.prompts.count_retry("t1", "s1", "OVERLAP") == 1
+        audit(tx)
+        audit(tx, "t2")
+    assert await store.voiceid.prompts.retries("t1", "s1") == {"OVERLAP": 1, "SPOOF_RISK": 1}
+    assert await store.voiceid.prompts.retries("t1", "s2") == {"OVERLAP": 1}
+    assert await store.voiceid.prompts.retries("t2", "s1") == {"OVERLAP": 1}
