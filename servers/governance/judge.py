@@ -259,6 +259,11 @@ _PROMPT_METRICS: Final = (
     KPI_METRIC_PROMPT_CONFIRMATIONS,
 )
 
+ONLY_SERVED: Final = frozenset(
+    {KPI_METRIC_INTERRUPTION_FALSE_POSITIVES, KPI_METRIC_MISPRONUNCIATION_COMPLAINTS, LATENCY_P95}
+)
+"""What only a candidate that serves can show: nobody hears a mirrored one, and nobody waits for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trail:
@@ -309,6 +314,11 @@ class _Side:
 
     def counted(self, metric: KpiMetric) -> Rate:
         return Rate(*self.counts.get(metric, (0, 0)))
+
+    @property
+    def counted_any(self) -> bool:
+        """Whether anything was counted but turns."""
+        return any(trials for _, trials in self.counts.values())
 
     def p95_us(self) -> Fraction | None:
         """The upper end of the bucket that the 95th of 100 turns falls into."""
@@ -392,6 +402,19 @@ def judge(
         for cohort, pair in (("", everyone), *sorted(pairs.items())):
             judgement.findings.extend(_findings(row, cohort, pair))
     return judgement
+
+
+def guards_measured(domain: JudgeDomain, windows: Sequence[KpiWindow]) -> bool:
+    """Whether a shadow was measured by everything that would take it back, as far as a mirror can show it (§29).
+
+    One that no row is about, or of which nothing at all was counted, shows nothing.
+    """
+    row, everyone = TABLE.get(domain), _pairs(windows, concurrent=True).get("")
+    if row is None or everyone is None or not (everyone.candidate.counted_any and everyone.baseline.counted_any):
+        return False
+    asked = {(cell.metric, cell.measure) for cell in (*row.rollback, *row.at_once)}
+    asked |= {(metric, Measure.DELTA) for metric in row.guarded}
+    return all(everyone.value(metric, measure) is not None for metric, measure in asked if metric not in ONLY_SERVED)
 
 
 def _verdict(

@@ -38,11 +38,13 @@ from selene.governance.v1.rollout_pb2 import (
     ROLLOUT_STAGE_CANARY_1,
     ROLLOUT_STAGE_CANARY_2,
     ROLLOUT_STAGE_FULL,
+    ROLLOUT_STAGE_SHADOW,
     ROLLOUT_STATE_COMPLETED,
     ROLLOUT_STATE_ROLLED_BACK,
     ROLLOUT_STATE_RUNNING,
     Judgement,
     JudgeReason,
+    KpiWindow,
     Rollout,
     RolloutStage,
     StageEntry,
@@ -51,7 +53,7 @@ from selene.governance.v1.rollout_pb2 import (
 from servers.governance import ENGINE_ID, deciding, evaluating, gates, trail
 from servers.governance.consumers import domain_of
 from servers.governance.decision import resolve
-from servers.governance.judge import Trail, judge
+from servers.governance.judge import Trail, guards_measured, judge
 from servers.governance.rollout import (
     FIRST,
     PROMOTE_CHECK,
@@ -109,12 +111,7 @@ async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) ->
     was measured lately.
     """
     tenant_id, stage = rollout.tenant_id, stage_of(rollout)
-    since = now - LOOKS_BACK if stage == ROLLOUT_STAGE_FULL else None
-    windows = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, [stage], since=since)
-    if stage == ROLLOUT_STAGE_FULL:
-        earlier = [ROLLOUT_STAGE_CANARY_2]
-        before = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, earlier)
-        windows += [window for window in before if window.arm == ARM_BASELINE]
+    windows = await _windows(rooms, rollout, now)
     case = await rooms.governance.cases.get(tenant_id, rollout.subject.artifact_id)
     return judge(
         rollout.domain,
@@ -124,6 +121,18 @@ async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) ->
         revoked=bool(case.frozen_by),
         concurrent=stage != ROLLOUT_STAGE_FULL,
     )
+
+
+async def _windows(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> list[KpiWindow]:
+    """Of the present stage; where everyone has the candidate, the lately measured ones and the last baseline."""
+    tenant_id, stage = rollout.tenant_id, stage_of(rollout)
+    since = now - LOOKS_BACK if stage == ROLLOUT_STAGE_FULL else None
+    windows = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, [stage], since=since)
+    if stage == ROLLOUT_STAGE_FULL:
+        earlier = [ROLLOUT_STAGE_CANARY_2]
+        before = await rooms.governance.rollouts.windows(tenant_id, rollout.rollout_id, earlier)
+        windows += [window for window in before if window.arm == ARM_BASELINE]
+    return windows
 
 
 async def regressed(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> bool:
@@ -193,10 +202,12 @@ async def _move(
     is_due: bool,
 ) -> Move:
     stage = STAGES[stage_of(rollout)]
+    is_mirrored = is_due and stage.stage == ROLLOUT_STAGE_SHADOW
     standing = Standing(
         stage=stage.stage,
         entered_at=rollout.stages[-1].entered_at.ToDatetime(tzinfo=UTC),
         judgement=judgement,
+        guards_measured=is_mirrored and guards_measured(rollout.domain, await _windows(tx, rollout, now)),
         stability_allowed=is_due and stage.needs_stability and await _promotable(tx, artifact, now),
     )
     return check_promote(standing, now) if is_due else check_rollback(standing)

@@ -11,6 +11,7 @@ from typing import Final
 
 from selene.governance.v1.rollout_pb2 import (
     JUDGE_REASON_COHORT_REGRESSION,
+    JUDGE_REASON_NO_ROW,
     JUDGE_REASON_NO_TRAFFIC,
     JUDGE_REASON_PROMPT_RATE,
     JUDGE_REASON_REGRESSION,
@@ -92,6 +93,8 @@ class Standing:
     stage: RolloutStage
     entered_at: datetime
     judgement: Judgement
+    guards_measured: bool = False
+    """A shadow was measured by what would take it back: without that it has shown no regression, and no safety."""
     stability_allowed: bool = False
     """Governance allows PROMOTE: the stability window and the cohort gates hold (§38.9)."""
 
@@ -110,7 +113,7 @@ def check_promote(standing: Standing, now: datetime) -> Move:
         return Move.STAY
     if stage.needs_promote and standing.judgement.verdict != JUDGE_VERDICT_PROMOTE:
         return Move.STAY
-    if not stage.needs_promote and not _mirrored(standing.judgement):
+    if not stage.needs_promote and not (standing.guards_measured and _mirrored(standing.judgement)):
         return Move.STAY
     if stage.needs_stability and not standing.stability_allowed:
         return Move.STAY
@@ -121,7 +124,14 @@ UNSTABLE: Final = frozenset({JUDGE_REASON_COHORT_REGRESSION, JUDGE_REASON_PROMPT
 """Reasons of a HOLD that begin the stability window anew, and keep a shadow where it is."""
 
 
-UNSEEN: Final = frozenset({JUDGE_REASON_NO_TRAFFIC, JUDGE_REASON_TOO_FEW_SAMPLES, JUDGE_REASON_WINDOW_TOO_SHORT})
+UNSEEN: Final = frozenset(
+    {
+        JUDGE_REASON_NO_ROW,
+        JUDGE_REASON_NO_TRAFFIC,
+        JUDGE_REASON_TOO_FEW_SAMPLES,
+        JUDGE_REASON_WINDOW_TOO_SHORT,
+    }
+)
 """Reasons of a HOLD that say that a regression could not have shown."""
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selene.governance.v1 import rollout_pb2 as v1
 
-from servers.governance.judge import GLOBAL_TRIGGERS, TABLE, Trail, judge
+from servers.governance.judge import GLOBAL_TRIGGERS, ONLY_SERVED, TABLE, Trail, guards_measured, judge
 from tests.servers.governance.windows import DAY, START, Counts, both, window
 
 NOW = START + DAY
@@ -217,6 +217,29 @@ def test_a_metric_that_was_not_measured_holds(domain: v1.JudgeDomain) -> None:
     for metric in candidate:
         lacking = {each: count for each, count in candidate.items() if each != metric}
         assert verdict_of(domain, (baseline, lacking)).verdict == HOLD
+
+
+@pytest.mark.parametrize("domain", list(TABLE))
+def test_a_shadow_shows_nothing_where_what_would_take_it_back_was_not_measured(domain: v1.JudgeDomain) -> None:
+    baseline, candidate = GOOD[domain]
+    guards = {cell.metric for cell in TABLE[domain].rollback} - ONLY_SERVED
+    assert guards_measured(domain, both(MILLION, baseline, candidate))
+    assert not guards_measured(domain, both(MILLION, {}, {}))
+    assert not guards_measured(domain, both(MILLION, baseline, dict.fromkeys(candidate, (0, 0))))
+    for metric in candidate:
+        lacking = {each: count for each, count in candidate.items() if each != metric}
+        is_shown = guards_measured(domain, both(MILLION, baseline, lacking))
+        assert is_shown is (metric not in guards | {v1.KPI_METRIC_POLICY_CONFLICTS} and bool(lacking)), metric
+
+
+def test_a_shadow_of_voices_needs_neither_prompts_nor_their_confirmation() -> None:
+    made = of_million(false_rejects=5_000, false_accepts=50)
+    assert guards_measured(VOICE, both(MILLION, made, made))
+    assert not guards_measured(VOICE, both(MILLION, of_million(false_rejects=5_000), made)), "nothing to compare with"
+
+
+def test_a_shadow_that_no_row_is_about_shows_nothing() -> None:
+    assert not guards_measured(v1.JUDGE_DOMAIN_UNSPECIFIED, both(MILLION, *GOOD[v1.JUDGE_DOMAIN_STT]))
 
 
 def test_an_artifact_that_no_row_is_about_is_never_promoted() -> None:

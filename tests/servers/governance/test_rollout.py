@@ -59,7 +59,8 @@ def test_the_stages_are_those_of_the_source() -> None:
     ("after", "move"), [(DAY - SECOND, Move.STAY), (DAY, Move.ADVANCE), (DAY + SECOND, Move.ADVANCE)]
 )
 def test_no_stage_is_left_before_a_day_has_passed(stage: v1.RolloutStage, after: timedelta, move: Move) -> None:
-    assert check_promote(standing(stage, stability_allowed=True), ENTERED + after) is move
+    held = standing(stage, guards_measured=True, stability_allowed=True)
+    assert check_promote(held, ENTERED + after) is move
 
 
 @pytest.mark.parametrize("stage", [CANARY_1, CANARY_2])
@@ -73,16 +74,28 @@ def test_the_second_canary_waits_for_the_stability_window() -> None:
 
 
 def test_a_shadow_needs_no_gain_but_enough_to_see_a_regression_by() -> None:
-    assert check_promote(standing(SHADOW, HOLD), ENTERED + DAY) is Move.ADVANCE
+    assert check_promote(standing(SHADOW, HOLD, guards_measured=True), ENTERED + DAY) is Move.ADVANCE
     for reason in (
+        v1.JUDGE_REASON_NO_ROW,
         v1.JUDGE_REASON_TOO_FEW_SAMPLES,
         v1.JUDGE_REASON_WINDOW_TOO_SHORT,
         v1.JUDGE_REASON_COHORT_REGRESSION,
         v1.JUDGE_REASON_REGRESSION,
     ):
-        assert check_promote(standing(SHADOW, judged(v1.JUDGE_VERDICT_HOLD, reason)), ENTERED + DAY) is Move.STAY
+        held = standing(SHADOW, judged(v1.JUDGE_VERDICT_HOLD, reason), guards_measured=True)
+        assert check_promote(held, ENTERED + DAY) is Move.STAY
     silent = judged(v1.JUDGE_VERDICT_HOLD, v1.JUDGE_REASON_NO_TRAFFIC, turns=0)
-    assert check_promote(standing(SHADOW, silent), ENTERED + DAY) is Move.STAY
+    assert check_promote(standing(SHADOW, silent, guards_measured=True), ENTERED + DAY) is Move.STAY
+
+
+@pytest.mark.parametrize("judgement", [PROMOTE, HOLD, judged(v1.JUDGE_VERDICT_HOLD, v1.JUDGE_REASON_METRIC_MISSING)])
+def test_a_shadow_that_nothing_measured_stays(judgement: v1.Judgement) -> None:
+    assert check_promote(standing(SHADOW, judgement), ENTERED + 30 * DAY) is Move.STAY
+
+
+def test_what_only_those_who_are_served_can_show_does_not_hold_a_shadow() -> None:
+    missing = judged(v1.JUDGE_VERDICT_HOLD, v1.JUDGE_REASON_METRIC_MISSING)
+    assert check_promote(standing(SHADOW, missing, guards_measured=True), ENTERED + DAY) is Move.ADVANCE
 
 
 @pytest.mark.parametrize("stage", list(STAGES))

@@ -88,6 +88,36 @@ async def test_without_traffic_nothing_moves(house: Governed) -> None:
     assert list(stands.last_judgement.reasons) == [rollouts.JUDGE_REASON_NO_TRAFFIC]
 
 
+async def test_a_shadow_of_which_only_turns_were_counted_stays_until_its_guards_were_measured(house: Governed) -> None:
+    rollout = await house.start(await house.candidate())
+    for counts in ({}, {rollouts.KPI_METRIC_WORD_ERRORS: (1_000, 10_000)}):
+        await house.measure(rollout, counts, baseline=counts)
+        await house.controller.tick()
+        stands = await house.rollout(rollout.rollout_id)
+        assert len(stands.stages) == 1
+        assert list(stands.last_judgement.reasons)[:1] == [rollouts.JUDGE_REASON_METRIC_MISSING]
+    await house.measure(
+        rollout, {rollouts.KPI_METRIC_WORD_ERRORS: (999, 10_000), rollouts.KPI_METRIC_REJECTS: (20, 2_000)}
+    )
+    await house.controller.tick()
+    assert (await house.rollout(rollout.rollout_id)).stages[-1].stage == rollouts.ROLLOUT_STAGE_CANARY_1
+
+
+async def test_a_persona_that_no_row_is_about_stays_in_the_shadow(house: Governed) -> None:
+    persona = {"artifact_type": "PERSONA_TONE_PROFILE_DELTA"}
+    await house.register(b"one", **persona, active=True)
+    row = await house.register(b"two", **persona)
+    bundle = await house.permit(row)
+    await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, consumer_engine_id="PH1.X"))
+    rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
+    for _ in range(2):
+        await house.measure(rollout)
+        await house.controller.tick()
+    stands = await house.rollout(rollout.rollout_id)
+    assert (stands.state, len(stands.stages)) == (rollouts.ROLLOUT_STATE_RUNNING, 1)
+    assert list(stands.last_judgement.reasons) == [rollouts.JUDGE_REASON_NO_ROW]
+
+
 async def test_a_privacy_leak_takes_a_rollout_back_with_the_window_that_tells_of_it(house: Governed) -> None:
     rollout = await house.start(await house.candidate())
     entered = rollout.stages[-1].entered_at.ToDatetime()
