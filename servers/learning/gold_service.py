@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
@@ -30,11 +31,13 @@ from servers.learning.domains import DOMAINS, Domain, lacking
 from servers.learning.evidence import problem_of_item, problem_of_label
 from servers.learning.golding import (
     AUDITED,
+    BASELINE,
     GOLD_WRITER,
     LABELLED_IN,
     REFUSED,
     Golded,
     Known,
+    Pack,
     Packaging,
     assessment_of,
     baseline_row,
@@ -345,14 +348,23 @@ class GoldV1(learning_grpc.GoldServiceServicer):
         return {user_id: key.commitment(b"user") for user_id, key in keys.items()}
 
     async def _base(self, gold_set: GoldSet) -> bytes:
-        """The threshold pack that is in force where the set applies: its own, the tenant's, the deployment's."""
+        """The threshold pack that is in force where the set applies: its own, the tenant's, the deployment's.
+
+        One that was revoked is on its way out, and nothing is built on it.
+        """
         own = (gold_set.scope.scope_type, gold_set.scope.scope_id)
         pointers = await self._store.artifacts.pointers(THRESHOLD_PACK, gold_set.tenant_id)
         by_scope = {(one.scope.scope_type, one.scope.scope_id): one for one in pointers}
         for scope in (own, (SCOPE_TYPE_TENANT, gold_set.tenant_id), (SCOPE_TYPE_GLOBAL, "")):
             if scope in by_scope:
-                return await self._store.artifacts.payload(by_scope[scope].active_package_hash)
+                content = by_scope[scope].active_package_hash
+                if not await self._is_revoked(await _learned(self._store, gold_set.tenant_id, THRESHOLD_PACK, content)):
+                    return await self._store.artifacts.payload(content)
         return b""
+
+    async def _is_revoked(self, learned: Sequence[ArtifactRow]) -> bool:
+        cases = [await self._store.governance.cases.get(one.tenant_id, one.artifact_id) for one in learned]
+        return any(case.frozen_by for case in cases)
 
     async def _apply(
         self, caller: Principal, standing: Candidate, worked: Worked
@@ -437,19 +449,49 @@ def _may_package(known: Known) -> bool:
 
 
 async def _register_packs(tx: Transaction, gold_set: GoldSet, packaging: Packaging) -> list[ArtifactRow]:
-    """Each pack as the next of its line, and before the first one what it returns to. Conflict."""
+    """Each pack as the next of its line, and before the first one what it returns to. Conflict.
+
+    A pack comes from its gold set alone: see `packaged`.
+    """
     ancestor = await _artifact_of(tx, gold_set)
     rows = []
     for pack in packaging.packs:
         line = (pack.pack_type, gold_set.tenant_id, gold_set.scope)
         versions = len(await tx.artifacts.versions(*line))
         if not versions:
-            await tx.artifacts.register(baseline_row(pack.pack_type, gold_set), pack.baseline)
+            await _register_baseline(tx, gold_set, pack)
             versions = 1
         row = await tx.artifacts.register(pack_row(pack.pack_type, gold_set, versions + 1), pack.payload)
         await tx.gold.lineage.link(gold_set.tenant_id, [ancestor], artifact_ref(row.artifact_id))
         rows.append(row)
     return rows
+
+
+async def _register_baseline(tx: Transaction, gold_set: GoldSet, pack: Pack) -> None:
+    """Where its content was learned, for another line, it comes from there: a revocation reaches it too (§21).
+
+    Conflict where one has meanwhile.
+    """
+    learned = await _learned(tx, gold_set.tenant_id, pack.pack_type, sha256(pack.baseline).digest())
+    for one in learned:
+        if (await tx.governance.cases.locked(one.tenant_id, one.artifact_id)).frozen_by:
+            raise Conflict(f"{one.artifact_type}@{one.artifact_version} was revoked: nothing returns to it")
+    row = await tx.artifacts.register(baseline_row(pack.pack_type, gold_set), pack.baseline)
+    origins = [artifact_ref(one.artifact_id) for one in learned]
+    await tx.gold.lineage.link(gold_set.tenant_id, origins, artifact_ref(row.artifact_id))
+
+
+async def _learned(
+    rooms: Rooms | Transaction, tenant_id: str, artifact_type: str, package_hash: bytes
+) -> list[ArtifactRow]:
+    """The tenant's versions that were learned with this content. What a rollback or a baseline made of them is none."""
+    found = []
+    for row in await rooms.artifacts.of_content(artifact_type, package_hash):
+        if row.tenant_id != tenant_id or row.idempotency_key == BASELINE:
+            continue
+        if await rooms.gold.lineage.closure(tenant_id, [artifact_ref(row.artifact_id)], descendants=False):
+            found.append(row)
+    return found
 
 
 async def _artifact_of(tx: Transaction, gold_set: GoldSet) -> str:

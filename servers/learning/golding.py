@@ -45,6 +45,9 @@ from servers.learning.packs import BuildFailed, Source, build, empty, orphans
 from servers.pack_formats import writer_of
 
 GOLD_WRITER: Final = "PH1.LEARN"
+BASELINE: Final = "baseline"
+"""What the row of a baseline has for a provenance, and for a key."""
+
 LABELLED_IN: Final = frozenset({GOLD_STATE_CANDIDATE, GOLD_STATE_VALIDATING, GOLD_STATE_AWAITING_REVIEW})
 """Where evidence can still be labelled: what was approved never changes."""
 
@@ -232,7 +235,10 @@ def packaged(
 
     `base` is the threshold pack that is in force, empty where there is none; `commitments` are of the users in trials.
     A pack without something to return to is not built: there is always the one that changes nothing, or the one in
-    force.
+    force. That baseline serves what its base was taught, and so comes from it; the new pack does not: the limit and the
+    pairs, which are all that gold teaches a threshold pack, it has of its own set only, and the rest of its base is
+    calibrated. Were it to come from its base, one would be frozen, and its gold moved, for people of whom it has
+    nothing.
     """
     pack_types = BY_DOMAIN[gold_set.domain].pack_types
     unread = orphans(pack_types)
@@ -275,8 +281,8 @@ def pack_row(pack_type: str, gold_set: GoldSet, version: int) -> ArtifactRow:
 
 
 def baseline_row(pack_type: str, gold_set: GoldSet) -> ArtifactRow:
-    """The row of what the first pack of a line returns to: a pack that changes nothing."""
+    """The row of what the first pack of a line returns to: a pack that changes nothing, or a copy of the base."""
     row = pack_row(pack_type, gold_set, 1)
-    row.provenance_ref, row.idempotency_key = "baseline", "baseline"
+    row.provenance_ref, row.idempotency_key = BASELINE, BASELINE
     row.ClearField("rollback_pointer_ref")
     return row
