@@ -17,6 +17,7 @@ from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
 from selene.governance.v1.service_pb2 import GetGateBundleRequest, GetPromotionReportRequest, ListDecisionsRequest
 
+from servers import packs
 from servers.governance.gates import GATES
 from servers.governance.statement import opened
 from servers.learning_demonstration import chain
@@ -151,6 +152,7 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     gold_set_id, row = await learned(house)
     await pairs_are_of(house, row, USERS)
     before = await house.active_pack()
+    assert await not_put_in_force(house, row) == packs.PackReason.PACK_NEEDS_GATES
     proposal = await proposal_of(house, row, gold_set_id, 10, UNLIKE)
     await pass_gates_one_by_one(house, proposal)
     assert (await state_of(house, gold_set_id)) == gold.GOLD_STATE_PACKAGED
@@ -167,6 +169,7 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     revocation = await chain.revoke(house, "leo")
     assert gold_set_id in revocation.affected_gold_set_ids
     assert (await refused(chain.start(house, row)))[0] == "ARTIFACT_FROZEN"
+    assert await not_put_in_force(house, row) == packs.PackReason.PACK_REVOKED
     revocation = await chain.settled(house, "leo", revocation.revocation_id)
     assert await chain.rebuilt(house, gold_set_id)
     after = await house.active_pack()
@@ -174,6 +177,13 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     receipt = opened(revocation.receipt, consents.ErasureReceipt, house.store.trusted_keys())
     assert row.artifact_id in {one.artifact_id for one in receipt.invalidated} and receipt.signals == 2
     assert (await house.ledger()).whole
+
+
+async def not_put_in_force(house: House, row: ArtifactRow) -> packs.PackReason:
+    """Why the command line leaves it where it is."""
+    with pytest.raises(packs.PackRefused) as caught:
+        await packs.activate(house.store, row.artifact_version, TENANT, accept_provisional=True)
+    return caught.value.reason
 
 
 async def pairs_are_of(house: House, row: ArtifactRow, users: Sequence[str]) -> None:
