@@ -323,7 +323,7 @@ async def settle_bundle(tx: Transaction, artifact: Held, trusted: Trusted, now: 
     )
     statement.completed_at.FromDatetime(now)
     await tx.governance.cases.keep_bundle(artifact.row.tenant_id, artifact.case, sign(tx, statement))
-    trail.note(tx, artifact.row.tenant_id, artifact.subject, "gates.completed", "GATE_BUNDLE_SIGNED")
+    trail.note(tx, artifact.row.tenant_id, artifact.subject, trail.COMPLETED, "GATE_BUNDLE_SIGNED")
     return bundle
 
 

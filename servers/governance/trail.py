@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from selene.audit.v1.audit_pb2 import AuditEvent
 from selene.common.v1.scope_pb2 import TurnRef
-from selene.governance.v1.decision_pb2 import ArtifactRef
-from selene.governance.v1.rollout_pb2 import Rollout
+from selene.governance.v1.decision_pb2 import ArtifactRef, DecisionStatement
+from selene.governance.v1.rollout_pb2 import JUDGE_DOMAIN_VOICE_IDENTITY, Rollout
 
 from servers.governance import ENGINE_ID
+from servers.governance.decision import GOING_FORWARD
 from servers.governance.judge import Trail
 from servers.runtime.context import current_correlation
 from store import Rooms, Transaction
@@ -22,12 +24,19 @@ DECIDED: Final = "governance.decided"
 EXAMINED: Final = "frozen_set.examined"
 REPORTED: Final = "builder.reported"
 APPROVED: Final = "approval.given"
+COMPLETED: Final = "gates.completed"
 PROVED: Final = "consumption.proved"
 STARTED: Final = "rollout.started"
 ADVANCED: Final = "rollout.advanced"
 ROLLED_BACK: Final = "rollout.rolled_back"
 SUPERSEDED: Final = "rollout.superseded"
 INVALIDATED: Final = "artifact.invalidated"
+
+MOVED: Final = frozenset({STARTED, ADVANCED, ROLLED_BACK})
+"""What a rollout did: rows that name it."""
+
+SHOWN: Final = frozenset({COMPLETED, PROVED})
+"""What has to be shown anew before each rollout: taking one back withdraws the bundle, and the proof names it."""
 
 _PAGE: Final = 1_000
 
@@ -83,20 +92,53 @@ def note(
 async def completeness(rooms: Rooms | Transaction, rollout: Rollout) -> Trail:
     """How many rows the trail of this activation has to hold, and how many of them it does. StoreUnavailable."""
     tenant_id, artifact_id = rollout.tenant_id, rollout.subject.artifact_id
+    cases = rooms.governance.cases
+    decided = [DecisionStatement.FromString(each.payload) for each in await cases.decisions(tenant_id, artifact_id)]
+    report = (await cases.get(tenant_id, artifact_id)).report
+    is_examined = rollout.domain == JUDGE_DOMAIN_VOICE_IDENTITY
     expected = Counter(
         {
-            DECIDED: len(await rooms.governance.cases.decisions(tenant_id, artifact_id)),
-            APPROVED: len(await rooms.governance.cases.approvals(tenant_id, artifact_id)),
+            DECIDED: len(decided),
+            EXAMINED: sum(each.action in GOING_FORWARD for each in decided) if is_examined else 0,
+            APPROVED: len(await cases.approvals(tenant_id, artifact_id)),
             REPORTED: 1,
+            COMPLETED: 1,
             PROVED: 1,
             STARTED: 1,
             ADVANCED: len(rollout.stages) - 1,
         }
     )
-    found: Counter[str] = Counter()
+    events: list[AuditEvent] = []
     audit = rooms.audit if isinstance(rooms, Rooms) else AuditTrail(rooms)
     only, after = AuditFilter(correlation_id=correlation_of(artifact_id)), 0
     while page := await audit.page(tenant_id, after=after, limit=_PAGE, only=only):
-        found.update(chained.event.transition for chained in page)
+        events += [chained.event for chained in page]
         after = page[-1].event.sequence
+    found = told(events, rollout.rollout_id, report.report_id if report else "")
     return Trail(expected.total(), (expected & found).total())
+
+
+def told(events: Iterable[AuditEvent], rollout_id: str, report_id: str) -> Counter[str]:
+    """How many rows of an artifact, oldest first, tell of one of its rollouts, and of the report that is in force.
+
+    The bundle and the proof are those of its own start: not of a rollout before it, and not a proof that failed.
+    """
+    found: Counter[str] = Counter()
+    has_begun = False
+    for event in events:
+        transition, facts = event.transition, {fact.name: fact.value for fact in event.facts}
+        if transition in MOVED and facts.get("rollout_id") == rollout_id:
+            has_begun = True
+        elif transition in MOVED:
+            if not has_begun:
+                found -= Counter({each: found[each] for each in SHOWN})
+            continue
+        elif transition in SHOWN and has_begun:
+            continue
+        elif transition == PROVED and facts.get("passed") != "yes":
+            found[PROVED] = 0
+            continue
+        elif transition == REPORTED and facts.get("report_id") != report_id:
+            continue
+        found[transition] += 1
+    return found
