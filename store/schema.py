@@ -446,6 +446,8 @@ fingerprints = Table(
     _text("fingerprint_id", key=True),
     _blob("sealed"),
     _instant("created_at"),
+    # 1 for a clip that the user was enrolled from, 0 for what they said later.
+    Column("of_clip", Integer, nullable=False, server_default="0"),
 )
 
 kms_secrets = Table(

@@ -234,9 +234,9 @@ class EnrollmentV1(v1_grpc.EnrollmentServiceServicer):
                     features=to_blob(clip.embeddings),
                 ),
             )
-            await tx.voiceid.fingerprints.add(
-                tenant_id, enrollment.user_id, clip.fingerprint, keep=self._settings.kept_fingerprints
-            )
+            # All of this enrolment, however many: each can be played again.
+            keep = max(self._settings.kept_fingerprints, len(earlier) + 1)
+            await tx.voiceid.fingerprints.add(tenant_id, enrollment.user_id, clip.fingerprint, keep=keep, of_clip=True)
         reason = v1.ClipRejection.Name(graded.rejection).removeprefix("CLIP_REJECTION_")
         await _audit(
             tx,

@@ -1,4 +1,7 @@
-"""Fingerprints of a subject's own earlier audio, kept to notice a replay (VID-14). Sealed; only the newest are kept."""
+"""Fingerprints of a subject's own earlier audio, kept to notice a replay (VID-14). Sealed; only the newest are kept.
+
+Those of clips, which the subject was enrolled from, are counted apart: however much is said later drops none of them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ FINGERPRINT_PURPOSE = "voiceid.fingerprint"
 _OF = (fingerprints.c.tenant_id == bindparam("tenant"), fingerprints.c.user_id == bindparam("user"))
 _ALL = select(fingerprints.c.sealed).where(*_OF).order_by(fingerprints.c.fingerprint_id.desc())
 _ADD = insert(fingerprints)
-_NEWEST = select(fingerprints.c.fingerprint_id).where(*_OF).order_by(fingerprints.c.fingerprint_id.desc())
+_ALIKE = (*_OF, fingerprints.c.of_clip == bindparam("of_clip"))
+_NEWEST = select(fingerprints.c.fingerprint_id).where(*_ALIKE).order_by(fingerprints.c.fingerprint_id.desc())
 _DROP_OLD = delete(fingerprints).where(
-    *_OF, fingerprints.c.fingerprint_id.not_in(_NEWEST.limit(bindparam("keep", type_=Integer)))
+    *_ALIKE, fingerprints.c.fingerprint_id.not_in(_NEWEST.limit(bindparam("keep", type_=Integer)))
 )
 
 
@@ -50,8 +54,8 @@ class Fingerprints(FingerprintsReader):
         self._writes = writes
         self._vault = vault
 
-    async def add(self, tenant_id: str, user_id: str, fingerprint: bytes, *, keep: int) -> None:
-        """Seal and keep one more, and drop all but the newest `keep`."""
+    async def add(self, tenant_id: str, user_id: str, fingerprint: bytes, *, keep: int, of_clip: bool = False) -> None:
+        """Seal and keep one more, and drop all but the newest `keep` of its kind: clips, or what was said later."""
         sealed = await self._vault.seal(tenant_id, user_id, FINGERPRINT_PURPOSE, fingerprint)
         added = {
             "tenant_id": tenant_id,
@@ -59,6 +63,8 @@ class Fingerprints(FingerprintsReader):
             "fingerprint_id": self._writes.ids.new(),
             "sealed": sealed,
             "created_at": self._writes.clock.now(),
+            "of_clip": int(of_clip),
         }
         await self._writes.write(_ADD, added)
-        await self._writes.write(_DROP_OLD, {"tenant": tenant_id, "user": user_id, "keep": keep})
+        alike = {"tenant": tenant_id, "user": user_id, "of_clip": int(of_clip)}
+        await self._writes.write(_DROP_OLD, {**alike, "keep": keep})

@@ -16,9 +16,11 @@ from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.shipped import DEPLOYMENT, register_pack
 from servers.voiceid.breaker import Phase
+from servers.voiceid.fingerprint import fingerprint
 from tests.support.packs import variant
-from tests.support.servers import House, SteppedClock, ask, enrol, serving, stream_config, swap_lane
+from tests.support.servers import TENANT, House, SteppedClock, ask, enrol, serving, stream_config, swap_lane
 from tests.support.speech import Person
+from tests.support.stores import audit
 
 NO_REPLAY = {"owners.voiceid.replay_min_s": 600.0}
 COOLDOWN_S = 600.0
@@ -116,6 +118,25 @@ async def test_enrolment_audio_played_back_is_a_spoof_and_then_locks(home: Path,
     assert not first.candidate_set and not again.candidate_set
     assert honest.candidate_set[0].user_id == "mira"
     assert honest.spoof_liveness_status == v1.SPOOF_LIVENESS_STATUS_LOW
+
+
+async def test_enrolment_audio_is_a_spoof_however_much_was_said_since(home: Path, mira: Person) -> None:
+    async with serving(home) as house:
+        async with house.store.transaction() as tx:
+            for number in range(house.engine.settings.kept_fingerprints):
+                noise = np.random.default_rng(number).standard_normal(32_000).astype(np.float32)
+                said = fingerprint(noise).to_bytes()
+                await tx.voiceid.fingerprints.add(TENANT, "mira", said, keep=house.engine.settings.kept_fingerprints)
+            audit(tx, TENANT)
+        played = [(await ask(house, clip, session_id=clip.name)).v2 for clip in mira.clips]
+    assert [one.reason_code for one in played] == [v1.VOICE_ID_REASON_SPOOF_RISK] * len(mira.clips)
+
+
+async def test_no_clip_of_an_enrolment_is_forgotten(tmp_path: Path, models_dir: Path, mira: Person) -> None:
+    async with serving(tmp_path, {"owners.voiceid.kept_fingerprints": 1}) as house:
+        await enrol(house.client(), mira)
+        played = [(await ask(house, clip, session_id=clip.name)).v2 for clip in mira.clips]
+    assert [one.reason_code for one in played] == [v1.VOICE_ID_REASON_SPOOF_RISK] * len(mira.clips)
 
 
 async def test_what_was_asked_before_is_a_spoof_when_it_comes_again(home: Path, mira: Person) -> None:

@@ -47,6 +47,7 @@ BACK_TO_0001 = (
     "DROP INDEX ix_voiceid_conflict_retries_spent_at",
     "ALTER TABLE voiceid_prompt_budgets DROP COLUMN spent_at",
     "ALTER TABLE voiceid_conflict_retries DROP COLUMN spent_at",
+    "ALTER TABLE voiceid_fingerprints DROP COLUMN of_clip",
     "UPDATE alembic_version SET version_num = '0001'",
 )
 
