@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
+from selene.common.v1.scope_pb2 import TurnRef
 from selene.gold.v1.gold_pb2 import (
     GOLD_REASON_POLICY_SCOPE_VIOLATION,
     GOLD_REASON_POST_DEPLOY_REGRESSION,
@@ -382,14 +383,29 @@ async def _move_gold(
 ) -> None:
     """The gold that an artifact was built from follows it (§17)."""
     refs = await tx.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
-    for ref in sorted(refs):
-        if not ref.startswith("gold:"):
-            continue
-        gold = await tx.gold.locked(row.tenant_id, ref.removeprefix("gold:"))
+    gold_set_ids = [ref.removeprefix("gold:") for ref in sorted(refs) if ref.startswith("gold:")]
+    turn = trail.turn_of(row.artifact_id)
+    await move_gold(tx, row.tenant_id, gold_set_ids, from_state, to_state, reason, now, turn=turn)
+
+
+async def move_gold(
+    tx: Transaction,
+    tenant_id: str,
+    gold_set_ids: Iterable[str],
+    from_state: GoldState,
+    to_state: GoldState,
+    reason: GoldReason,
+    now: datetime,
+    *,
+    turn: TurnRef,
+) -> None:
+    """Move those that are in `from_state`, each with a row of its own."""
+    for gold_set_id in gold_set_ids:
+        gold = await tx.gold.locked(tenant_id, gold_set_id)
         if gold is None or gold.message.state != from_state:
             continue
         transition = GoldTransition(
-            gold_set_id=gold.message.gold_set_id,
+            gold_set_id=gold_set_id,
             from_state=from_state,
             to_state=to_state,
             applied=True,
@@ -397,7 +413,21 @@ async def _move_gold(
             actor=trail.SYSTEM,
         )
         transition.occurred_at.FromDatetime(now)
-        await tx.gold.decide(row.tenant_id, transition)
+        await tx.gold.decide(tenant_id, transition)
+        tx.audit(
+            tenant_id=tenant_id,
+            owner=ENGINE_ID,
+            actor=trail.SYSTEM,
+            transition=trail.GOLD_MOVED[to_state],
+            reason_code=GoldReason.Name(reason).replace("_REASON_", "_") if reason else "OK",
+            scope=gold.message.scope,
+            turn=turn,
+            facts={"gold_set_id": gold_set_id, "from": _state_name(from_state), "to": _state_name(to_state)},
+        )
+
+
+def _state_name(state: GoldState) -> str:
+    return GoldState.Name(state).removeprefix("GOLD_STATE_")
 
 
 def _enter(rollout: Rollout, stage: RolloutStage, now: datetime) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_REVOKED_PENDING_REBUILD, ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope, TurnRef
 from selene.gold.v1.evidence_pb2 import GoldCandidate
-from selene.gold.v1.gold_pb2 import GOLD_STATE_REVERTED
+from selene.gold.v1.gold_pb2 import GOLD_REASON_POLICY_SCOPE_VIOLATION, GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED
 from selene.governance.v1.consent_pb2 import (
     REVOCATION_STEP_CAPTURE,
     REVOCATION_STEP_FREEZE,
@@ -194,6 +194,17 @@ async def _roll_back(tx: Transaction, kept: KeptRevocation, now: datetime) -> in
         row = await tx.governance.cases.artifact(revocation.tenant_id, subject.artifact_id)
         if row is not None:
             many += await _taken_back(tx, row, reasons, revocation, now)
+    # Gold stays active where its rollout is over, and another one's candidate serves.
+    await moving.move_gold(
+        tx,
+        revocation.tenant_id,
+        revocation.affected_gold_set_ids,
+        GOLD_STATE_ACTIVATED,
+        GOLD_STATE_REVERTED,
+        GOLD_REASON_POLICY_SCOPE_VIOLATION,
+        now,
+        turn=_turn(revocation),
+    )
     return many
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from selene.audit.v1.audit_pb2 import AuditEvent
 from selene.common.v1.scope_pb2 import TurnRef
+from selene.gold.v1.gold_pb2 import GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED, GoldState
 from selene.governance.v1.decision_pb2 import ArtifactRef, DecisionStatement
 from selene.governance.v1.rollout_pb2 import JUDGE_DOMAIN_VOICE_IDENTITY, Rollout
 
@@ -31,6 +33,10 @@ ADVANCED: Final = "rollout.advanced"
 ROLLED_BACK: Final = "rollout.rolled_back"
 SUPERSEDED: Final = "rollout.superseded"
 INVALIDATED: Final = "artifact.invalidated"
+GOLD_MOVED: Final[Mapping[GoldState, str]] = MappingProxyType(
+    {GOLD_STATE_ACTIVATED: "gold.activated", GOLD_STATE_REVERTED: "gold.reverted"}
+)
+"""How the trail calls the transitions of gold that are governance's (§17)."""
 
 MOVED: Final = frozenset({STARTED, ADVANCED, ROLLED_BACK})
 """What a rollout did: rows that name it."""

@@ -165,7 +165,7 @@ class Oracle:
         )
 
     async def _gold_followed(self, seen: Seen) -> None:
-        """Gold is ACTIVATED by a rollout to everyone, and REVERTED by its end; each step follows the one before."""
+        """Gold is ACTIVATED by a rollout to everyone, REVERTED by its end or a revocation; each step follows another."""
         reached = {
             state: {
                 gold_of(seen.packs[rollout.subject.artifact_id])
@@ -174,6 +174,16 @@ class Oracle:
             }
             for state in (GOLD_STATE_ACTIVATED, GOLD_STATE_REVERTED)
         }
+        revoked = {
+            gold_set_id
+            for revocation in seen.revocations
+            if any(record.step == consents.REVOCATION_STEP_GOV_ROLLBACK for record in revocation.steps)
+            for gold_set_id in revocation.affected_gold_set_ids
+        }
+        reached[GOLD_STATE_REVERTED] |= reached[GOLD_STATE_ACTIVATED] & revoked
+        told = Counter(
+            (event.transition, fact.value) for event in seen.trail for fact in event.facts if fact.name == "gold_set_id"
+        )
         for candidate in seen.gold:
             history = await self._store.gold.history(TENANT, candidate.gold_set_id)
             states = [GOLD_STATE_CANDIDATE, *(step.to_state for step in history)]
@@ -182,6 +192,8 @@ class Oracle:
             assert len(set(states)) == len(states), "a gold set never goes back to where it was"
             for state, by in reached.items():
                 assert (state in states) == (candidate.gold_set_id in by), candidate
+                row = "gold.activated" if state == GOLD_STATE_ACTIVATED else "gold.reverted"
+                assert told[row, candidate.gold_set_id] == (state in states), candidate
 
     async def _once(self, seen: Seen) -> None:
         """Each transition is one row of the trail, and nothing was done twice."""

@@ -168,6 +168,13 @@ async def reverted(house: Governed) -> GoldReason:
     """What the gold set was taken back for."""
     last = (await house.store.gold.history(TENANT, "g-1"))[-1]
     assert (last.to_state, last.applied) == (GOLD_STATE_REVERTED, True)
+    activated, back = await house.trail("gold.activated", "gold.reverted")
+    assert (activated.reason_code, back.reason_code) == ("OK", GoldReason.Name(last.reason_code).replace("REASON_", ""))
+    assert {fact.name: fact.value for fact in back.facts} == {
+        "from": "ACTIVATED",
+        "gold_set_id": "g-1",
+        "to": "REVERTED",
+    }
     return last.reason_code
 
 
@@ -183,6 +190,18 @@ async def test_gold_says_so_also_where_the_judge_acts_on_the_revocation_first(ho
     judged = await house.measure(rollout)
     assert judged.rollback_reason == decisions.DECISION_REASON_JUDGE_ROLLBACK
     assert await reverted(house) == GOLD_REASON_POLICY_SCOPE_VIOLATION
+
+
+async def test_gold_of_which_a_later_version_took_the_place_is_taken_back_by_a_revocation_too(house: Governed) -> None:
+    first = await gold_that_is_live(house)
+    house.skip(timedelta(days=1))
+    later = await house.advance(await house.start(await house.candidate()), until=rollouts.ROLLOUT_STAGE_FULL)
+    assert (await house.rollout(first.rollout_id)).state == rollouts.ROLLOUT_STATE_COMPLETED
+    revocation = await settled(house, await revoke(house))
+    assert await reverted(house) == GOLD_REASON_POLICY_SCOPE_VIOLATION
+    [row] = await house.trail("gold.reverted")
+    assert row.turn.correlation_id == f"revocation:{revocation.revocation_id}"
+    assert (await house.rollout(later.rollout_id)).state == rollouts.ROLLOUT_STATE_RUNNING
 
 
 async def test_gold_says_that_a_regression_took_it_back(house: Governed) -> None:
