@@ -37,6 +37,7 @@ from selene.governance.v1.decision_pb2 import (
     DecisionStatement,
 )
 
+from servers.governance.cohort_gates import dimensions_of
 from servers.governance.frozen import Finding
 
 STABILITY_DAYS: Final = range(7, 15)
@@ -78,8 +79,8 @@ class Resolution:
 
 def _cohorts_lack(preflight: Preflight) -> bool:
     required = preflight.required_cohorts
-    dimensions = {cohort.partition(":")[0] for cohort in required}
-    return not (required and required <= preflight.passing_cohorts and preflight.required_dimensions <= dimensions)
+    covered = preflight.required_dimensions <= dimensions_of(required)
+    return not (required and required <= preflight.passing_cohorts and covered)
 
 
 def _unstable(preflight: Preflight) -> bool:

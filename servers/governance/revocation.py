@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -134,35 +133,3 @@ def next_step(done: Iterable[RevocationStep]) -> RevocationStep:
 def reason_code(step: RevocationStep, trigger: RevocationTrigger) -> str:
     """The reason code that a step is audited with. KeyError for a trigger that is none."""
     return _BY_STEP[step].reason_code or REASONS[trigger]
-
-
-def closure(roots: Iterable[str], edges: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """Everything that the roots led to, without the roots, over edges (ancestor, descendant). Cycles end."""
-    known, began = list(edges), frozenset(roots)
-    # Most edges leave signals, which nothing leads to: only what lies between needs to be walked.
-    between = {descendant for _, descendant in known} - began
-    led_to: defaultdict[str, list[str]] = defaultdict(list)
-    for ancestor, descendant in known:
-        if ancestor in between:
-            led_to[ancestor].append(descendant)
-    seen = {descendant for ancestor, descendant in known if ancestor in began}
-    waiting = list(seen)
-    while waiting:
-        for descendant in led_to.get(waiting.pop(), ()):
-            if descendant not in seen:
-                seen.add(descendant)
-                waiting.append(descendant)
-    return frozenset(seen - began)
-
-
-def rebuild_set(signals_by_gold_set: Mapping[str, Iterable[str]], revoked: Set[str]) -> dict[str, tuple[str, ...]]:
-    """What each affected gold set is built of again: its signals without the revoked ones, sorted.
-
-    Sets that hold nothing revoked are not among them; one that nothing is left of has no signals.
-    """
-    rebuilt = {}
-    for gold_set_id, signals in signals_by_gold_set.items():
-        held = set(signals)
-        if held & revoked:
-            rebuilt[gold_set_id] = tuple(sorted(held - revoked))
-    return rebuilt

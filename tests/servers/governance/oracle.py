@@ -165,7 +165,7 @@ class Oracle:
         )
 
     async def _gold_followed(self, seen: Seen) -> None:
-        """Gold is ACTIVATED by a rollout to everyone, REVERTED by its end or a revocation; each step follows another."""
+        """Gold is ACTIVATED by a rollout to everyone, REVERTED by its end or a revocation; steps follow each other."""
         reached = {
             state: {
                 gold_of(seen.packs[rollout.subject.artifact_id])

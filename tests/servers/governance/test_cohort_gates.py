@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from selene.governance.v1.decision_pb2 import CohortResult
 
+from servers import pack_formats
 from servers.governance.cohort_gates import OTHERS, VOICE, limits_of, passes, passing
 from servers.governance.consumers import CONSUMERS, consumes, domain_of
 
@@ -50,4 +51,5 @@ def test_other_kinds_have_limits_of_their_own() -> None:
 
 def test_an_artifact_of_no_row_has_no_consumer() -> None:
     assert not any(consumes(engine, "LEFTOVER_PACK") for row in CONSUMERS.values() for engine in row.engines)
+    assert CONSUMERS.keys() == pack_formats.CONSUMERS.keys(), "what nobody parses, nobody loads"
     assert consumes("PH1.C", "STT_VOCAB_PACK") and not consumes("PH1.TTS", "STT_VOCAB_PACK")
