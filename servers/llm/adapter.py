@@ -10,6 +10,8 @@ from typing import Protocol
 
 from selene.provider.v1.provider_pb2 import ProviderResultV1
 
+from servers.routing.reasons import ProviderReason
+
 
 class LlmReason(StrEnum):
     """``reason_code`` of an LLM provider's result, where it is not a `ProviderReason` of routing."""
@@ -20,7 +22,14 @@ class LlmReason(StrEnum):
     LOCALE_UNSUPPORTED = "LOCALE_UNSUPPORTED"
 
 
-CALLER_FAULTS = frozenset({LlmReason.UTTERANCE_EMPTY, LlmReason.UTTERANCE_TOO_LONG, LlmReason.LOCALE_UNSUPPORTED})
+CALLER_FAULTS = frozenset(
+    {
+        LlmReason.UTTERANCE_EMPTY,
+        LlmReason.UTTERANCE_TOO_LONG,
+        LlmReason.LOCALE_UNSUPPORTED,
+        ProviderReason.CONTENT_REFUSED,
+    }
+)
 """Reasons that lie in what was asked: they say nothing of the provider's health and must not open its circuit."""
 
 

@@ -18,9 +18,15 @@ from servers.llm.settings import LLAMA, OPENAI, LlmSettings
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
+from servers.routing.reasons import ProviderReason
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import Runtime, Service
+
+ELSEWHERE: Final = frozenset(
+    {LlmReason.LOCALE_UNSUPPORTED, LlmReason.UTTERANCE_TOO_LONG, ProviderReason.CONTENT_REFUSED}
+)
+"""Faults of the request that another provider may not find in it."""
 
 PARSERS: Final[Parsers] = MappingProxyType({learned.PACK: learned.read})
 """The packs that this owner goes by (§11), and how it reads them."""
@@ -52,7 +58,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         capability=CAPABILITY_LLM,
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
-        elsewhere=frozenset({LlmReason.LOCALE_UNSUPPORTED, LlmReason.UTTERANCE_TOO_LONG}),
+        elsewhere=ELSEWHERE,
         keyed=made.keys() - (set() if settings.llama.needs_secret else {LLAMA}),
         prices=prices(runtime),
     )

@@ -33,7 +33,7 @@ class ProviderReason(StrEnum):
     REQUEST_REFUSED = "REQUEST_REFUSED"
     """It refused a request that the domain holds for sound, such as HTTP 400."""
     CONTENT_REFUSED = "CONTENT_REFUSED"
-    """It refused by a policy of its own."""
+    """It refused what was asked by a policy of its own, which lies in the request; another may not refuse it."""
     RESPONSE_MALFORMED = "RESPONSE_MALFORMED"
     """What it answered is not what it documents."""
     RESPONSE_TRUNCATED = "RESPONSE_TRUNCATED"
@@ -50,12 +50,14 @@ TERMINAL: Final = frozenset(
 )
 """Asking the same provider again does not help; another may."""
 
+# What keeps the schema and tells a secret, or of another tenant's payload, is against policy; no caller can provoke it.
 _OUTCOMES: Final[Mapping[str, Outcome]] = {
     ProviderReason.DEADLINE_EXCEEDED: Outcome.TIMEOUT,
     ProviderReason.CREDENTIAL_REFUSED: Outcome.AUTH_FAIL,
-    ProviderReason.CONTENT_REFUSED: Outcome.POLICY_CONFLICT,
     ProviderReason.RESPONSE_MALFORMED: Outcome.SCHEMA_INVALID,
     **dict.fromkeys(Refusal, Outcome.SCHEMA_INVALID),
+    Refusal.FOREIGN_PAYLOAD: Outcome.POLICY_CONFLICT,
+    Refusal.SECRET_EXPOSED: Outcome.POLICY_CONFLICT,
 }
 
 

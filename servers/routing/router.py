@@ -44,7 +44,7 @@ from servers.routing.reasons import ProviderReason, outcome_of
 from servers.routing.recorder import MOST_WAITING, Recorder, Trail, gate_facts
 from servers.routing.selection import Chosen, NoProvider, Unconfigured, home_of, select
 from servers.routing.selection import Refusal as NotSelected
-from servers.routing.windows import Call, Outcome
+from servers.routing.windows import Call, Outcome, caller_of
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
 from servers.runtime.logging import raised
@@ -159,6 +159,11 @@ class RoutedCall:
     ends_at: float
     turn: TurnRef
     packs: ServedPacks = NO_PACKS
+
+    @property
+    def caller(self) -> str:
+        """Who is told apart where a provider is measured: the user, or who asks where no user is named."""
+        return caller_of(self.tenant_id, self.user_id or self.subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,7 +527,7 @@ class Router(Generic[A]):
         made = RouteAttempt(provider_ref=provider.provider_ref, reason_code=CANCELLED, probe=lease_id is not None)
         running.attempts.append(made)
         running.result = result = None
-        over = self._board.under_way(key, call.tenant_id, limit)
+        over = self._board.under_way(key, call.caller, limit)
         events = work.begin(self.domestic.adapters[provider.provider_ref], asked, limit)
         try:
             while result is None:
@@ -592,7 +597,7 @@ class Router(Generic[A]):
         # An adapter's own clock runs on while its events are read.
         waited_ms = 1000 * (self._clock.monotonic() - began_at - read_s)
         latency_ms = min(result.latency.ToNanoseconds() / 1e6, waited_ms)
-        ended = Call(running.call.tenant_id, outcome, latency_ms)
+        ended = Call(running.call.caller, outcome, latency_ms)
         self._board.record(key, ended, began_at=began_at, probe=made.probe)
 
     def _told(self, running: _Running, made: RouteAttempt, took_s: float) -> None:

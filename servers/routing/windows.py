@@ -1,11 +1,13 @@
 """What one provider's calls say about its health (§24): sliding statistics in bounded memory, O(1) a call.
 
-One bad caller must not take a provider from everybody. Callers are told apart in 64 slots, by CRC-32 of their name, and
-of the flaws that count towards a rate at most half are one caller's: the surplus of the caller with the most flaws is
-left out, flaws and calls alike, wherever the others made at least ten calls in the same window. Where they made fewer,
-nobody can say that the provider is well, and everything counts. The run of failures is capped the same way. p95 is the
-lower of all calls' and of all but those of the caller with the most calls at or beyond it. Broken schemas, policy
-conflicts, authentication failures and hard-blocks are the provider's own doing and always count.
+One bad caller must not take a provider from everybody, be it a tenant or one person of the only tenant that there is.
+Both are told apart in 64 slots each, by CRC-32 of their name, and of the flaws that count towards a rate at most half
+are one tenant's and at most half one person's: the surplus of whoever has the most flaws is left out, flaws and calls
+alike, wherever the others made at least ten calls in the same window; of the two, what leaves out more holds. Where the
+others made fewer, nobody can say that the provider is well, and everything counts. The run of failures is capped the
+same way. p95 is the lowest of all calls' and of all but those of the tenant, or the person, with the most calls at or
+beyond it. Broken schemas, policy conflicts, authentication failures and hard-blocks are the provider's own doing and
+always count.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from servers.routing.thresholds import Reading
 
 BASIS_POINTS = 10_000
 CALLER_SLOTS = 64
+"""Of tenants, and as many of persons."""
 MIN_WITNESS_CALLS = 10
 # Calls that wait are overdue beyond this many times what is usual, half a second at least: beyond that many times p95,
 # where p95 rests on enough calls.
@@ -47,6 +50,8 @@ LATE_HOLDS_S = 3600.0
 # A time that lies further back than this is a clock that was set back; less is calls that end out of order.
 CLOCK_JUMP_S = 5.0
 
+_WITHIN = "\0"
+_TENANTS, _PERSONS = range(CALLER_SLOTS), range(CALLER_SLOTS, 2 * CALLER_SLOTS)
 _SECONDS = 60
 _SLICES, _SLICE_S = 20, 15
 _FINE_MS, _FINE_UP_TO_MS = 25, 5_000
@@ -75,9 +80,18 @@ _TIMED = frozenset({Outcome.OK, Outcome.TIMEOUT, Outcome.SCHEMA_INVALID, Outcome
 _REPLIES = frozenset({Outcome.OK, Outcome.SCHEMA_INVALID, Outcome.POLICY_CONFLICT})
 
 
+_Slots = tuple[int, int]
+"""A tenant's and a person's."""
+
+
+def caller_of(tenant_id: str, person: str) -> str:
+    """The name of one person of a tenant, as calls are told apart by it."""
+    return f"{tenant_id}{_WITHIN}{person}"
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that ended. `caller` is whoever the owner tells apart, such as the tenant."""
+    """A call that ended. `caller` is of `caller_of`, or a tenant's name where the owner tells nobody in it apart."""
 
     caller: str
     outcome: Outcome
@@ -104,8 +118,9 @@ class Measures:
 
 
 class Windows:
-    """Statistics of one provider. At most 60 s of counts by 64 callers, 5 min of a latency histogram in slices of 15 s,
-    and the last 100, 200 or 500 calls. "The last 60 s" are between 59 and 60, "5 min" between 285 and 300 s.
+    """Statistics of one provider. At most 60 s of counts by 64 tenants and 64 persons, 5 min of a latency histogram in
+    slices of 15 s, and the last 100, 200 or 500 calls. "The last 60 s" are between 59 and 60, "5 min" between 285 and
+    300 s.
     """
 
     def __init__(self) -> None:
@@ -135,22 +150,22 @@ class Windows:
 
     def record(self, call: Call, now: float) -> None:
         """A call has ended."""
-        at, slot, failed = self._instant(now), _slot(call.caller), call.outcome is not Outcome.OK
+        at, slots, failed = self._instant(now), _slots(call.caller), call.outcome is not Outcome.OK
         self._calls += 1
-        self._errors.add(at, slot, flawed=failed)
-        self._timeouts.add(at, slot, flawed=call.outcome is Outcome.TIMEOUT)
+        self._errors.add(at, slots, flawed=failed)
+        self._timeouts.add(at, slots, flawed=call.outcome is Outcome.TIMEOUT)
         if call.outcome in _TIMED:
-            self._latencies.add(at, slot, call.latency_ms)
+            self._latencies.add(at, slots, call.latency_ms)
         if call.outcome in _REPLIES:
-            self._schemas.push(slot, flawed=call.outcome is Outcome.SCHEMA_INVALID)
-            self._conflicts.push(slot, flawed=call.outcome is Outcome.POLICY_CONFLICT)
-        self._sends.push(slot, flawed=failed)
+            self._schemas.push(slots, flawed=call.outcome is Outcome.SCHEMA_INVALID)
+            self._conflicts.push(slots, flawed=call.outcome is Outcome.POLICY_CONFLICT)
+        self._sends.push(slots, flawed=failed)
         self._auth_fails += call.outcome is Outcome.AUTH_FAIL
         self._hard_blocks += call.outcome is Outcome.HARD_BLOCK
         if failed:
-            self._run.add(slot, 1, 1)
+            self._run.add(slots, 1, 1)
         else:
-            self._syntheses.push(slot, flawed=False)
+            self._syntheses.push(slots, flawed=False)
             self._succeeded_at = at
             if at - call.latency_ms / 1000 < self._silent_at:
                 self._late.add(at, call.latency_ms / 1000)
@@ -159,11 +174,11 @@ class Windows:
 
     def judge_transcript(self, caller: str, *, accepted: bool) -> None:
         """The owner's gate has accepted or refused a transcript."""
-        self._transcripts.push(_slot(caller), flawed=not accepted)
+        self._transcripts.push(_slots(caller), flawed=not accepted)
 
     def complain(self, caller: str) -> bool:
         """A caller complains of its last synthesis that has no complaint yet; False where the last 500 hold none."""
-        return self._syntheses.flaw_last(_slot(caller))
+        return self._syntheses.flaw_last(_slots(caller))
 
     def measures(self, now: float, waiting: Sequence[Waiting] = ()) -> Measures:
         """What the windows say now; `waiting` are the calls under way that wait for the provider and nobody else."""
@@ -196,18 +211,14 @@ class Windows:
         tally = _Tally()
         for each in waiting:
             if limit_s < each.age_s < at - self._succeeded_at:
-                tally.add(_slot(each.caller), 1, 1)
-        slot = tally.worst()
-        witnesses = self._errors.tally.calls - self._errors.tally.slot_calls[slot]
-        overdue = _counted_flaws(tally.flaws, tally.slot_flaws[slot], witnesses)
+                tally.add(_slots(each.caller), 1, 1)
+        overdue = tally.counted(self._errors.tally)
         if overdue >= LATE_ANSWERS:
             self._silent_at = at
         return overdue
 
     def _consecutive(self) -> int:
-        slot = self._run.worst()
-        witnesses = self._errors.tally.calls - self._errors.tally.slot_calls[slot]
-        return _counted_flaws(self._run.flaws, self._run.slot_flaws[slot], witnesses)
+        return self._run.counted(self._errors.tally)
 
     def _instant(self, now: float) -> float:
         """Time that never goes back: a clock that was set back goes on from where it stood."""
@@ -225,18 +236,31 @@ class _Tally:
 
     def __init__(self) -> None:
         self.calls = self.flaws = 0
-        self.slot_calls = [0] * CALLER_SLOTS
-        self.slot_flaws = [0] * CALLER_SLOTS
+        self._slot_calls = [0] * 2 * CALLER_SLOTS
+        self._slot_flaws = [0] * 2 * CALLER_SLOTS
 
-    def add(self, slot: int, calls: int, flaws: int) -> None:
-        self.calls += calls
-        self.flaws += flaws
-        self.slot_calls[slot] += calls
-        self.slot_flaws[slot] += flaws
+    def add(self, slots: _Slots, calls: int, flaws: int) -> None:
+        for slot in slots:
+            self.change(slot, calls, flaws)
 
-    def worst(self) -> int:
-        """The slot with the most flaws."""
-        return max(range(CALLER_SLOTS), key=self.slot_flaws.__getitem__)
+    def change(self, slot: int, calls: int, flaws: int) -> None:
+        """Those of one of the two slots; in all they are counted with the tenant's."""
+        if slot in _TENANTS:
+            self.calls += calls
+            self.flaws += flaws
+        self._slot_calls[slot] += calls
+        self._slot_flaws[slot] += flaws
+
+    def counted(self, witnessed: _Tally) -> int:
+        """The flaws without the surplus of one tenant or one person; the calls of others are `witnessed`."""
+        return min(self._counted(witnessed, _TENANTS), self._counted(witnessed, _PERSONS))
+
+    def _counted(self, witnessed: _Tally, among: range) -> int:
+        worst = max(among, key=self._slot_flaws.__getitem__)
+        if witnessed.calls - witnessed._slot_calls[worst] < MIN_WITNESS_CALLS:
+            return self.flaws
+        others = self.flaws - self._slot_flaws[worst]
+        return others + min(self._slot_flaws[worst], others)
 
 
 class _Minute:
@@ -247,19 +271,21 @@ class _Minute:
         self._second: int | None = None
         self._buckets: list[dict[int, list[int]]] = [{} for _ in range(_SECONDS)]
 
-    def add(self, at: float, slot: int, *, flawed: bool) -> None:
+    def add(self, at: float, slots: _Slots, *, flawed: bool) -> None:
         self.advance(at)
-        counts = self._buckets[int(at) % _SECONDS].setdefault(slot, [0, 0])
-        counts[0] += 1
-        counts[1] += flawed
-        self.tally.add(slot, 1, int(flawed))
+        bucket = self._buckets[int(at) % _SECONDS]
+        for slot in slots:
+            counts = bucket.setdefault(slot, [0, 0])
+            counts[0] += 1
+            counts[1] += flawed
+        self.tally.add(slots, 1, int(flawed))
 
     def advance(self, at: float) -> None:
         second = int(at)
         for passed in _passed(self._second, second, _SECONDS):
             bucket = self._buckets[passed % _SECONDS]
             for slot, (calls, flaws) in bucket.items():
-                self.tally.add(slot, -calls, -flaws)
+                self.tally.change(slot, -calls, -flaws)
             bucket.clear()
         self._second = second
 
@@ -277,12 +303,14 @@ class _Latencies:
         self._count = 0
         self._by_slot: dict[int, list[int]] = {}
 
-    def add(self, at: float, slot: int, latency_ms: float) -> None:
+    def add(self, at: float, slots: _Slots, latency_ms: float) -> None:
         self.advance(at)
-        key = (slot, _bin(latency_ms))
+        place = _bin(latency_ms)
         current = self._slices[int(at) // _SLICE_S % _SLICES]
-        current[key] = current.get(key, 0) + 1
-        self._change(key, 1)
+        for slot in slots:
+            key = (slot, place)
+            current[key] = current.get(key, 0) + 1
+            self._change(key, 1)
 
     def advance(self, at: float) -> None:
         now = int(at) // _SLICE_S
@@ -297,18 +325,24 @@ class _Latencies:
         whole = _p95(self._bins)
         if whole is None:
             return Reading(0.0, 0)
-        slowest = max(self._by_slot.values(), key=lambda bins: sum(bins[whole:]))
+        told = [(whole, self._count), *(self._without_slowest(whole, among) for among in (_TENANTS, _PERSONS))]
+        place, count = min(told, key=lambda each: each[0])
+        return Reading(_upper_end_ms(place), count)
+
+    def _without_slowest(self, whole: int, among: range) -> tuple[int, int]:
+        """p95 of all others and how many they are; of all calls where too few are others'."""
+        held = [bins for slot, bins in self._by_slot.items() if slot in among]
+        slowest = max(held, key=lambda bins: sum(bins[whole:]))
         others = [count - own for count, own in zip(self._bins, slowest, strict=True)]
         witnesses = sum(others)
         rest = _p95(others)
-        if rest is None or witnesses < MIN_WITNESS_CALLS or rest >= whole:
-            return Reading(_upper_end_ms(whole), self._count)
-        return Reading(_upper_end_ms(rest), witnesses)
+        return (whole, self._count) if rest is None or witnesses < MIN_WITNESS_CALLS else (rest, witnesses)
 
     def _change(self, key: tuple[int, int], count: int) -> None:
         slot, place = key
-        self._bins[place] += count
-        self._count += count
+        if slot in _TENANTS:
+            self._bins[place] += count
+            self._count += count
         self._by_slot.setdefault(slot, [0] * _BINS)[place] += count
 
 
@@ -344,32 +378,36 @@ class _Ring:
     def __init__(self, length: int) -> None:
         self.tally = _Tally()
         self._length = length
-        self._entries: list[tuple[int, bool]] = []
+        self._entries: list[tuple[_Slots, bool]] = []
         self._next = 0
 
-    def push(self, slot: int, *, flawed: bool) -> None:
+    def push(self, slots: _Slots, *, flawed: bool) -> None:
         if len(self._entries) < self._length:
-            self._entries.append((slot, flawed))
+            self._entries.append((slots, flawed))
         else:
-            old_slot, old_flawed = self._entries[self._next]
-            self.tally.add(old_slot, -1, -int(old_flawed))
-            self._entries[self._next] = (slot, flawed)
+            old_slots, old_flawed = self._entries[self._next]
+            self.tally.add(old_slots, -1, -int(old_flawed))
+            self._entries[self._next] = (slots, flawed)
         self._next = (self._next + 1) % self._length
-        self.tally.add(slot, 1, int(flawed))
+        self.tally.add(slots, 1, int(flawed))
 
-    def flaw_last(self, slot: int) -> bool:
+    def flaw_last(self, slots: _Slots) -> bool:
         count = len(self._entries)
         for back in range(1, count + 1):
             place = (self._next - back) % count if count == self._length else count - back
-            if self._entries[place] == (slot, False):
-                self._entries[place] = (slot, True)
-                self.tally.add(slot, 0, 1)
+            if self._entries[place] == (slots, False):
+                self._entries[place] = (slots, True)
+                self.tally.add(slots, 0, 1)
                 return True
         return False
 
 
-def _slot(caller: str) -> int:
-    return crc32(caller.encode("utf-8", "surrogatepass")) % CALLER_SLOTS
+def _slots(caller: str) -> _Slots:
+    return _TENANTS[_slot(caller.partition(_WITHIN)[0])], _PERSONS[_slot(caller)]
+
+
+def _slot(name: str) -> int:
+    return crc32(name.encode("utf-8", "surrogatepass")) % CALLER_SLOTS
 
 
 def _passed(before: int | None, now: int, length: int) -> range:
@@ -382,17 +420,8 @@ def _rate(flaws: int, calls: int) -> Reading:
 
 
 def _capped_rate(tally: _Tally) -> Reading:
-    worst = tally.worst()
-    witnesses = tally.calls - tally.slot_calls[worst]
-    flaws = _counted_flaws(tally.flaws, tally.slot_flaws[worst], witnesses)
+    flaws = tally.counted(tally)
     return _rate(flaws, tally.calls - (tally.flaws - flaws))
-
-
-def _counted_flaws(flaws: int, worst: int, witnesses: int) -> int:
-    if witnesses < MIN_WITNESS_CALLS:
-        return flaws
-    others = flaws - worst
-    return others + min(worst, others)
 
 
 def _bin(latency_ms: float) -> int:

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from selene.provider.v1.provider_pb2 import ProviderResultV1
 
+from servers.routing.reasons import ProviderReason
+
 RATE_HZ = 16_000
 BYTES_A_SAMPLE = 2
 
@@ -24,7 +26,13 @@ class SttReason(StrEnum):
 
 
 CALLER_FAULTS = frozenset(
-    {SttReason.NO_SPEECH, SttReason.AUDIO_MALFORMED, SttReason.AUDIO_TOO_LONG, SttReason.LOCALE_UNSUPPORTED}
+    {
+        SttReason.NO_SPEECH,
+        SttReason.AUDIO_MALFORMED,
+        SttReason.AUDIO_TOO_LONG,
+        SttReason.LOCALE_UNSUPPORTED,
+        ProviderReason.CONTENT_REFUSED,
+    }
 )
 """Reasons that lie in what was sent: they say nothing of the provider's health and must not open its circuit."""
 

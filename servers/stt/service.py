@@ -29,7 +29,7 @@ from servers.stt.utterance import Listening, Utterance, hear
 SECONDS_A_UNIT: Final = 60.0
 """A price is of a minute of audio."""
 
-ELSEWHERE: Final = frozenset({SttReason.LOCALE_UNSUPPORTED, SttReason.AUDIO_TOO_LONG})
+ELSEWHERE: Final = frozenset({SttReason.LOCALE_UNSUPPORTED, SttReason.AUDIO_TOO_LONG, ProviderReason.CONTENT_REFUSED})
 """What one provider cannot serve and another may."""
 
 MOST_CHARACTERS: Final = 100_000
@@ -87,20 +87,20 @@ class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
                             yield messages.TranscribeResponse(switched=switched(event))
                         case Finished():
                             transcript.audio.CopyFrom(duration(utterance.seconds))
-                            final = self._final(event, transcript, call.tenant_id)
+                            final = self._final(event, transcript, call.caller)
                             yield messages.TranscribeResponse(final=final)
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
 
-    def _final(self, finished: Finished, transcript: messages.Transcript, tenant_id: str) -> messages.FinalTranscript:
+    def _final(self, finished: Finished, transcript: messages.Transcript, caller: str) -> messages.FinalTranscript:
         """What the gate says of it. Refusal: INPUT_UNSERVABLE."""
         result = finished.result
         if not finished.done and result.reason_code != SttReason.NO_SPEECH:
             raise unservable(finished)
         judged = judge(transcript.text, result.quality_score_bp, accept_min_bp=self._settings.accept_min_bp)
         if judged.of_provider:
-            self._board.judge_transcript(finished.key, tenant_id, accepted=judged.accepted)
+            self._board.judge_transcript(finished.key, caller, accepted=judged.accepted)
         return messages.FinalTranscript(
             transcript=transcript,
             verdict=judged.verdict,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from selene.provider.v1.provider_pb2 import ProviderResultV1
 
+from servers.routing.reasons import ProviderReason
 from servers.tts.lexicon import Pronunciation
 
 
@@ -36,6 +37,7 @@ CALLER_FAULTS = frozenset(
         TtsReason.SSML_UNSUPPORTED,
         TtsReason.LOCALE_UNSUPPORTED,
         TtsReason.RATE_OUT_OF_RANGE,
+        ProviderReason.CONTENT_REFUSED,
     }
 )
 """Reasons that lie in what was asked: they say nothing of the provider's health and must not open its circuit."""

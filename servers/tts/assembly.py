@@ -16,6 +16,7 @@ from servers.routing.assembly import CredentialOf, left_out, open_leases, open_r
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
 from servers.routing.ranking import ranking_of
+from servers.routing.reasons import ProviderReason
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import OnStop, Runtime, Service
@@ -31,6 +32,7 @@ ELSEWHERE = frozenset(
         TtsReason.TEXT_TOO_LONG,
         TtsReason.TEXT_UNSPEAKABLE,
         TtsReason.RATE_OUT_OF_RANGE,
+        ProviderReason.CONTENT_REFUSED,
     }
 )
 """Faults of the request that another provider may not find in it."""

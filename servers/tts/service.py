@@ -49,6 +49,7 @@ class _Spoken:
     tenant_id: str
     subject: str
     key: Key
+    caller: str
     complained: bool = False
 
 
@@ -112,7 +113,7 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
                             if not event.done:
                                 raise unservable(event)
                             heard_by = config.scope.user_id or caller.subject
-                            self._remember(call.request_id, _Spoken(call.tenant_id, heard_by, event.key))
+                            self._remember(call.request_id, _Spoken(call.tenant_id, heard_by, event.key, call.caller))
                             yield messages.SynthesizeResponse(final=_final(event, speech, speaking))
         finally:
             listening.cancel()
@@ -161,7 +162,7 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
             spoken.complained = not counts
             raise
         if counts:
-            self._board.complain(spoken.key, spoken.tenant_id)
+            self._board.complain(spoken.key, spoken.caller)
         return reply
 
     def _remember(self, request_id: str, spoken: _Spoken) -> None:

@@ -37,7 +37,7 @@ from tests.support.time import FakeClock, SeqIds
 OWNER: Final = "PH1.D"
 FIRST, SECOND, THIRD = "openai/llm", "llama/llm", "selene-local/llm"
 ALLOW: Final = Rule(tenant_id="", rule_id="allow", effect=POLICY_EFFECT_ALLOW, reason="ALLOWED_FOR_ALL")
-UNSERVABLE, UNSERVABLE_HERE = "UTTERANCE_EMPTY", "LOCALE_UNSUPPORTED"
+UNSERVABLE, UNSERVABLE_HERE, CONTENT_REFUSED = "UTTERANCE_EMPTY", "LOCALE_UNSUPPORTED", "CONTENT_REFUSED"
 
 Said = str | ProviderResultV1
 Turn = Callable[[Asked, Limit], AsyncGenerator[Said, None]]
@@ -150,8 +150,8 @@ class Bench:
             domain=DOMAIN_LLM,
             capability=CAPABILITY_LLM,
             adapters=providers,
-            caller_faults={UNSERVABLE, UNSERVABLE_HERE},
-            elsewhere={UNSERVABLE_HERE},
+            caller_faults={UNSERVABLE, UNSERVABLE_HERE, CONTENT_REFUSED},
+            elsewhere={UNSERVABLE_HERE, CONTENT_REFUSED},
             prices=prices or {},
         )
         self.router = Router(

@@ -23,6 +23,7 @@ from selene.routing.v1.routing_pb2 import (
     DOMAIN_LLM,
     MEASURE_ERROR_RATE_60S,
     MEASURE_P95_LATENCY_5M,
+    MEASURE_POLICY_CONFLICT_COUNT_200,
     MEASURE_TIMEOUT_RATE_60S,
 )
 from selene.routing.v1.service_pb2 import BUDGET_PERIOD_DAY, POLICY_EFFECT_DENY
@@ -34,12 +35,14 @@ from servers.routing.envelope import Asked, payload_ref
 from servers.routing.profile import ARTIFACT_TYPE
 from servers.routing.recorder import MOST_WAITING, Trail
 from servers.routing.router import Finished, Limit, Switched
-from servers.routing.windows import MIN_WITNESS_CALLS, Call, Outcome
+from servers.routing.thresholds import Reading
+from servers.routing.windows import MIN_WITNESS_CALLS, Call, Outcome, caller_of
 from servers.runtime.clock import SystemClock
 from servers.runtime.errors import Refusal
 from store import Store
 from store.routing import Budget, Key, Quota, Rule
 from tests.support.routed import (
+    CONTENT_REFUSED,
     FIRST,
     SECOND,
     THIRD,
@@ -262,7 +265,7 @@ def altered(**changed: object) -> Turn:
 
 FAILING: dict[str, tuple[Turn, str]] = {
     "busy": (fails("PROVIDER_BUSY"), "PROVIDER_BUSY"),
-    "refused": (fails("CONTENT_REFUSED", PROVIDER_STATUS_TERMINAL_FAIL), "CONTENT_REFUSED"),
+    "refused": (fails("REQUEST_REFUSED", PROVIDER_STATUS_TERMINAL_FAIL), "REQUEST_REFUSED"),
     "failed half way": (fails("RESPONSE_TRUNCATED", PROVIDER_STATUS_RETRYABLE_FAIL, "half"), "RESPONSE_TRUNCATED"),
     "silent": (hangs(), "DEADLINE_EXCEEDED"),
     "silent half way": (hangs("half"), "DEADLINE_EXCEEDED"),
@@ -325,6 +328,54 @@ async def test_what_no_provider_can_serve_is_said_to_be_so(sqlite_store: Store, 
     refusal = await refused(made.run())
     assert refusal.reason == reasons.ERROR_REASON_INPUT_UNSERVABLE
     assert dict(refusal.metadata) == {"cause": UNSERVABLE_HERE, "provider": FIRST}
+
+
+async def test_prompts_that_a_vendor_refuses_one_user_take_it_from_nobody(
+    sqlite_store: Store, clock: FakeClock
+) -> None:
+    """A refused prompt was once a policy conflict of the provider, of which one in 200 calls opens the circuit. §24
+    means what the provider itself says against policy; what it refuses lies in the request, and anybody can send it.
+    """
+    made = await bench(sqlite_store, clock, [fails(CONTENT_REFUSED, PROVIDER_STATUS_TERMINAL_FAIL)])
+    for number in range(199):
+        good = Call(caller_of(f"t{number % 20 + 2}", "sam"), Outcome.OK, 20.0)
+        made.board.record(made.key(), good, began_at=clock.monotonic(), probe=False)
+    for _ in range(CONSECUTIVE_FAILURES + 1):
+        finished = await made.finished()
+        assert [(each.provider_ref, each.reason_code) for each in finished.route.attempts] == [
+            (FIRST, CONTENT_REFUSED),
+            (SECOND, "ANSWERED"),
+        ]
+    readings = made.board.measures(made.key()).readings
+    assert readings[MEASURE_POLICY_CONFLICT_COUNT_200] == Reading(0, 199)
+    assert readings[MEASURE_ERROR_RATE_60S] == Reading(0, 199)
+    await made.board.tick()
+    assert made.state() == CIRCUIT_STATE_CLOSED
+
+
+async def test_whom_every_provider_refuses_is_told_so(sqlite_store: Store, clock: FakeClock) -> None:
+    turn = fails(CONTENT_REFUSED, PROVIDER_STATUS_TERMINAL_FAIL)
+    made = await bench(sqlite_store, clock, [turn], [turn])
+    made.providers[THIRD].now(turn)
+    refusal = await refused(made.run())
+    assert refusal.reason == reasons.ERROR_REASON_INPUT_UNSERVABLE
+    assert dict(refusal.metadata) == {"cause": CONTENT_REFUSED, "provider": FIRST}
+
+
+@pytest.mark.parametrize("how", ["a secret", "another tenant's payload"])
+async def test_one_sound_result_against_policy_takes_a_provider_of_language_from_all(
+    sqlite_store: Store, clock: FakeClock, how: str
+) -> None:
+    """It keeps the schema, so it is no broken one; the policy that it breaks is the platform's own."""
+    turn, _ = FAILING[how]
+    made = await bench(sqlite_store, clock, [turn])
+    for number in range(MIN_WITNESS_CALLS):
+        good = Call(f"t{number + 2}", Outcome.OK, 20.0)
+        made.board.record(made.key(), good, began_at=clock.monotonic(), probe=False)
+    assert (await made.finished()).result.provider_ref == SECOND
+    await made.board.tick()
+    circuit = made.board.circuits()[made.key()]
+    assert (circuit.state, circuit.reason) == (CIRCUIT_STATE_OPEN, "POLICY_CONFLICT_COUNT_200_HIGH")
 
 
 async def test_when_all_have_failed_each_is_named_with_why(sqlite_store: Store, clock: FakeClock) -> None:
@@ -394,6 +445,30 @@ async def test_time_outs_of_one_caller_do_not_take_a_provider_from_all(sqlite_st
         assert (await made.finished()).result.provider_ref == SECOND
     await made.board.tick()
     assert made.state() == CIRCUIT_STATE_CLOSED
+
+
+async def test_time_outs_of_one_user_do_not_take_a_provider_from_the_rest_of_the_only_tenant(
+    sqlite_store: Store, clock: FakeClock
+) -> None:
+    made = await bench(sqlite_store, clock, [hangs()], profile=llm_profile(timeout_s=0.01))
+    for number in range(MIN_WITNESS_CALLS + 5):
+        good = Call(caller_of("t1", f"u{number}"), Outcome.OK, 20.0)
+        made.board.record(made.key(), good, began_at=clock.monotonic(), probe=False)
+    for _ in range(CONSECUTIVE_FAILURES + 1):
+        assert (await made.finished()).result.provider_ref == SECOND
+    await made.board.tick()
+    assert made.state() == CIRCUIT_STATE_CLOSED
+    others = [made.call(user_id=f"u{number}") for number in range(CONSECUTIVE_FAILURES)]
+    for call in others:
+        assert (await made.finished(call)).result.provider_ref == SECOND
+    await made.board.tick()
+    assert made.state() == CIRCUIT_STATE_OPEN
+
+
+def test_a_user_is_told_apart_and_whoever_asks_where_no_user_is_named(sqlite_store: Store, clock: FakeClock) -> None:
+    made = Bench(sqlite_store, clock, {})
+    assert made.call(user_id="sam", subject="desk").caller == caller_of("t1", "sam")
+    assert made.call(user_id="", subject="desk").caller == caller_of("t1", "desk")
 
 
 async def test_a_call_whose_time_is_over_asks_and_blames_nobody_else(sqlite_store: Store, clock: FakeClock) -> None:

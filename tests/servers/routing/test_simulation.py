@@ -10,7 +10,7 @@ from selene.routing.v1 import routing_pb2 as v1
 from bench.routing.world import World
 from servers.routing.circuit import Event, Probe, evaluate, lease, measures_start_anew, new_circuit, settle
 from servers.routing.defaults import DEFAULTS
-from servers.routing.windows import Call, Outcome, Waiting, Windows
+from servers.routing.windows import Call, Outcome, Waiting, Windows, caller_of
 
 CLOSED, OPEN, HALF_OPEN = v1.CIRCUIT_STATE_CLOSED, v1.CIRCUIT_STATE_OPEN, v1.CIRCUIT_STATE_HALF_OPEN
 # In 54 and 70 a process sleeps through the probes; in the last four an idle one would keep a slow provider in rotation.
@@ -44,6 +44,20 @@ def test_one_caller_whose_calls_all_time_out_opens_nothing_for_the_others(domain
             windows.record(Call(caller, outcome, latency_ms), float(second))
         circuit, events = evaluate(circuit, windows.measures(second), float(second), policy)
         assert events == ()
+
+
+@pytest.mark.parametrize(("bad_persons", "expected"), [(1, CLOSED), (50, OPEN)])
+@pytest.mark.parametrize("tenants", [1, 3])
+def test_a_tenth_of_time_outs_opens_what_many_persons_meet_and_not_what_one_does(tenants, bad_persons, expected):
+    policy, windows, circuit = DEFAULTS[v1.DOMAIN_STT].policy, Windows(), new_circuit(0.0)
+    for number in range(1000):
+        bad = number % 10 == 9
+        person = f"bad-{number // 10 % bad_persons}" if bad else f"good-{number % 97}"
+        tenant = f"t{number // 10 % bad_persons % tenants}" if bad else f"t{number % tenants}"
+        outcome, latency_ms = (Outcome.TIMEOUT, 5000.0) if bad else (Outcome.OK, 100.0)
+        windows.record(Call(caller_of(tenant, person), outcome, latency_ms), number / 20)
+        circuit, _ = evaluate(circuit, windows.measures(number / 20), number / 20, policy)
+    assert circuit.state == expected
 
 
 @pytest.mark.parametrize("callers", [1, 2, 7])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from selene.routing.v1 import routing_pb2 as v1
 
 from servers.routing.thresholds import Reading
-from servers.routing.windows import BASIS_POINTS, Call, Outcome, Waiting, Windows
+from servers.routing.windows import BASIS_POINTS, Call, Outcome, Waiting, Windows, caller_of
 
 OK, TIMEOUT, ERROR = Outcome.OK, Outcome.TIMEOUT, Outcome.ERROR
 
@@ -132,6 +132,41 @@ def test_one_bad_caller_among_others_who_are_served_does_not_count():
     assert measures.consecutive_failures == 0
 
 
+def test_one_bad_person_of_the_only_tenant_does_not_count():
+    windows = Windows()
+    for number in range(500):
+        bad = number % 10 == 0
+        caller = caller_of("acme", "bad" if bad else f"good-{number % 40}")
+        windows.record(Call(caller, TIMEOUT if bad else OK, 5000.0 if bad else 100.0), 1000.0)
+    measures = windows.measures(1000.0)
+    assert measures.readings[v1.MEASURE_TIMEOUT_RATE_60S] == Reading(0, 450)
+    assert measures.readings[v1.MEASURE_P95_LATENCY_5M].value == 100
+
+
+def test_a_tenant_whose_persons_all_fail_counts_no_more_for_having_many():
+    windows = windows_of(*[OK] * 20, caller=caller_of("good", "sam"))
+    for number in range(60):
+        windows.record(Call(caller_of("bad", f"u{number}"), TIMEOUT, 5000.0), 1000.0)
+    measures = windows.measures(1000.0)
+    assert measures.readings[v1.MEASURE_TIMEOUT_RATE_60S] == Reading(0, 20)
+    assert measures.readings[v1.MEASURE_P95_LATENCY_5M] == Reading(100, 20)
+    assert measures.consecutive_failures == 0
+
+
+def test_the_only_person_of_a_deployment_counts_in_full():
+    windows = windows_of(*[OK] * 50, *[ERROR] * 25, caller=caller_of("acme", "sam"))
+    measures = windows.measures(1000.0)
+    assert measures.consecutive_failures == 25
+    assert measures.readings[v1.MEASURE_ERROR_RATE_60S] == Reading(BASIS_POINTS * 25 / 75, 75)
+
+
+def test_persons_of_one_name_in_two_tenants_are_two():
+    windows = windows_of(*[ERROR] * 10, caller=caller_of("a", "sam"))
+    for _ in range(10):
+        windows.record(Call(caller_of("b", "sam"), ERROR, 100.0), 1000.0)
+    assert windows.measures(1000.0).consecutive_failures == 20
+
+
 def test_failures_of_two_callers_count_in_full_where_they_are_equal():
     windows = windows_of(*[ERROR] * 10, caller="a")
     for _ in range(10):
@@ -204,7 +239,10 @@ def test_rates_agree_with_a_naive_count_of_the_last_minute(steps):
 def test_memory_does_not_grow_with_the_number_of_calls_or_callers():
     windows, sizes = Windows(), []
     for number in range(18_000):
-        windows.record(Call(f"caller-{number % 1999}", ERROR, float(number % 300)), number * 0.05)
+        windows.record(
+            Call(caller_of(f"tenant-{number % 1999}", f"user-{number % 4999}"), ERROR, float(number % 300)),
+            number * 0.05,
+        )
         if number % 6000 == 5999:
             sizes.append(len(pickle.dumps(windows)))
     assert max(sizes) <= 1.1 * sizes[0]
