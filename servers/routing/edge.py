@@ -12,7 +12,16 @@ from selene.routing.v1.route_pb2 import ProviderSwitched, RouteScope
 from servers.routing.live_packs import NO_PACKS, ServedPacks
 from servers.routing.pack_choice import Subject, sticky_key
 from servers.routing.router import Finished, RoutedCall, Switched
-from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_subject, require_tenant
+from servers.runtime.auth import (
+    ROLE_DEPLOYMENT_OPERATOR,
+    ROLE_OPERATOR,
+    ROLE_SERVICE,
+    ROLE_USER,
+    Principal,
+    require_role,
+    require_subject,
+    require_tenant,
+)
 from servers.runtime.clock import Clock
 from servers.runtime.context import remaining
 from servers.runtime.errors import Refusal
@@ -22,11 +31,18 @@ LONGEST_S: Final = 600.0
 
 
 def permitted(scope: RouteScope) -> Principal:
-    """The caller, if it may ask for this tenant and this user (ALL-3). Refusal."""
+    """The caller, if it may ask at all, and for this tenant and this user (ALL-3). Refusal."""
+    require_role(ROLE_USER, ROLE_SERVICE, ROLE_OPERATOR)
     caller = require_tenant(scope.tenant_id)
     if scope.user_id:
         require_subject(scope.user_id, or_roles=(ROLE_SERVICE, ROLE_OPERATOR))
     return caller
+
+
+def user_of(scope: RouteScope, caller: Principal) -> str:
+    """Whom a permitted call is for: a user who names nobody is meant herself; a service may mean nobody."""
+    may_mean_nobody = not caller.roles.isdisjoint((ROLE_SERVICE, ROLE_OPERATOR, ROLE_DEPLOYMENT_OPERATOR))
+    return scope.user_id or ("" if may_mean_nobody else caller.subject)
 
 
 def routed_call(
@@ -41,12 +57,13 @@ def routed_call(
     packs: Callable[[Subject], ServedPacks] = lambda _: NO_PACKS,
 ) -> RoutedCall:
     """The call of the RPC that is being served; `packs` gives what it goes by from now to its end."""
+    user_id = user_of(scope, caller)
     is_service = ROLE_SERVICE in caller.roles
-    key = sticky_key(device_id=caller.device_id, user_id=scope.user_id, caller=caller.subject, is_service=is_service)
+    key = sticky_key(device_id=caller.device_id, user_id=user_id, caller=caller.subject, is_service=is_service)
     return RoutedCall(
         tenant_id=scope.tenant_id,
         subject=caller.subject,
-        user_id=scope.user_id,
+        user_id=user_id,
         channel=scope.channel,
         region=scope.region,
         locale=locale,
@@ -55,7 +72,7 @@ def routed_call(
         units=units,
         ends_at=clock.monotonic() + min(remaining(), LONGEST_S),
         turn=turn(),
-        packs=packs(Subject(scope.tenant_id, locale, scope.channel, scope.user_id, key)),
+        packs=packs(Subject(scope.tenant_id, locale, scope.channel, user_id, key)),
     )
 
 

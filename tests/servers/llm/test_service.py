@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -28,9 +28,11 @@ from servers.llm.service import Answering, LanguageV1, Said
 from servers.routing.defaults import ProviderSeed, default_profile
 from servers.routing.envelope import Asked, answered
 from servers.routing.router import Limit
-from servers.runtime.auth import ROLE_USER, Principal, issue_token
+from servers.runtime.auth import ROLE_SERVICE, ROLE_USER, Principal, issue_token
 from servers.runtime.clock import SystemClock
 from servers.runtime.server import Runtime, Service
+from store import Transaction
+from tests.support.about_users import deny_mira, spare_mira
 from tests.support.keys import RotatingKey
 from tests.support.owners import Owners, serving
 from tests.support.servers import TENANT, until
@@ -53,13 +55,13 @@ class Desk:
         servicer: LanguageV1 = self.owners.services["llm"][0].servicer
         return servicer
 
-    def connection(self, subject: str = "", tenant: str = TENANT) -> Connection:
-        """As a user of a tenant; as the developer where none is named."""
+    def connection(self, subject: str = "", tenant: str = TENANT, roles: Sequence[str] = (ROLE_USER,)) -> Connection:
+        """As a subject of a tenant; as the developer where none is named."""
         if not subject:
             return self.owners.connection("llm")
         key = self.owners.running.development_key
         assert key is not None
-        asking = Principal(tenant, subject, "", frozenset({ROLE_USER}))
+        asking = Principal(tenant, subject, "", frozenset(roles))
         return self.owners.connection(
             "llm", issue_token(key, asking, now=datetime.now(UTC), lifetime=timedelta(hours=1))
         )
@@ -122,8 +124,15 @@ def routed(*refs: str, timeout_s: float, retries: int) -> ProviderRoutingProfile
 
 
 @asynccontextmanager
-async def desk(folder: Path, *refs: str, timeout_s: float = 5.0, retries: int = 0) -> AsyncIterator[Desk]:
-    """The owner with these providers in this order."""
+async def desk(
+    folder: Path,
+    *refs: str,
+    timeout_s: float = 5.0,
+    retries: int = 0,
+    prepare: Callable[[Transaction], Awaitable[None]] | None = None,
+    spared: str = "",
+) -> AsyncIterator[Desk]:
+    """The owner with these providers in this order, without the one that mira is `spared`."""
     key = RotatingKey()
     async with OpenAiSimulator({key.secret}).serve() as openai, OpenAiSimulator(schemas=False).serve() as llama:
         settings = {"owners.llm.openai.base_url": openai.base_url, "owners.llm.llama.base_url": llama.base_url}
@@ -132,7 +141,11 @@ async def desk(folder: Path, *refs: str, timeout_s: float = 5.0, retries: int = 
             return await assemble(runtime, credential_of=lambda provider_ref: key)
 
         profile = routed(*refs, timeout_s=timeout_s, retries=retries)
-        async with serving(["llm"], folder, settings, profile=profile, builds={"llm": build}) as owners:
+        if spared:
+            spare_mira(profile, DOMAIN_LLM, spared)
+        async with serving(
+            ["llm"], folder, settings, profile=profile, builds={"llm": build}, prepare=prepare
+        ) as owners:
             yield Desk(owners, openai, llama)
 
 
@@ -277,6 +290,33 @@ async def test_a_user_speaks_for_no_other(tmp_path: Path) -> None:
     async with desk(tmp_path, LOCAL) as llm:
         refused = await llm.refused(llm.connection("mira"), user="otto")
         assert refused.reason == "SUBJECT_MISMATCH"
+
+
+async def test_a_rule_about_a_user_holds_although_she_does_not_name_herself(tmp_path: Path) -> None:
+    async with desk(tmp_path, LOCAL, prepare=deny_mira) as llm:
+        mira, gateway = llm.connection("mira"), llm.connection("gateway", roles=(ROLE_SERVICE,))
+        for refused in (
+            await llm.refused(mira, user="mira"),
+            await llm.refused(mira),
+            await llm.refused(gateway, user="mira"),
+        ):
+            assert (refused.reason, refused.metadata["cause"]) == ("POLICY_REFUSED", "NOT_FOR_HER")
+        for connection in (gateway, llm.connection("otto")):
+            assert final(await llm.ask(connection=connection)).result.status == PROVIDER_STATUS_OK
+
+
+async def test_a_users_exception_applies_although_she_does_not_name_herself(tmp_path: Path) -> None:
+    async with desk(tmp_path, OPENAI, LOCAL, spared=OPENAI) as llm:
+        mira, otto = llm.connection("mira"), llm.connection("otto")
+        assert final(await llm.ask(connection=mira, user="mira")).result.provider_ref == LOCAL
+        assert final(await llm.ask(connection=mira)).result.provider_ref == LOCAL
+        assert final(await llm.ask(connection=otto)).result.provider_ref == OPENAI
+
+
+async def test_who_only_reads_the_trail_asks_for_nothing(tmp_path: Path) -> None:
+    async with desk(tmp_path, LOCAL) as llm:
+        refused = await llm.refused(llm.connection("ada", roles=("auditor",)))
+        assert (refused.reason, refused.metadata) == ("ROLE_REQUIRED", {"any_of": "operator,service,user"})
 
 
 async def test_what_the_local_grammar_cannot_serve_the_next_may(tmp_path: Path) -> None:

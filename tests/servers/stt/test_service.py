@@ -9,7 +9,7 @@ import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from clients.duplex import Duplex
 from clients.errors import SeleneError
 from servers.routing.circuit import Circuit
 from servers.routing.defaults import ProviderSeed, default_profile
+from servers.runtime.auth import ROLE_SERVICE, ROLE_USER, Principal, issue_token
 from servers.runtime.server import Runtime, Service
 from servers.stt.assembly import assemble
 from servers.stt.models import WhisperFiles
@@ -50,6 +51,7 @@ from servers.stt.service import SpeechToTextV1
 from servers.tts import espeak
 from store import Transaction
 from store.routing import Budget, Key, Quota, Rule
+from tests.support.about_users import deny_mira, spare_mira
 from tests.support.keys import RotatingKey
 from tests.support.owners import Owners, serving
 from tests.support.servers import TENANT, until
@@ -160,18 +162,28 @@ class Desk:
     def state(self) -> CircuitState:
         return self.circuit.state
 
-    def line(self, timeout: float = 20.0) -> Line:
-        return Line(self.owners.connection("stt"), timeout)
+    def connection(self, subject: str = "", roles: Sequence[str] = (ROLE_USER,)) -> Connection:
+        """As a subject of the tenant; as the developer where none is named."""
+        if not subject:
+            return self.owners.connection("stt")
+        key = self.owners.running.development_key
+        assert key is not None
+        asking = Principal(TENANT, subject, "", frozenset(roles))
+        token = issue_token(key, asking, now=datetime.now(UTC), lifetime=timedelta(hours=1))
+        return self.owners.connection("stt", token)
+
+    def line(self, timeout: float = 20.0, connection: Connection | None = None) -> Line:
+        return Line(connection or self.connection(), timeout)
 
     async def ask(self, audio: bytes = SPEECH, **fields: Any) -> list[messages.TranscribeResponse]:
-        line = self.line()
+        line = self.line(connection=fields.pop("connection", None))
         await line.config(**fields)
         await line.frames(pieces(audio, FRAME))
         await line.half_close()
         return await line.rest()
 
     async def refused(self, audio: bytes = SPEECH, **fields: Any) -> SeleneError:
-        line = self.line()
+        line = self.line(connection=fields.pop("connection", None))
         await line.config(**fields)
         await line.frames(pieces(audio, FRAME))
         await line.half_close()
@@ -234,9 +246,12 @@ async def desk(
     timeout_s: float = 5.0,
     retries: int = 0,
     prepare: Callable[[Transaction], Awaitable[None]] | None = None,
+    spared: str = "",
     **flags: Any,
 ) -> AsyncIterator[Desk]:
-    """The owner with these providers in this order; `flags` are settings with `__` for the dots."""
+    """The owner with these providers in this order, without the one that mira is `spared`; `flags` are settings with
+    `__` for the dots.
+    """
     key = RotatingKey()
     async with OpenAiSimulator({key.secret}).serve() as openai, google_simulator(key.secret) as google:
         google.hears = HEARD
@@ -253,6 +268,8 @@ async def desk(
             return await assemble(runtime, credential_of=lambda provider_ref: key)
 
         profile = routed(*refs, timeout_s=timeout_s, retries=retries)
+        if spared:
+            spare_mira(profile, DOMAIN_STT, spared)
         async with serving(
             ["stt"], folder, settings, profile=profile, builds={"stt": build}, prepare=prepare
         ) as owners:
@@ -533,6 +550,33 @@ async def test_a_gate_refuses_before_any_audio_has_come(
         await line.config()
         assert (await line.refusal()).reason == reason
         assert [transition for transition, _ in await stt.told()] == ["call.gated", "call.finished"]
+
+
+async def test_a_rule_about_a_user_holds_although_she_does_not_name_herself(tmp_path: Path) -> None:
+    async with desk(tmp_path, OPENAI, prepare=deny_mira) as stt:
+        mira, gateway = stt.connection("mira"), stt.connection("gateway", roles=(ROLE_SERVICE,))
+        for refused in (
+            await stt.refused(connection=mira, user="mira"),
+            await stt.refused(connection=mira),
+            await stt.refused(connection=gateway, user="mira"),
+        ):
+            assert (refused.reason, refused.metadata["cause"]) == ("POLICY_REFUSED", "NOT_FOR_HER")
+        for connection in (gateway, stt.connection("otto")):
+            assert final(await stt.ask(connection=connection)).result.status == PROVIDER_STATUS_OK
+
+
+async def test_a_users_exception_applies_although_she_does_not_name_herself(tmp_path: Path) -> None:
+    async with desk(tmp_path, OPENAI, GOOGLE, spared=OPENAI) as stt:
+        mira, otto = stt.connection("mira"), stt.connection("otto")
+        assert final(await stt.ask(connection=mira, user="mira")).result.provider_ref == GOOGLE
+        assert final(await stt.ask(connection=mira)).result.provider_ref == GOOGLE
+        assert final(await stt.ask(connection=otto)).result.provider_ref == OPENAI
+
+
+async def test_who_only_reads_the_trail_asks_for_nothing(tmp_path: Path) -> None:
+    async with desk(tmp_path, OPENAI) as stt:
+        refused = await stt.refused(connection=stt.connection("ada", roles=("auditor",)))
+        assert (refused.reason, refused.metadata) == ("ROLE_REQUIRED", {"any_of": "operator,service,user"})
 
 
 async def test_a_call_is_told_in_order(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,8 @@ from servers.tts.assembly import assemble
 from servers.tts.local import LocalTts
 from servers.tts.service import Speaking, TextToSpeechV1
 from servers.tts.speech import MAX_CHUNK_BYTES, Speech
+from store import Transaction
+from tests.support.about_users import deny_mira, spare_mira
 from tests.support.keys import RotatingKey
 from tests.support.owners import Owners, serving
 from tests.support.servers import TENANT, until
@@ -131,7 +133,7 @@ class Desk:
         return Line(connection or self.connection(), timeout)
 
     async def say(self, text: str = TEXT, **fields: Any) -> list[messages.SynthesizeResponse]:
-        line = self.line()
+        line = self.line(fields.pop("connection", None))
         await line.config(text=text, **fields)
         await line.half_close()
         return await line.rest()
@@ -225,8 +227,15 @@ def routed(*refs: str, timeout_s: float, retries: int) -> ProviderRoutingProfile
 
 
 @asynccontextmanager
-async def desk(folder: Path, *refs: str, timeout_s: float = 5.0, retries: int = 0) -> AsyncIterator[Desk]:
-    """The owner with these providers in this order."""
+async def desk(
+    folder: Path,
+    *refs: str,
+    timeout_s: float = 5.0,
+    retries: int = 0,
+    prepare: Callable[[Transaction], Awaitable[None]] | None = None,
+    spared: str = "",
+) -> AsyncIterator[Desk]:
+    """The owner with these providers in this order, without the one that mira is `spared`."""
     key = RotatingKey()
     async with OpenAiSimulator({key.secret}).serve() as openai, google_simulator(key.secret) as google:
         settings = {
@@ -239,7 +248,11 @@ async def desk(folder: Path, *refs: str, timeout_s: float = 5.0, retries: int = 
             return await assemble(runtime, credential_of=lambda provider_ref: key)
 
         profile = routed(*refs, timeout_s=timeout_s, retries=retries)
-        async with serving(["tts"], folder, settings, profile=profile, builds={"tts": build}) as owners:
+        if spared:
+            spare_mira(profile, DOMAIN_TTS, spared)
+        async with serving(
+            ["tts"], folder, settings, profile=profile, builds={"tts": build}, prepare=prepare
+        ) as owners:
             yield Desk(owners, openai, google)
 
 
@@ -465,6 +478,33 @@ async def test_a_user_speaks_for_no_other(tmp_path: Path) -> None:
     async with desk(tmp_path, LOCAL) as tts:
         refused = await tts.refused(user="otto", connection=tts.connection("mira"))
         assert refused.reason == "SUBJECT_MISMATCH"
+
+
+async def test_a_rule_about_a_user_holds_although_she_does_not_name_herself(tmp_path: Path) -> None:
+    async with desk(tmp_path, LOCAL, prepare=deny_mira) as tts:
+        mira, gateway = tts.connection("mira"), tts.connection("gateway", roles=(ROLE_SERVICE,))
+        for refused in (
+            await tts.refused(connection=mira, user="mira"),
+            await tts.refused(connection=mira),
+            await tts.refused(connection=gateway, user="mira"),
+        ):
+            assert (refused.reason, refused.metadata["cause"]) == ("POLICY_REFUSED", "NOT_FOR_HER")
+        for connection in (gateway, tts.connection("otto")):
+            assert final(await tts.say(connection=connection)).outcome == COMPLETED
+
+
+async def test_a_users_exception_applies_although_she_does_not_name_herself(tmp_path: Path) -> None:
+    async with desk(tmp_path, OPENAI, LOCAL, spared=OPENAI) as tts:
+        mira, otto = tts.connection("mira"), tts.connection("otto")
+        assert final(await tts.say(connection=mira, user="mira")).result.provider_ref == LOCAL
+        assert final(await tts.say(connection=mira)).result.provider_ref == LOCAL
+        assert final(await tts.say(connection=otto)).result.provider_ref == OPENAI
+
+
+async def test_who_only_reads_the_trail_asks_for_nothing(tmp_path: Path) -> None:
+    async with desk(tmp_path, LOCAL) as tts:
+        refused = await tts.refused(connection=tts.connection("ada", roles=("auditor",)))
+        assert (refused.reason, refused.metadata) == ("ROLE_REQUIRED", {"any_of": "operator,service,user"})
 
 
 async def test_the_longest_text_is_spoken_by_who_takes_it(tmp_path: Path) -> None:

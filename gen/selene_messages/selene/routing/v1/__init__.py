@@ -2260,7 +2260,7 @@ class RouteScope(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The user; empty where nobody is known. A token of a user speaks for that user only.
+    The user; empty where nobody is known. A token of a user speaks for that user only, who is meant where this is empty, too.
     """
 
     channel: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
