@@ -44,6 +44,7 @@ GRANTED: Final = {
     "openai/tts": ("tts", "PH1.TTS"),
     "google/tts": ("tts", "PH1.TTS"),
     "openai/llm": ("llm", "PH1.D"),
+    "llama/endpoint": ("llm", "PH1.D"),
 }
 VERSIONS: Final = 2
 
@@ -74,6 +75,7 @@ class House:
 
     owners: Owners
     openai: OpenAiSimulator
+    llama: OpenAiSimulator
     google: GoogleSimulator
     heard: list[str] = field(default_factory=list)
 
@@ -161,7 +163,8 @@ def log() -> Iterator[io.StringIO]:
 @asynccontextmanager
 async def house(folder: Path) -> AsyncIterator[House]:
     keys = {canary.decode() for canary in CANARIES}
-    async with OpenAiSimulator(set(keys)).serve() as openai, google_simulator(*keys) as google:
+    openai, llama = OpenAiSimulator(set(keys)), OpenAiSimulator(set(keys))
+    async with openai.serve(), llama.serve(), google_simulator(*keys) as google:
         google.hears = (Portion((("what", 0.1, 0.4, 0.9), ("time", 0.4, 0.8, 0.8))),)
         flags = {
             "telemetry.traces": "console",
@@ -174,9 +177,11 @@ async def house(folder: Path) -> AsyncIterator[House]:
             "owners.tts.google.endpoint": google.endpoint,
             "owners.tts.google.plaintext": True,
             "owners.llm.openai.base_url": openai.base_url,
+            "owners.llm.llama.base_url": llama.base_url,
+            "owners.llm.llama.needs_secret": True,
         }
         async with serving(["kms", "stt", "tts", "llm"], folder, flags) as owners:
-            yield House(owners, openai, google)
+            yield House(owners, openai, llama, google)
 
 
 async def test_secrets_of_vendors_are_used_and_found_nowhere(
@@ -193,13 +198,17 @@ async def test_secrets_of_vendors_are_used_and_found_nowhere(
             await running.calls()
         used = {call.secret for call in running.openai.calls}
         assert used == {secret(ref, v) for ref in GRANTED if ref.startswith("openai") for v in (1, 2)}
+        used = {call.secret for call in running.llama.calls}
+        assert used == {secret("llama/endpoint", v) for v in (1, 2)}
         used = {call.key_sha256 for call in running.google.ledger}
         assert used == {sha256(secret(ref, v)) for ref in GRANTED if ref.startswith("google") for v in (1, 2)}
         for fault in FAULTS:
             running.openai.faults.plan(*[fault] * 3)
+            running.llama.faults.plan(fault)
             running.google.faults.plan(*[fault] * 2)
             await running.calls()
         running.openai.keys = set()
+        running.llama.keys = set()
         running.google.keys = set()
         await running.calls()
         for ref in GRANTED:
