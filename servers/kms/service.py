@@ -18,11 +18,12 @@ from selene.kms.v1 import service_pb2_grpc as kms_grpc
 from servers.kms import ENGINE_ID
 from servers.kms.access import Access, Evaluation, Standing, evaluate
 from servers.kms.backend import Backend
+from servers.kms.callers import require_deployment, require_owner
 from servers.kms.lifetime import DEFAULT_LEASE, LONGEST_LEASE, lease_ttl, overlap, rotate_by
 from servers.kms.refusals import access_denied, backend_unavailable, not_sealed_here
 from servers.kms.sealing import NotSealedHere, sealing_key, unseal
 from servers.kms.sweep import destroy_elsewhere, retire_due
-from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE, Principal, require_role
+from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, Principal, require_role
 from servers.runtime.clock import Clock
 from servers.runtime.errors import FieldViolation, Refusal, reason_name
 from servers.runtime.ids import Ids
@@ -61,7 +62,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
     async def GetSealingKey(
         self, request: messages.GetSealingKeyRequest, context: Any
     ) -> messages.GetSealingKeyResponse:
-        require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
+        require_deployment()
         policy = kms.LeasePolicy()
         policy.default_ttl.FromTimedelta(DEFAULT_LEASE)
         policy.max_ttl.FromTimedelta(LONGEST_LEASE)
@@ -143,7 +144,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         return reply
 
     async def GetSecret(self, request: messages.GetSecretRequest, context: Any) -> messages.GetSecretResponse:
-        require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
+        require_deployment()
         handle = _handle(request.handle)
         with refusing_store_errors():
             secret = await self._store.kms.secrets.get(handle)
@@ -152,7 +153,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         return messages.GetSecretResponse(secret=secret_info(secret))
 
     async def ListSecrets(self, request: messages.ListSecretsRequest, context: Any) -> messages.ListSecretsResponse:
-        require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
+        require_deployment()
         size = page_size(request.page)
         with refusing_store_errors():
             page = await self._store.kms.secrets.page(after=_TOKENS.after(request.page), limit=size + 1)
@@ -200,7 +201,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
     async def EvaluateAccess(
         self, request: messages.EvaluateAccessRequest, context: Any
     ) -> messages.EvaluateAccessResponse:
-        caller = require_role(ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR)
+        caller = require_owner(request.owner)
         handle, now = _handle(request.handle), self._clock.now()
         available = await self._backend.available()
         with refusing_store_errors():
@@ -212,7 +213,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         return messages.EvaluateAccessResponse(outcome=found.outcome, reason=found.reason)
 
     async def IssueLease(self, request: messages.IssueLeaseRequest, context: Any) -> messages.IssueLeaseResponse:
-        caller = require_role(ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR)
+        caller = require_owner(request.owner)
         handle, now = _handle(request.handle), self._clock.now()
         evaluated: dict[str, str] = {"handle": handle, "owner": request.owner}
         available = await self._backend.available()
@@ -246,7 +247,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
         return reply
 
     async def EndLease(self, request: messages.EndLeaseRequest, context: Any) -> messages.EndLeaseResponse:
-        caller = require_role(ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR)
+        caller = require_deployment()
         lease_id, now = request.lease_id, self._clock.now()
         if LEASE_ID.fullmatch(lease_id) is None:
             raise _malformed("lease_id", "must be the id of a lease, not its reference")
@@ -256,6 +257,7 @@ class SecretsV1(kms_grpc.SecretsServiceServicer):
             if ended is None:
                 raise not_found("lease", lease_id)
             lease, was_running = ended
+            require_owner(lease.owner)
             await _note(
                 tx,
                 caller,

@@ -48,7 +48,7 @@ class Desk:
         self.issuer = issuer
         self._parts = parts
         self.operator = self.client(ROLE_DEPLOYMENT_OPERATOR)
-        self.service = self.client(ROLE_SERVICE)
+        self.service = self.own()
 
     def connection(self, *roles: str, subject: str = "ops", tenant: str = "t-1") -> Connection:
         """A channel of its own, closed with the desk; no role at all without any."""
@@ -58,18 +58,22 @@ class Desk:
         self._parts.push_async_callback(opened.close)
         return opened
 
-    def client(self, *roles: str, tenant: str = "t-1") -> Secrets:
+    def client(self, *roles: str, subject: str = "ops", tenant: str = "t-1") -> Secrets:
         """The typed client of a caller with these roles."""
-        return Secrets(self.connection(*roles, tenant=tenant), policy=NO_RETRY)
+        return Secrets(self.connection(*roles, subject=subject, tenant=tenant), policy=NO_RETRY)
+
+    def own(self, subject: str = OWNER) -> Secrets:
+        """The typed client of a service of the deployment's own."""
+        return self.client(ROLE_SERVICE, subject=subject, tenant=SYSTEM_TENANT)
 
     async def put(self, secret: bytes = SECRET, **options: Any) -> v1.SecretInfo:
         """Put a secret that PH1.C may lease."""
         usual: dict[str, Any] = {"environment": v1.Environment.PROD, "granted_owners": [OWNER]}
         return await self.operator.put(options.pop("handle", HANDLE), secret, **{**usual, **options})
 
-    async def raw(self, method: str, request: Any, *roles: str) -> Any:
+    async def raw(self, method: str, request: Any, *roles: str, **caller: str) -> Any:
         """One call as the stub makes it."""
-        connection = self.connection(*(roles or (ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)))
+        connection = self.connection(*(roles or (ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)), **caller)
         stub = kms_grpc.SecretsServiceStub(connection.channel)
         return await getattr(stub, method)(request, timeout=10, metadata=connection.metadata())
 

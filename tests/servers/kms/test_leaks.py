@@ -109,8 +109,8 @@ async def test_a_planted_secret_is_found_nowhere(
     assert await desk.store.kms.redeem(lease.lease_ref, desk.clock.now()) == FIRST
     await tell(heard, desk.service.lease(HANDLE, OWNER, idempotency_key="k-lease"))
     await tell(heard, desk.operator.rotate(HANDLE, SECOND, overlap=timedelta(minutes=1)))
-    await tell(heard, desk.service.lease(HANDLE, "PH1.D"))
-    await tell(heard, desk.service.evaluate(HANDLE, "PH1.D"))
+    await tell(heard, desk.own("PH1.D").lease(HANDLE, "PH1.D"))
+    await tell(heard, desk.own("PH1.D").evaluate(HANDLE, "PH1.D"))
     await tell(heard, desk.client(ROLE_USER).lease(HANDLE, OWNER))
     await tell(heard, desk.operator.get(HANDLE))
     await misplaced(desk, heard)

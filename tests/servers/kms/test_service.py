@@ -21,6 +21,7 @@ from servers.kms.service import SecretsV1
 from servers.kms.sweep import sweep
 from servers.runtime.auth import ROLE_DEPLOYMENT_OPERATOR, ROLE_OPERATOR, ROLE_SERVICE, ROLE_USER
 from servers.runtime.secrets import BackendUnavailable, Silence
+from servers.runtime.storage import SYSTEM_TENANT
 from store.kms import LeaseFault, LeaseRefused
 from tests.servers.kms.conftest import HANDLE, NEXT, OWNER, SECRET, Desk, facts
 
@@ -136,9 +137,10 @@ async def test_a_lease_can_be_ended_before_its_time(desk: Desk) -> None:
 async def test_a_lease_that_is_denied_says_why_and_is_in_the_trail(desk: Desk, owner: str, cause: str) -> None:
     if cause == "NO_GRANT":
         await desk.put()
-    evaluated = await desk.service.evaluate(HANDLE, owner)
+    service = desk.own(owner)
+    evaluated = await service.evaluate(HANDLE, owner)
     assert (evaluated.outcome, evaluated.reason) == (v1.AccessOutcome.DENY, v1.AccessReason[cause])
-    denied = await refusal(desk.service.lease(HANDLE, owner))
+    denied = await refusal(service.lease(HANDLE, owner))
     assert denied.code is grpc.StatusCode.PERMISSION_DENIED
     assert denied.metadata == {"handle": HANDLE, "owner": owner, "cause": cause}
     (event,) = await desk.trail("lease.denied")
@@ -164,7 +166,7 @@ async def test_an_overdue_secret_is_denied_in_production_only(
     fresh = await sqlite_desk.service.evaluate(HANDLE, OWNER)
     assert fresh.reason is v1.AccessReason.GRANTED
     sqlite_desk.clock.skip(days * DAY_S)
-    late = await sqlite_desk.client(ROLE_SERVICE).evaluate(HANDLE, OWNER)
+    late = await sqlite_desk.own().evaluate(HANDLE, OWNER)
     assert (late.outcome is v1.AccessOutcome.ALLOW) is allowed
     assert late.reason is (v1.AccessReason.GRANTED if allowed else v1.AccessReason.ROTATION_OVERDUE)
     assert [facts(event)["overdue"] for event in await sqlite_desk.trail("access.evaluated")] == ["no", "yes"]
@@ -185,7 +187,7 @@ async def test_a_repeated_lease_is_the_same_lease(desk: Desk) -> None:
     assert await desk.service.lease(HANDLE, OWNER, idempotency_key="k-lease") == first
     assert len(await desk.trail("lease.issued")) == 1
     for changed in (
-        desk.service.lease(HANDLE, "PH1.D", idempotency_key="k-lease"),
+        desk.own("PH1.D").lease(HANDLE, "PH1.D", idempotency_key="k-lease"),
         desk.service.lease(HANDLE, OWNER, ttl=timedelta(minutes=5), idempotency_key="k-lease"),
     ):
         assert (await refusal(changed)).reason == "IDEMPOTENCY_KEY_REUSED"
@@ -194,8 +196,50 @@ async def test_a_repeated_lease_is_the_same_lease(desk: Desk) -> None:
 async def test_another_tenants_key_is_another_key(desk: Desk) -> None:
     await desk.put()
     first = await desk.service.lease(HANDLE, OWNER, idempotency_key="k-lease")
-    other = await desk.client(ROLE_SERVICE, tenant="t-2").lease(HANDLE, OWNER, idempotency_key="k-lease")
+    other = await desk.operator.lease(HANDLE, OWNER, idempotency_key="k-lease")
     assert first.lease_ref != other.lease_ref
+
+
+async def test_a_service_of_a_tenant_has_no_part_in_secrets(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    await desk.put()
+    lease = (await desk.service.lease(HANDLE, OWNER)).lease
+    assert lease is not None
+    calls = {
+        "GetSealingKey": messages.GetSealingKeyRequest(),
+        "GetSecret": messages.GetSecretRequest(handle=HANDLE),
+        "ListSecrets": messages.ListSecretsRequest(),
+        "EvaluateAccess": messages.EvaluateAccessRequest(handle=HANDLE, owner=OWNER),
+        "IssueLease": messages.IssueLeaseRequest(handle=HANDLE, owner=OWNER, idempotency_key="k"),
+        "EndLease": messages.EndLeaseRequest(lease_id=lease.lease_id, idempotency_key="k"),
+    }
+    for method, request in calls.items():
+        refused = await refusal(desk.raw(method, request, ROLE_SERVICE, subject=OWNER))
+        assert (refused.reason, refused.code) == ("TENANT_MISMATCH", grpc.StatusCode.PERMISSION_DENIED), method
+    trail = [chained.event async for chained in desk.store.audit.stream("t-1")]
+    assert [event.reason_code for event in trail] == ["TENANT_MISMATCH"] * len(calls)
+    assert len(await desk.trail("lease.issued")) == 1
+
+
+async def test_a_service_asks_for_itself_only(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    await desk.put()
+    reply = await desk.service.lease(HANDLE, OWNER)
+    assert reply.lease is not None
+    for subject in ("PH1.D", "stt", "ph1.c"):
+        other = desk.own(subject)
+        calls = (other.evaluate(HANDLE, OWNER), other.lease(HANDLE, OWNER), other.end_lease(reply.lease.lease_id))
+        for call in calls:
+            assert (await refusal(call)).reason == "SUBJECT_MISMATCH"
+    refused = await desk.trail("request.refused")
+    assert [event.reason_code for event in refused] == ["SUBJECT_MISMATCH"] * 9
+    assert await desk.store.kms.redeem(reply.lease_ref, desk.clock.now()) == SECRET
+
+
+async def test_an_operator_of_the_deployment_asks_for_every_owner(sqlite_desk: Desk) -> None:
+    await sqlite_desk.put()
+    evaluated = [(await sqlite_desk.operator.evaluate(HANDLE, owner)).reason for owner in (OWNER, "PH1.D")]
+    assert evaluated == [v1.AccessReason.GRANTED, v1.AccessReason.NO_GRANT]
 
 
 async def test_a_repeated_put_makes_one_version(desk: Desk) -> None:
@@ -298,10 +342,11 @@ async def test_roles_decide_who_may_what(sqlite_desk: Desk) -> None:
         assert (await refusal(desk.raw(method, request, ROLE_SERVICE))).reason == "ROLE_REQUIRED", method
     for role in (ROLE_SERVICE, ROLE_DEPLOYMENT_OPERATOR):
         for method, request in both.items():
+            call = desk.raw(method, request, role, subject=OWNER, tenant=SYSTEM_TENANT)
             if method == "EndLease":
-                assert (await refusal(desk.raw(method, request, role))).reason == "RESOURCE_NOT_FOUND"
+                assert (await refusal(call)).reason == "RESOURCE_NOT_FOUND"
             else:
-                assert await desk.raw(method, request, role) is not None
+                assert await call is not None
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,9 @@ if _version_not_supported:
 class SecretsServiceStub(object):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
-    operator of a tenant has no part in them. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that, or `service` in a token
+    of the deployment's own tenant, `system`. Neither the operator nor a service of another tenant has a part in them. A service asks for itself: the
+    subject of its token is the owner whose leases it asks for, has and ends, such as `PH1.C`. Every access is audited, refused ones too.
     """
 
     def __init__(self, channel):
@@ -83,14 +84,15 @@ class SecretsServiceStub(object):
 class SecretsServiceServicer(object):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
-    operator of a tenant has no part in them. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that, or `service` in a token
+    of the deployment's own tenant, `system`. Neither the operator nor a service of another tenant has a part in them. A service asks for itself: the
+    subject of its token is the owner whose leases it asks for, has and ends, such as `PH1.C`. Every access is audited, refused ones too.
     """
 
     def GetSealingKey(self, request, context):
         """The public key to seal secrets to, and the policy of leases.
 
-        Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +111,8 @@ class SecretsServiceServicer(object):
     def GetSecret(self, request, context):
         """What is known of a secret.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID);
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +121,7 @@ class SecretsServiceServicer(object):
     def ListSecrets(self, request, context):
         """Every secret, by handle.
 
-        Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +141,7 @@ class SecretsServiceServicer(object):
     def EvaluateAccess(self, request, context):
         """Would this owner get a lease? Asking is audited too.
 
-        Errors: PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,8 +150,8 @@ class SecretsServiceServicer(object):
     def IssueLease(self, request, context):
         """A lease, and the reference that redeems it. A repetition of the key returns the same lease.
 
-        Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+        Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
+        INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,8 +160,8 @@ class SecretsServiceServicer(object):
     def EndLease(self, request, context):
         """End a lease before its time.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH);
+        ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,8 +221,9 @@ def add_SecretsServiceServicer_to_server(servicer, server):
 class SecretsService(object):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
-    operator of a tenant has no part in them. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that, or `service` in a token
+    of the deployment's own tenant, `system`. Neither the operator nor a service of another tenant has a part in them. A service asks for itself: the
+    subject of its token is the owner whose leases it asks for, has and ends, such as `PH1.C`. Every access is audited, refused ones too.
     """
 
     @staticmethod

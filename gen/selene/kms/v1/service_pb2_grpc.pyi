@@ -29,8 +29,9 @@ GRPC_VERSION: str
 class SecretsServiceStub:
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
-    operator of a tenant has no part in them. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that, or `service` in a token
+    of the deployment's own tenant, `system`. Neither the operator nor a service of another tenant has a part in them. A service asks for itself: the
+    subject of its token is the owner whose leases it asks for, has and ends, such as `PH1.C`. Every access is audited, refused ones too.
     """
 
     @_typing.overload
@@ -40,7 +41,7 @@ class SecretsServiceStub:
     GetSealingKey: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetSealingKeyRequest, _service_pb2.GetSealingKeyResponse]
     """The public key to seal secrets to, and the policy of leases.
 
-    Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     PutSecret: _grpc.UnaryUnaryMultiCallable[_service_pb2.PutSecretRequest, _service_pb2.PutSecretResponse]
     """Put a secret under a handle: the first version, or the next one (a rotation). Leases of the version before live on for the overlap.
@@ -51,12 +52,13 @@ class SecretsServiceStub:
     GetSecret: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetSecretRequest, _service_pb2.GetSecretResponse]
     """What is known of a secret.
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID);
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ListSecrets: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListSecretsRequest, _service_pb2.ListSecretsResponse]
     """Every secret, by handle.
 
-    Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     RevokeSecret: _grpc.UnaryUnaryMultiCallable[_service_pb2.RevokeSecretRequest, _service_pb2.RevokeSecretResponse]
     """Emergency: the secret and every lease of it end now, whether or not the backend answers; one that does not is made to destroy the versions as soon
@@ -68,34 +70,35 @@ class SecretsServiceStub:
     EvaluateAccess: _grpc.UnaryUnaryMultiCallable[_service_pb2.EvaluateAccessRequest, _service_pb2.EvaluateAccessResponse]
     """Would this owner get a lease? Asking is audited too.
 
-    Errors: PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     IssueLease: _grpc.UnaryUnaryMultiCallable[_service_pb2.IssueLeaseRequest, _service_pb2.IssueLeaseResponse]
     """A lease, and the reference that redeems it. A repetition of the key returns the same lease.
 
-    Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+    Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
+    INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
     """
     EndLease: _grpc.UnaryUnaryMultiCallable[_service_pb2.EndLeaseRequest, _service_pb2.EndLeaseResponse]
     """End a lease before its time.
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH);
+    ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 @_typing.type_check_only
 class SecretsServiceAsyncStub(SecretsServiceStub):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
-    operator of a tenant has no part in them. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that, or `service` in a token
+    of the deployment's own tenant, `system`. Neither the operator nor a service of another tenant has a part in them. A service asks for itself: the
+    subject of its token is the owner whose leases it asks for, has and ends, such as `PH1.C`. Every access is audited, refused ones too.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSealingKey: _aio.UnaryUnaryMultiCallable[_service_pb2.GetSealingKeyRequest, _service_pb2.GetSealingKeyResponse]  # type: ignore[assignment]
     """The public key to seal secrets to, and the policy of leases.
 
-    Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     PutSecret: _aio.UnaryUnaryMultiCallable[_service_pb2.PutSecretRequest, _service_pb2.PutSecretResponse]  # type: ignore[assignment]
     """Put a secret under a handle: the first version, or the next one (a rotation). Leases of the version before live on for the overlap.
@@ -106,12 +109,13 @@ class SecretsServiceAsyncStub(SecretsServiceStub):
     GetSecret: _aio.UnaryUnaryMultiCallable[_service_pb2.GetSecretRequest, _service_pb2.GetSecretResponse]  # type: ignore[assignment]
     """What is known of a secret.
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID);
+    UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ListSecrets: _aio.UnaryUnaryMultiCallable[_service_pb2.ListSecretsRequest, _service_pb2.ListSecretsResponse]  # type: ignore[assignment]
     """Every secret, by handle.
 
-    Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     RevokeSecret: _aio.UnaryUnaryMultiCallable[_service_pb2.RevokeSecretRequest, _service_pb2.RevokeSecretResponse]  # type: ignore[assignment]
     """Emergency: the secret and every lease of it end now, whether or not the backend answers; one that does not is made to destroy the versions as soon
@@ -123,26 +127,27 @@ class SecretsServiceAsyncStub(SecretsServiceStub):
     EvaluateAccess: _aio.UnaryUnaryMultiCallable[_service_pb2.EvaluateAccessRequest, _service_pb2.EvaluateAccessResponse]  # type: ignore[assignment]
     """Would this owner get a lease? Asking is audited too.
 
-    Errors: PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     IssueLease: _aio.UnaryUnaryMultiCallable[_service_pb2.IssueLeaseRequest, _service_pb2.IssueLeaseResponse]  # type: ignore[assignment]
     """A lease, and the reference that redeems it. A repetition of the key returns the same lease.
 
-    Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+    Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
+    INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
     """
     EndLease: _aio.UnaryUnaryMultiCallable[_service_pb2.EndLeaseRequest, _service_pb2.EndLeaseResponse]  # type: ignore[assignment]
     """End a lease before its time.
 
-    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-    UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH);
+    ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns the life of every provider secret (PH1.KMS). It hands out leases, never secrets: a lease is redeemed where the provider is called.
 
-    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that or `service`. The
-    operator of a tenant has no part in them. Every access is audited, refused ones too.
+    Secrets belong to the deployment, not to a tenant: putting and revoking need role `deployment-operator`, everything else that, or `service` in a token
+    of the deployment's own tenant, `system`. Neither the operator nor a service of another tenant has a part in them. A service asks for itself: the
+    subject of its token is the owner whose leases it asks for, has and ends, such as `PH1.C`. Every access is audited, refused ones too.
     """
 
     @_abc_1.abstractmethod
@@ -153,7 +158,7 @@ class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.GetSealingKeyResponse, _abc.Awaitable[_service_pb2.GetSealingKeyResponse]]:
         """The public key to seal secrets to, and the policy of leases.
 
-        Errors: PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -176,7 +181,8 @@ class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.GetSecretResponse, _abc.Awaitable[_service_pb2.GetSecretResponse]]:
         """What is known of a secret.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID);
+        UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -187,7 +193,7 @@ class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.ListSecretsResponse, _abc.Awaitable[_service_pb2.ListSecretsResponse]]:
         """Every secret, by handle.
 
-        Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -211,7 +217,7 @@ class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.EvaluateAccessResponse, _abc.Awaitable[_service_pb2.EvaluateAccessResponse]]:
         """Would this owner get a lease? Asking is audited too.
 
-        Errors: PERMISSION_DENIED (ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -222,8 +228,8 @@ class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.IssueLeaseResponse, _abc.Awaitable[_service_pb2.IssueLeaseResponse]]:
         """A lease, and the reference that redeems it. A repetition of the key returns the same lease.
 
-        Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
+        Errors: PERMISSION_DENIED (SECRET_ACCESS_DENIED, ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED);
+        INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE, SECRET_BACKEND_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -234,8 +240,8 @@ class SecretsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_pb2.EndLeaseResponse, _abc.Awaitable[_service_pb2.EndLeaseResponse]]:
         """End a lease before its time.
 
-        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID);
-        UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (ROLE_REQUIRED, TENANT_MISMATCH, SUBJECT_MISMATCH);
+        ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
 def add_SecretsServiceServicer_to_server(servicer: SecretsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
