@@ -51,7 +51,7 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
         ),
         "TENANT_MISMATCH": "use the token's own tenant (`selene token show`)",
         "DEVICE_MISMATCH": "use the token's own device (`selene token show`)",
-        "SUBJECT_MISMATCH": "use a token of that person, or one with role service or operator",
+        "SUBJECT_MISMATCH": "use a token of that user or owner, or one whose role may speak for others",
         "ROLE_REQUIRED": (
             "use a token with one of the roles {any_of}",
             "use a token with another role; `selene token show` tells yours",

@@ -57,8 +57,10 @@ def seal(
 class Secrets:
     """The SecretsService over one connection.
 
-    Putting and revoking need role `deployment-operator`; the rest that or `service`. Every method raises SeleneError;
-    mutations take an ``idempotency_key``, or make one, so that they are retried safely.
+    Putting and revoking need role `deployment-operator`; the rest that, or role `service` of the deployment's own
+    tenant, `system`. Such a service evaluates, leases and ends for itself only: its token's subject is the owner, such
+    as `PH1.C`. Every method raises SeleneError; mutations take an ``idempotency_key``, or make one, so that they are
+    retried safely.
     """
 
     def __init__(

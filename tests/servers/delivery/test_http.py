@@ -109,7 +109,7 @@ async def test_a_request_without_a_whole_answer_may_have_been_taken(answer: byte
 
 async def test_a_deadline_after_the_request_left_leaves_it_unknown_and_breaks_the_connection() -> None:
     vendor = Vendor(None)
-    end = await ending(vendor, 0.2)
+    end = await ending(vendor, 1.5)
     assert (end.certainty, end.reason) == (Certainty.UNKNOWN, DeliveryReason.ANSWER_LOST)
     await asyncio.wait_for(vendor.gone.wait(), 5)
 

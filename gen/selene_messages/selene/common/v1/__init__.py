@@ -176,7 +176,7 @@ class ErrorReason(betterproto2.Enum):
 
     SUBJECT_MISMATCH = 26
     """
-    PERMISSION_DENIED. The request is about a user that the token does not speak for.
+    PERMISSION_DENIED. The request is about somebody, a user or an owner, that the token does not speak for.
 
         {"reason": "SUBJECT_MISMATCH", "domain": "selene", "metadata": {}}
     """
