@@ -52,10 +52,12 @@ class OpenBaoServer:
 
     def unseal(self) -> None:
         """Serve again, and return once it does."""
-        key = re.search(r"Unseal Key: (\S+)", self._log.read_text())
-        assert key is not None
-        self.root.sys.submit_unseal_key(key.group(1))
         deadline = time.monotonic() + STARTS_WITHIN_S
+        # It serves before it has written how it is unsealed.
+        while (key := re.search(r"Unseal Key: (\S+)", self._log.read_text())) is None:
+            assert time.monotonic() < deadline, "no key"
+            time.sleep(0.01)
+        self.root.sys.submit_unseal_key(key.group(1))
         while not _serves(self.address, self.ca_file):
             assert time.monotonic() < deadline, "not unsealed"
 
