@@ -107,14 +107,16 @@ class ConsentsReader:
     async def open(self, *, limit: int) -> list[tuple[str, str]]:
         """Tenant and id of revocations with steps to do, oldest first."""
         found = select(revocations.c.tenant_id, revocations.c.revocation_id).where(OPEN)
-        rows = await self._reads.rows(found.order_by(revocations.c.captured_at).limit(limit))
+        rows = await self._reads.rows(
+            found.order_by(revocations.c.captured_at, revocations.c.revocation_id).limit(limit)
+        )
         return [(row.tenant_id, row.revocation_id) for row in rows]
 
     async def expired(self, now: datetime, *, limit: int) -> list[tuple[str, str]]:
         """Tenant and user of consents that have run out and were not ended yet."""
         table = consents.c
         found = select(table.tenant_id, table.user_id).where(table.ended_at.is_(None), table.expires_at <= now)
-        rows = await self._reads.rows(found.order_by(table.expires_at).limit(limit))
+        rows = await self._reads.rows(found.order_by(table.expires_at, table.tenant_id, table.user_id).limit(limit))
         return [(row.tenant_id, row.user_id) for row in rows]
 
     async def signal_ids(self, tenant_id: str, user_id: str, until: datetime) -> list[str]:

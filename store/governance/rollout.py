@@ -100,9 +100,10 @@ class RolloutsReader:
         return windows
 
     async def due(self, now: datetime, *, limit: int) -> list[tuple[str, str]]:
-        """Tenant and id of those whose time has come, the longest due first."""
-        found = select(rollouts.c.tenant_id, rollouts.c.rollout_id).where(RUNNING, rollouts.c.due_at <= now)
-        rows = await self._reads.rows(found.order_by(rollouts.c.due_at).limit(limit))
+        """Tenant and id of those whose time has come, the longest due first, of those the earliest begun."""
+        table = rollouts.c
+        found = select(table.tenant_id, table.rollout_id).where(RUNNING, table.due_at <= now)
+        rows = await self._reads.rows(found.order_by(table.due_at, table.started_at, table.rollout_id).limit(limit))
         return [(row.tenant_id, row.rollout_id) for row in rows]
 
     async def canaries(self, artifact_types: Sequence[str]) -> list[Rollout]:
