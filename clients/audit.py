@@ -152,5 +152,16 @@ class Audit:
         request = wire.VerifyLedgerRequest(tenant_id=self.tenant_id)
         return await self._ask(self._stub.VerifyLedger, request, v1.VerifyLedgerResponse)
 
+    async def check_trail(self, *, artifact_id: str = "", rollout_id: str = "") -> v1.CheckTrailResponse:
+        """Whether the trail of an activation is complete, row by row: of an artifact with its latest rollout, or of the
+        rollout that is named.
+        """
+        request = (
+            wire.CheckTrailRequest(tenant_id=self.tenant_id, rollout_id=rollout_id)
+            if rollout_id
+            else wire.CheckTrailRequest(tenant_id=self.tenant_id, artifact_id=artifact_id)
+        )
+        return await self._ask(self._stub.CheckTrail, request, v1.CheckTrailResponse)
+
     async def _ask(self, method: UnaryMethod, request: Message, reply: type[D]) -> D:
         return await ask(self._connection, method, request, reply, within=self._timeout, policy=self._policy)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
-from rich.table import Table
+from rich.console import Group
+from rich.table import Column, Table
 from rich.text import Text
 from selene_messages.selene.audit import v1
 
@@ -48,6 +49,10 @@ _SinceKept = Annotated[
     Path | None,
     typer.Option("--since", help="A checkpoint that you kept: show, by its key, that the trail only grew since"),
 ]
+_Artifact = Annotated[
+    str, typer.Argument(help="Id of the artifact, as `selene gate board` shows it", show_default=False)
+]
+_OfRollout = Annotated[str, typer.Option("--rollout", help="Of this rollout, and not the artifact's latest")]
 _Store = Annotated[str, typer.Option("--store", help="Check this store offline, trusting no server")]
 
 
@@ -58,6 +63,7 @@ def register(commands: Commands) -> None:
     audit.command("tail", epilog=EXIT_CODES)(remote(audit_tail, owner="audit", interrupted=LOOKED_ON))
     audit.command("prove", epilog=EXIT_CODES)(remote(audit_prove, owner="audit"))
     audit.command("check", epilog=EXIT_CODES)(local(audit_check))
+    audit.command("trail", epilog=EXIT_CODES)(remote(audit_trail, owner="audit"))
     checkpoint = typer.Typer(rich_markup_mode=None)
     shown = remote(audit_checkpoint, owner="audit")
     runs_alone(checkpoint, shown, epilog=EXIT_CODES)
@@ -238,6 +244,45 @@ def audit_check(
         return USAGE
     before = kept.checkpoint if kept else None
     return _told(output, shown, findings(shown, key=believed, since=before), before, as_result=True)
+
+
+async def audit_trail(session: Session, artifact: _Artifact = "", rollout: _OfRollout = "") -> int:
+    """Check that the trail of an activation is complete: each row that it has to hold, and the event that is it.
+
+    Exits with 1 where one is missing or in another place than the order of the gates has it; such a rollout is taken
+    back at once.
+
+    \b
+      selene audit trail 0198c1…
+      selene audit trail --rollout 0198c2… --json | jq '.rows[] | select(.state != "TRAIL_ROW_STATE_FOUND")'
+    """
+    if bool(artifact) == bool(rollout):
+        session.output.misuse("whose trail? Give the id of an artifact, or --rollout with the id of a rollout")
+        return USAGE
+    reply = await session.audit().check_trail(artifact_id=artifact, rollout_id=rollout)
+    session.output.show(to_document(reply), Group(_trail(reply.rows), _trail_told(reply)))
+    return OK if reply.complete else REFUSED
+
+
+def _trail(rows: Sequence[v1.TrailRow]) -> Table:
+    table = Table(Column("event", justify="right"), "when", "row", "which", "", box=None, pad_edge=False)
+    for row in rows:
+        event = row.event or v1.AuditEvent()
+        table.add_row(
+            str(event.sequence or "-"),
+            f"{event.occurred_at:%Y-%m-%d %H:%M:%S}" if event.occurred_at else "-",
+            row.transition,
+            Text(" ".join(f"{fact.name}={fact.value}" for fact in row.facts)),
+            Text("" if row.state is v1.TrailRowState.FOUND else row.state.name or "?", style="red"),
+        )
+    return table
+
+
+def _trail_told(reply: v1.CheckTrailResponse) -> Text:
+    of = f"rollout {reply.rollout_id}" if reply.rollout_id else "no rollout yet"
+    if reply.complete:
+        return Text(f"complete: {reply.found} of {reply.expected} rows, {of}", style="green")
+    return Text(f"GAP: {reply.found} of {reply.expected} rows, {of}", style="red")
 
 
 def _believed(key: str, kept: Evidence | None) -> bytes:

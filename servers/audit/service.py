@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from selene.audit.v1 import service_pb2 as audit
 from selene.audit.v1 import service_pb2_grpc as audit_grpc
+from selene.audit.v1.audit_pb2 import (
+    TRAIL_ROW_STATE_FOUND,
+    TRAIL_ROW_STATE_MISPLACED,
+    TRAIL_ROW_STATE_MISSING,
+    NamedFact,
+    TrailRow,
+    TrailRowState,
+)
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1 import paging_pb2
+from selene.governance.v1.decision_pb2 import ArtifactRef
 
+from servers.activation import Row, Standing
+from servers.activation_reading import checked
 from servers.runtime.auth import ROLE_OPERATOR, require_role, require_tenant
 from servers.runtime.errors import Refusal
 from servers.runtime.instants import instant
 from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.server import Runtime, Service
 from servers.runtime.storage import not_found, refusing_store_errors
-from store import AuditFilter, NotFound, Store
+from store import AuditFilter, NotFound, Rooms, Store
 from store.ledger import AUDIT
 
 ROLE_AUDITOR = "auditor"
 FEED_PAGE = 200
 FEED_POLL_S = 0.2
 _TOKENS = PageTokens("audit")
+STATES: Final[Mapping[Standing, TrailRowState]] = MappingProxyType(
+    {
+        Standing.FOUND: TRAIL_ROW_STATE_FOUND,
+        Standing.MISSING: TRAIL_ROW_STATE_MISSING,
+        Standing.MISPLACED: TRAIL_ROW_STATE_MISPLACED,
+    }
+)
 MAX_DIGITS = 18
 """As many as surely fit the store's 64-bit integers."""
 
@@ -127,6 +146,11 @@ class AuditV1(audit_grpc.AuditServiceServicer):
             findings=[f"{one.fault} {one.ledger} {one.sequence}: {one.detail}" for one in report.findings],
         )
 
+    async def CheckTrail(self, request: audit.CheckTrailRequest, context: Any) -> audit.CheckTrailResponse:
+        _permitted(request.tenant_id)
+        with refusing_store_errors():
+            return await self._store.together(lambda rooms: _checked(rooms, request))
+
     async def _checkpointed(self, tenant_id: str) -> int:
         checkpoint = await self._store.checkpoint(tenant_id, AUDIT)
         if checkpoint is None:
@@ -146,6 +170,45 @@ class AuditV1(audit_grpc.AuditServiceServicer):
 def _permitted(tenant_id: str) -> None:
     require_tenant(tenant_id)
     require_role(ROLE_AUDITOR, ROLE_OPERATOR)
+
+
+async def _checked(rooms: Rooms, request: audit.CheckTrailRequest) -> audit.CheckTrailResponse:
+    """Refuses with RESOURCE_NOT_FOUND."""
+    tenant_id, rollout_id, rollout = request.tenant_id, request.rollout_id, None
+    if rollout_id:
+        rollout = await rooms.governance.rollouts.get(tenant_id, rollout_id)
+        if rollout is None:
+            raise not_found("rollout", rollout_id)
+    artifact_id = rollout.subject.artifact_id if rollout is not None else request.artifact_id
+    row = await rooms.governance.cases.artifact(tenant_id, artifact_id)
+    if row is None:
+        raise not_found("artifact", artifact_id)
+    if rollout is None:
+        rollout = next(iter(await rooms.governance.rollouts.of_artifact(tenant_id, artifact_id)), None)
+    found = await checked(rooms, tenant_id, artifact_id, row.artifact_type, rollout)
+    return audit.CheckTrailResponse(
+        subject=ArtifactRef(
+            artifact_id=artifact_id,
+            artifact_type=row.artifact_type,
+            artifact_version=row.artifact_version,
+            scope=row.scope,
+            package_hash=row.package_hash,
+        ),
+        rollout_id=rollout.rollout_id if rollout is not None else "",
+        complete=found.complete,
+        expected=len(found.rows),
+        found=found.found,
+        rows=[_trail_row(each) for each in found.rows],
+    )
+
+
+def _trail_row(row: Row) -> TrailRow:
+    return TrailRow(
+        transition=row.transition,
+        facts=[NamedFact(name=name, value=row.facts[name]) for name in sorted(row.facts)],
+        state=STATES[row.standing],
+        event=row.event,
+    )
 
 
 @contextmanager

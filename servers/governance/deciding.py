@@ -31,10 +31,11 @@ from selene.governance.v1.decision_pb2 import (
     SignedStatement,
 )
 
+from servers import activation
+from servers.activation import GOING_FORWARD
 from servers.governance import approvals, cohort_gates, evaluating, gates, proof, trail
 from servers.governance.consumers import CONSUMERS, consumes, domain_of
 from servers.governance.decision import (
-    GOING_FORWARD,
     STABILITY_DAYS,
     Preflight,
     Resolution,
@@ -295,7 +296,7 @@ async def keep(
         tx,
         row.tenant_id,
         subject,
-        trail.DECIDED,
+        activation.DECIDED,
         first.removeprefix("DECISION_REASON_"),
         actor=actor,
         idempotency_key=idempotency_key,
@@ -323,7 +324,7 @@ async def settle_bundle(tx: Transaction, artifact: Held, trusted: Trusted, now: 
     )
     statement.completed_at.FromDatetime(now)
     await tx.governance.cases.keep_bundle(artifact.row.tenant_id, artifact.case, sign(tx, statement))
-    trail.note(tx, artifact.row.tenant_id, artifact.subject, trail.COMPLETED, "GATE_BUNDLE_SIGNED")
+    trail.note(tx, artifact.row.tenant_id, artifact.subject, activation.COMPLETED, "GATE_BUNDLE_SIGNED")
     return bundle
 
 

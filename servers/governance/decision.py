@@ -37,6 +37,7 @@ from selene.governance.v1.decision_pb2 import (
     DecisionStatement,
 )
 
+from servers.activation import GOING_FORWARD
 from servers.governance.cohort_gates import dimensions_of
 from servers.governance.frozen import Finding
 
@@ -107,8 +108,6 @@ AGAINST: Final[tuple[tuple[Callable[[Preflight], bool], Decision, DecisionReason
     (_unstable, DECISION_HOLD, DECISION_REASON_STABILITY_WINDOW_NOT_MET),
 )
 """What speaks against ACTIVATE and PROMOTE, the gravest first."""
-
-GOING_FORWARD: Final = frozenset({DECISION_ACTION_ACTIVATE, DECISION_ACTION_PROMOTE})
 
 
 def resolve(preflight: Preflight) -> Resolution:

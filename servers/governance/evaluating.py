@@ -14,6 +14,7 @@ from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_TENANT
 from selene.gold.v1.evidence_pb2 import GoldItem
 from selene.governance.v1.rollout_pb2 import JUDGE_DOMAIN_VOICE_IDENTITY
 
+from servers import activation
 from servers.frozen_sets import FROZEN_SET, FrozenSet, FrozenSetUnusable, parse
 from servers.governance import ENGINE_ID, trail
 from servers.governance.consumers import domain_of
@@ -90,7 +91,7 @@ async def keep(tx: Transaction, row: ArtifactRow, examined: Examined, *, actor: 
         tenant_id=row.tenant_id,
         owner=ENGINE_ID,
         actor=actor,
-        transition=trail.EXAMINED,
+        transition=activation.EXAMINED,
         reason_code=f"FROZEN_SET_{examined.finding.value}",
         scope=row.scope,
         turn=trail.turn_of(row.artifact_id),

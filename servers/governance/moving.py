@@ -51,6 +51,7 @@ from selene.governance.v1.rollout_pb2 import (
     StageEntry,
 )
 
+from servers import activation
 from servers.governance import ENGINE_ID, deciding, evaluating, gates, trail
 from servers.governance.consumers import domain_of
 from servers.governance.decision import resolve
@@ -239,7 +240,7 @@ async def _advance(tx: Transaction, artifact: deciding.Held, rollout: Rollout, n
         tx,
         rollout.tenant_id,
         rollout.subject,
-        trail.ADVANCED,
+        activation.ADVANCED,
         "STAGE_PASSED",
         facts={"rollout_id": rollout.rollout_id, "stage": _stage_name(left.following)},
     )
@@ -268,7 +269,7 @@ async def _supersede(tx: Transaction, earlier: Rollout, now: datetime) -> None:
     locked.stages[-1].left_at.FromDatetime(now)
     await tx.governance.rollouts.save(locked, now)
     facts = {"rollout_id": locked.rollout_id}
-    trail.note(tx, locked.tenant_id, locked.subject, trail.SUPERSEDED, "LATER_ROLLOUT", facts=facts)
+    trail.note(tx, locked.tenant_id, locked.subject, activation.SUPERSEDED, "LATER_ROLLOUT", facts=facts)
 
 
 async def roll_back(
@@ -303,7 +304,7 @@ async def roll_back(
         tx,
         rollout.tenant_id,
         rollout.subject,
-        trail.ROLLED_BACK,
+        activation.ROLLED_BACK,
         (judged_so[0] if is_judged else DecisionReason.Name(reasons[0]))
         .removeprefix("JUDGE_REASON_")
         .removeprefix("DECISION_REASON_"),
@@ -418,7 +419,7 @@ async def move_gold(
             tenant_id=tenant_id,
             owner=ENGINE_ID,
             actor=trail.SYSTEM,
-            transition=trail.GOLD_MOVED[to_state],
+            transition=activation.GOLD_MOVED[to_state],
             reason_code=GoldReason.Name(reason).replace("_REASON_", "_") if reason else "OK",
             scope=gold.message.scope,
             turn=turn,

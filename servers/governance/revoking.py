@@ -36,6 +36,7 @@ from selene.governance.v1.decision_pb2 import (
 )
 from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING
 
+from servers import activation
 from servers.governance import ENGINE_ID, deciding, moving, trail
 from servers.governance.revocation import (
     INVALIDATED,
@@ -176,7 +177,7 @@ async def _invalidate(tx: Transaction, kept: KeptRevocation, now: datetime) -> i
             tx,
             revocation.tenant_id,
             subject,
-            trail.INVALIDATED,
+            activation.INVALIDATED,
             reason_code(REVOCATION_STEP_INVALIDATE, revocation.trigger),
             facts={"revocation_id": revocation.revocation_id},
         )

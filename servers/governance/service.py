@@ -37,6 +37,7 @@ from selene.governance.v1.rollout_pb2 import (
     Rollout,
 )
 
+from servers import activation
 from servers.governance import ENGINE_ID, ROLE_APPROVER, deciding, gates, moving, refusals, trail
 from servers.governance.approvals import own_work
 from servers.governance.deciding import Held
@@ -124,7 +125,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                 tx,
                 request.tenant_id,
                 artifact.subject,
-                trail.REPORTED,
+                activation.REPORTED,
                 "LEARNING_BRIDGE",
                 actor=await actor(tx, caller),
                 idempotency_key=request.idempotency_key,
@@ -177,7 +178,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                 tx,
                 request.tenant_id,
                 artifact.subject,
-                trail.PROVED,
+                activation.PROVED,
                 _block_reason(blocks),
                 actor=await actor(tx, caller),
                 idempotency_key=request.idempotency_key,
@@ -229,7 +230,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                 tx,
                 request.tenant_id,
                 artifact.subject,
-                trail.STARTED,
+                activation.STARTED,
                 "GATES_PASSED",
                 actor=await actor(tx, caller),
                 idempotency_key=request.idempotency_key,
@@ -391,7 +392,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             tx,
             row.tenant_id,
             artifact.subject,
-            trail.APPROVED,
+            activation.APPROVED,
             ApprovalKind.Name(kind).removeprefix("APPROVAL_KIND_"),
             actor=approver,
             idempotency_key=key,

@@ -103,6 +103,20 @@ class LineageReader:
             reached.update(frontier)
         return reached
 
+    async def gold_sets(self, tenant_id: str, ref: str) -> list[str]:
+        """The ids of the gold sets that something was built from, sorted. Their signals, which may be many, are left
+        alone.
+        """
+        found: set[str] = set()
+        frontier, seen = [ref], {ref}
+        while frontier:
+            rows = await self._reads.rows(_ENDS[_UP], {"tenant": tenant_id, "refs": frontier})
+            above = {end for (end,) in rows} - seen
+            seen |= above
+            found |= {end.removeprefix("gold:") for end in above if end.startswith("gold:")}
+            frontier = sorted(end for end in above if end.startswith("artifact:"))
+        return sorted(found)
+
     async def edges(
         self, tenant_id: str, ref: str, *, descendants: bool, after: Edge | None = None, limit: int
     ) -> list[Edge]:

@@ -11,6 +11,17 @@ from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.audit.v1.audit_pb2 import AuditEvent
 from selene.governance.v1 import rollout_pb2 as rollouts
 
+from servers.activation import (
+    ADVANCED,
+    APPROVED,
+    COMPLETED,
+    DECIDED,
+    EXAMINED,
+    PROVED,
+    REPORTED,
+    STARTED,
+    correlation_of,
+)
 from servers.governance import trail
 from servers.governance.judge import Trail
 from store.ledger import AuditTrail
@@ -42,7 +53,7 @@ async def without(house: Governed, rollout: rollouts.Rollout, lost: Callable[[Au
 async def each_row(house: Governed, rollout: rollouts.Rollout, lacking: set[str]) -> None:
     """Whatever row of the activation is lost, it is missed; and these are the rows."""
     assert (await trail.completeness(house.store, rollout)).complete
-    correlation = trail.correlation_of(rollout.subject.artifact_id)
+    correlation = correlation_of(rollout.subject.artifact_id)
     rows = [row for row in await house.owners.trail(rollout.tenant_id) if row.turn.correlation_id == correlation]
     assert {row.transition for row in rows} == lacking
     for row in rows:
@@ -60,16 +71,23 @@ async def shown_again(house: Governed, row: ArtifactRow) -> rollouts.Rollout:
 
 async def test_every_row_of_an_activation_is_missed_where_it_is_lost(house: Governed) -> None:
     rollout = await house.advance(await house.start(await house.candidate()), until=CANARY)
-    written = {trail.DECIDED, trail.REPORTED, trail.APPROVED, trail.COMPLETED, trail.PROVED}
-    await each_row(house, rollout, written | {trail.STARTED, trail.ADVANCED})
+    written = {DECIDED, REPORTED, APPROVED, COMPLETED, PROVED}
+    await each_row(house, rollout, written | {STARTED, ADVANCED})
 
 
 async def test_what_the_frozen_set_showed_of_a_voice_pack_is_a_row_of_its_trail(house: Governed) -> None:
     await house.register(voices.ACTIVE, artifact_type=voices.PACK, active=True)
     await voices.freeze(house, frozen_set())
     rollout = await voices.start(house, await voices.candidate(house))
-    written = {trail.DECIDED, trail.EXAMINED, trail.REPORTED, trail.APPROVED, trail.COMPLETED, trail.PROVED}
-    await each_row(house, rollout, written | {trail.STARTED})
+    written = {
+        DECIDED,
+        EXAMINED,
+        REPORTED,
+        APPROVED,
+        COMPLETED,
+        PROVED,
+    }
+    await each_row(house, rollout, written | {STARTED})
 
 
 async def test_rows_of_an_earlier_rollout_stand_in_for_none_of_a_later_one(house: Governed) -> None:
@@ -80,7 +98,7 @@ async def test_rows_of_an_earlier_rollout_stand_in_for_none_of_a_later_one(house
     assert (await trail.completeness(house.store, first)).complete
     assert (await trail.completeness(house.store, second)).complete
     told = await house.owners.trail(second.tenant_id)
-    for transition in (trail.STARTED, trail.ADVANCED, trail.COMPLETED, trail.PROVED):
+    for transition in (STARTED, ADVANCED, COMPLETED, PROVED):
         _, later = (event.sequence for event in told if event.transition == transition)
         assert not (await without(house, second, lambda event, lost=later: event.sequence == lost)).complete, transition
 
@@ -91,7 +109,7 @@ async def test_a_proof_that_failed_proves_nothing(house: Governed) -> None:
     for fields in ({"replay_validation_hash": b"x" * 32}, {}):
         await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, **fields))
     rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
-    [_, passed] = [event.sequence for event in await house.trail(trail.PROVED)]
+    [_, passed] = [event.sequence for event in await house.trail(PROVED)]
     assert (await trail.completeness(house.store, rollout)).complete
     assert not (await without(house, rollout, lambda event: event.sequence == passed)).complete
 

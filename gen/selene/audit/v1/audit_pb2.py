@@ -26,13 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from selene.common.v1 import scope_pb2 as selene_dot_common_dot_v1_dot_scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bselene/audit/v1/audit.proto\x12\x0fselene.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cselene/common/v1/scope.proto\"\xb3\x04\n\nAuditEvent\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\tR\x07\x65ventId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12;\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x1b\n\ttenant_id\x18\x04 \x01(\tR\x08tenantId\x12\x14\n\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n\x05\x61\x63tor\x18\x06 \x01(\tR\x05\x61\x63tor\x12\x1e\n\ntransition\x18\x07 \x01(\tR\ntransition\x12\x1f\n\x0breason_code\x18\x08 \x01(\tR\nreasonCode\x12-\n\x05scope\x18\t \x01(\x0b\x32\x17.selene.common.v1.ScopeR\x05scope\x12-\n\x04turn\x18\n \x01(\x0b\x32\x19.selene.common.v1.TurnRefR\x04turn\x12\x1d\n\nsession_id\x18\x0b \x01(\tR\tsessionId\x12\x1b\n\tdevice_id\x18\x0c \x01(\tR\x08\x64\x65viceId\x12\'\n\x0fidempotency_key\x18\r \x01(\tR\x0eidempotencyKey\x12\x32\n\x06hashes\x18\x0e \x03(\x0b\x32\x1a.selene.audit.v1.NamedHashR\x06hashes\x12\x30\n\x05\x66\x61\x63ts\x18\x0f \x03(\x0b\x32\x1a.selene.audit.v1.NamedFactR\x05\x66\x61\x63ts\"7\n\tNamedHash\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06sha256\x18\x02 \x01(\x0cR\x06sha256\"5\n\tNamedFact\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\"y\n\x0c\x43hainedEvent\x12\x31\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.selene.audit.v1.AuditEventR\x05\x65vent\x12\x1b\n\tprev_hash\x18\x02 \x01(\x0cR\x08prevHash\x12\x19\n\x08row_hash\x18\x03 \x01(\x0cR\x07rowHash\"\xe9\x01\n\nCheckpoint\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\ttenant_id\x18\x02 \x01(\tR\x08tenantId\x12\x1b\n\ttree_size\x18\x03 \x01(\x03R\x08treeSize\x12\x1b\n\troot_hash\x18\x04 \x01(\x0cR\x08rootHash\x12\x37\n\tsigned_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08signedAt\x12\x15\n\x06key_id\x18\x06 \x01(\tR\x05keyId\x12\x1c\n\tsignature\x18\x07 \x01(\x0cR\tsignature\"`\n\x0eInclusionProof\x12\x1d\n\nleaf_index\x18\x01 \x01(\x03R\tleafIndex\x12\x1b\n\ttree_size\x18\x02 \x01(\x03R\x08treeSize\x12\x12\n\x04path\x18\x03 \x03(\x0cR\x04path\"f\n\x10\x43onsistencyProof\x12\x1d\n\nfirst_size\x18\x01 \x01(\x03R\tfirstSize\x12\x1f\n\x0bsecond_size\x18\x02 \x01(\x03R\nsecondSize\x12\x12\n\x04path\x18\x03 \x03(\x0cR\x04pathb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bselene/audit/v1/audit.proto\x12\x0fselene.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cselene/common/v1/scope.proto\"\xb3\x04\n\nAuditEvent\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\tR\x07\x65ventId\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12;\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x1b\n\ttenant_id\x18\x04 \x01(\tR\x08tenantId\x12\x14\n\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n\x05\x61\x63tor\x18\x06 \x01(\tR\x05\x61\x63tor\x12\x1e\n\ntransition\x18\x07 \x01(\tR\ntransition\x12\x1f\n\x0breason_code\x18\x08 \x01(\tR\nreasonCode\x12-\n\x05scope\x18\t \x01(\x0b\x32\x17.selene.common.v1.ScopeR\x05scope\x12-\n\x04turn\x18\n \x01(\x0b\x32\x19.selene.common.v1.TurnRefR\x04turn\x12\x1d\n\nsession_id\x18\x0b \x01(\tR\tsessionId\x12\x1b\n\tdevice_id\x18\x0c \x01(\tR\x08\x64\x65viceId\x12\'\n\x0fidempotency_key\x18\r \x01(\tR\x0eidempotencyKey\x12\x32\n\x06hashes\x18\x0e \x03(\x0b\x32\x1a.selene.audit.v1.NamedHashR\x06hashes\x12\x30\n\x05\x66\x61\x63ts\x18\x0f \x03(\x0b\x32\x1a.selene.audit.v1.NamedFactR\x05\x66\x61\x63ts\"7\n\tNamedHash\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06sha256\x18\x02 \x01(\x0cR\x06sha256\"5\n\tNamedFact\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\"y\n\x0c\x43hainedEvent\x12\x31\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1b.selene.audit.v1.AuditEventR\x05\x65vent\x12\x1b\n\tprev_hash\x18\x02 \x01(\x0cR\x08prevHash\x12\x19\n\x08row_hash\x18\x03 \x01(\x0cR\x07rowHash\"\xc5\x01\n\x08TrailRow\x12\x1e\n\ntransition\x18\x01 \x01(\tR\ntransition\x12\x30\n\x05\x66\x61\x63ts\x18\x02 \x03(\x0b\x32\x1a.selene.audit.v1.NamedFactR\x05\x66\x61\x63ts\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32\x1e.selene.audit.v1.TrailRowStateR\x05state\x12\x31\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x1b.selene.audit.v1.AuditEventR\x05\x65vent\"\xe9\x01\n\nCheckpoint\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\ttenant_id\x18\x02 \x01(\tR\x08tenantId\x12\x1b\n\ttree_size\x18\x03 \x01(\x03R\x08treeSize\x12\x1b\n\troot_hash\x18\x04 \x01(\x0cR\x08rootHash\x12\x37\n\tsigned_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08signedAt\x12\x15\n\x06key_id\x18\x06 \x01(\tR\x05keyId\x12\x1c\n\tsignature\x18\x07 \x01(\x0cR\tsignature\"`\n\x0eInclusionProof\x12\x1d\n\nleaf_index\x18\x01 \x01(\x03R\tleafIndex\x12\x1b\n\ttree_size\x18\x02 \x01(\x03R\x08treeSize\x12\x12\n\x04path\x18\x03 \x03(\x0cR\x04path\"f\n\x10\x43onsistencyProof\x12\x1d\n\nfirst_size\x18\x01 \x01(\x03R\tfirstSize\x12\x1f\n\x0bsecond_size\x18\x02 \x01(\x03R\nsecondSize\x12\x12\n\x04path\x18\x03 \x03(\x0cR\x04path*\x87\x01\n\rTrailRowState\x12\x1f\n\x1bTRAIL_ROW_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TRAIL_ROW_STATE_FOUND\x10\x01\x12\x1b\n\x17TRAIL_ROW_STATE_MISSING\x10\x02\x12\x1d\n\x19TRAIL_ROW_STATE_MISPLACED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'selene.audit.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TRAILROWSTATE']._serialized_start=1551
+  _globals['_TRAILROWSTATE']._serialized_end=1686
   _globals['_AUDITEVENT']._serialized_start=112
   _globals['_AUDITEVENT']._serialized_end=675
   _globals['_NAMEDHASH']._serialized_start=677
@@ -41,10 +43,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMEDFACT']._serialized_end=787
   _globals['_CHAINEDEVENT']._serialized_start=789
   _globals['_CHAINEDEVENT']._serialized_end=910
-  _globals['_CHECKPOINT']._serialized_start=913
-  _globals['_CHECKPOINT']._serialized_end=1146
-  _globals['_INCLUSIONPROOF']._serialized_start=1148
-  _globals['_INCLUSIONPROOF']._serialized_end=1244
-  _globals['_CONSISTENCYPROOF']._serialized_start=1246
-  _globals['_CONSISTENCYPROOF']._serialized_end=1348
+  _globals['_TRAILROW']._serialized_start=913
+  _globals['_TRAILROW']._serialized_end=1110
+  _globals['_CHECKPOINT']._serialized_start=1113
+  _globals['_CHECKPOINT']._serialized_end=1346
+  _globals['_INCLUSIONPROOF']._serialized_start=1348
+  _globals['_INCLUSIONPROOF']._serialized_end=1444
+  _globals['_CONSISTENCYPROOF']._serialized_start=1446
+  _globals['_CONSISTENCYPROOF']._serialized_end=1548
 # @@protoc_insertion_point(module_scope)

@@ -3,12 +3,24 @@ import datetime
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from selene.common.v1 import scope_pb2 as _scope_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class TrailRowState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TRAIL_ROW_STATE_UNSPECIFIED: _ClassVar[TrailRowState]
+    TRAIL_ROW_STATE_FOUND: _ClassVar[TrailRowState]
+    TRAIL_ROW_STATE_MISSING: _ClassVar[TrailRowState]
+    TRAIL_ROW_STATE_MISPLACED: _ClassVar[TrailRowState]
+TRAIL_ROW_STATE_UNSPECIFIED: TrailRowState
+TRAIL_ROW_STATE_FOUND: TrailRowState
+TRAIL_ROW_STATE_MISSING: TrailRowState
+TRAIL_ROW_STATE_MISPLACED: TrailRowState
 
 class AuditEvent(_message.Message):
     __slots__ = ("event_id", "sequence", "occurred_at", "tenant_id", "owner", "actor", "transition", "reason_code", "scope", "turn", "session_id", "device_id", "idempotency_key", "hashes", "facts")
@@ -69,6 +81,18 @@ class ChainedEvent(_message.Message):
     prev_hash: bytes
     row_hash: bytes
     def __init__(self, event: _Optional[_Union[AuditEvent, _Mapping]] = ..., prev_hash: _Optional[bytes] = ..., row_hash: _Optional[bytes] = ...) -> None: ...
+
+class TrailRow(_message.Message):
+    __slots__ = ("transition", "facts", "state", "event")
+    TRANSITION_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    transition: str
+    facts: _containers.RepeatedCompositeFieldContainer[NamedFact]
+    state: TrailRowState
+    event: AuditEvent
+    def __init__(self, transition: _Optional[str] = ..., facts: _Optional[_Iterable[_Union[NamedFact, _Mapping]]] = ..., state: _Optional[_Union[TrailRowState, str]] = ..., event: _Optional[_Union[AuditEvent, _Mapping]] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
     __slots__ = ("ledger", "tenant_id", "tree_size", "root_hash", "signed_at", "key_id", "signature")

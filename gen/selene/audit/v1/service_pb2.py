@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from selene.audit.v1 import audit_pb2 as selene_dot_audit_dot_v1_dot_audit__pb2
 from selene.common.v1 import paging_pb2 as selene_dot_common_dot_v1_dot_paging__pb2
+from selene.governance.v1 import decision_pb2 as selene_dot_governance_dot_v1_dot_decision__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dselene/audit/v1/service.proto\x12\x0fselene.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bselene/audit/v1/audit.proto\x1a\x1dselene/common/v1/paging.proto\"\xf5\x02\n\x11ListEventsRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x1d\n\x05owner\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05owner\x12\'\n\ntransition\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\ntransition\x12/\n\x0e\x63orrelation_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\rcorrelationId\x12\'\n\nsession_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tsessionId\x12\x30\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12\x31\n\x04page\x18\x08 \x01(\x0b\x32\x1d.selene.common.v1.PageRequestR\x04page\"{\n\x12ListEventsResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.selene.audit.v1.ChainedEventR\x06\x65vents\x12.\n\x04page\x18\x02 \x01(\x0b\x32\x1a.selene.common.v1.PageInfoR\x04page\"k\n\x12WatchEventsRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12,\n\rfrom_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0c\x66romSequence\"J\n\x13WatchEventsResponse\x12\x33\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.selene.audit.v1.ChainedEventR\x05\x65vent\"~\n\x14GetCheckpointRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12=\n\x06ledger\x18\x02 \x01(\tB%\xbaH\"r R\x0c\x61udit_eventsR\x10\x61rtifacts_ledgerR\x06ledger\"s\n\x15GetCheckpointResponse\x12;\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x1b.selene.audit.v1.CheckpointR\ncheckpoint\x12\x1d\n\npublic_key\x18\x02 \x01(\x0cR\tpublicKey\"\x8e\x01\n\x18GetInclusionProofRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12#\n\x08sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\x08sequence\x12$\n\ttree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\"\xa4\x01\n\x19GetInclusionProofResponse\x12\x33\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.selene.audit.v1.ChainedEventR\x05\x65vent\x12\x35\n\x05proof\x18\x02 \x01(\x0b\x32\x1f.selene.audit.v1.InclusionProofR\x05proof\x12\x1b\n\troot_hash\x18\x03 \x01(\x0cR\x08rootHash\"\x87\x02\n\x1aGetConsistencyProofRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12&\n\nfirst_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\tfirstSize\x12(\n\x0bsecond_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\nsecondSize:n\xbaHk\x1ai\n\x11\x63onsistency.order\x12/first_size must not be greater than second_size\x1a#this.first_size <= this.second_size\"\x96\x01\n\x1bGetConsistencyProofResponse\x12\x37\n\x05proof\x18\x01 \x01(\x0b\x32!.selene.audit.v1.ConsistencyProofR\x05proof\x12\x1d\n\nfirst_root\x18\x02 \x01(\x0cR\tfirstRoot\x12\x1f\n\x0bsecond_root\x18\x03 \x01(\x0cR\nsecondRoot\">\n\x13VerifyLedgerRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\"~\n\x14VerifyLedgerResponse\x12\x14\n\x05whole\x18\x01 \x01(\x08R\x05whole\x12\x12\n\x04rows\x18\x02 \x01(\x03R\x04rows\x12 \n\x0b\x63heckpoints\x18\x03 \x01(\x03R\x0b\x63heckpoints\x12\x1a\n\x08\x66indings\x18\x04 \x03(\tR\x08\x66indings2\xdc\x04\n\x0c\x41uditService\x12U\n\nListEvents\x12\".selene.audit.v1.ListEventsRequest\x1a#.selene.audit.v1.ListEventsResponse\x12Z\n\x0bWatchEvents\x12#.selene.audit.v1.WatchEventsRequest\x1a$.selene.audit.v1.WatchEventsResponse0\x01\x12^\n\rGetCheckpoint\x12%.selene.audit.v1.GetCheckpointRequest\x1a&.selene.audit.v1.GetCheckpointResponse\x12j\n\x11GetInclusionProof\x12).selene.audit.v1.GetInclusionProofRequest\x1a*.selene.audit.v1.GetInclusionProofResponse\x12p\n\x13GetConsistencyProof\x12+.selene.audit.v1.GetConsistencyProofRequest\x1a,.selene.audit.v1.GetConsistencyProofResponse\x12[\n\x0cVerifyLedger\x12$.selene.audit.v1.VerifyLedgerRequest\x1a%.selene.audit.v1.VerifyLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dselene/audit/v1/service.proto\x12\x0fselene.audit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bselene/audit/v1/audit.proto\x1a\x1dselene/common/v1/paging.proto\x1a#selene/governance/v1/decision.proto\"\xf5\x02\n\x11ListEventsRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12\x1d\n\x05owner\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05owner\x12\'\n\ntransition\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\ntransition\x12/\n\x0e\x63orrelation_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\rcorrelationId\x12\'\n\nsession_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tsessionId\x12\x30\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12\x31\n\x04page\x18\x08 \x01(\x0b\x32\x1d.selene.common.v1.PageRequestR\x04page\"{\n\x12ListEventsResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.selene.audit.v1.ChainedEventR\x06\x65vents\x12.\n\x04page\x18\x02 \x01(\x0b\x32\x1a.selene.common.v1.PageInfoR\x04page\"k\n\x12WatchEventsRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12,\n\rfrom_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0c\x66romSequence\"J\n\x13WatchEventsResponse\x12\x33\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.selene.audit.v1.ChainedEventR\x05\x65vent\"~\n\x14GetCheckpointRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12=\n\x06ledger\x18\x02 \x01(\tB%\xbaH\"r R\x0c\x61udit_eventsR\x10\x61rtifacts_ledgerR\x06ledger\"s\n\x15GetCheckpointResponse\x12;\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x1b.selene.audit.v1.CheckpointR\ncheckpoint\x12\x1d\n\npublic_key\x18\x02 \x01(\x0cR\tpublicKey\"\x8e\x01\n\x18GetInclusionProofRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12#\n\x08sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\x08sequence\x12$\n\ttree_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x08treeSize\"\xa4\x01\n\x19GetInclusionProofResponse\x12\x33\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.selene.audit.v1.ChainedEventR\x05\x65vent\x12\x35\n\x05proof\x18\x02 \x01(\x0b\x32\x1f.selene.audit.v1.InclusionProofR\x05proof\x12\x1b\n\troot_hash\x18\x03 \x01(\x0cR\x08rootHash\"\x87\x02\n\x1aGetConsistencyProofRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12&\n\nfirst_size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\tfirstSize\x12(\n\x0bsecond_size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01R\nsecondSize:n\xbaHk\x1ai\n\x11\x63onsistency.order\x12/first_size must not be greater than second_size\x1a#this.first_size <= this.second_size\"\x96\x01\n\x1bGetConsistencyProofResponse\x12\x37\n\x05proof\x18\x01 \x01(\x0b\x32!.selene.audit.v1.ConsistencyProofR\x05proof\x12\x1d\n\nfirst_root\x18\x02 \x01(\x0cR\tfirstRoot\x12\x1f\n\x0bsecond_root\x18\x03 \x01(\x0cR\nsecondRoot\">\n\x13VerifyLedgerRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\"~\n\x14VerifyLedgerResponse\x12\x14\n\x05whole\x18\x01 \x01(\x08R\x05whole\x12\x12\n\x04rows\x18\x02 \x01(\x03R\x04rows\x12 \n\x0b\x63heckpoints\x18\x03 \x01(\x03R\x0b\x63heckpoints\x12\x1a\n\x08\x66indings\x18\x04 \x03(\tR\x08\x66indings\"\xab\x01\n\x11\x43heckTrailRequest\x12\'\n\ttenant_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x08tenantId\x12-\n\x0b\x61rtifact_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\nartifactId\x12+\n\nrollout_id\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\trolloutIdB\x11\n\x08trail_of\x12\x05\xbaH\x02\x08\x01\"\xed\x01\n\x12\x43heckTrailResponse\x12;\n\x07subject\x18\x01 \x01(\x0b\x32!.selene.governance.v1.ArtifactRefR\x07subject\x12\x1d\n\nrollout_id\x18\x02 \x01(\tR\trolloutId\x12\x1a\n\x08\x63omplete\x18\x03 \x01(\x08R\x08\x63omplete\x12\x1a\n\x08\x65xpected\x18\x04 \x01(\x03R\x08\x65xpected\x12\x14\n\x05\x66ound\x18\x05 \x01(\x03R\x05\x66ound\x12-\n\x04rows\x18\x06 \x03(\x0b\x32\x19.selene.audit.v1.TrailRowR\x04rows2\xb3\x05\n\x0c\x41uditService\x12U\n\nListEvents\x12\".selene.audit.v1.ListEventsRequest\x1a#.selene.audit.v1.ListEventsResponse\x12Z\n\x0bWatchEvents\x12#.selene.audit.v1.WatchEventsRequest\x1a$.selene.audit.v1.WatchEventsResponse0\x01\x12^\n\rGetCheckpoint\x12%.selene.audit.v1.GetCheckpointRequest\x1a&.selene.audit.v1.GetCheckpointResponse\x12j\n\x11GetInclusionProof\x12).selene.audit.v1.GetInclusionProofRequest\x1a*.selene.audit.v1.GetInclusionProofResponse\x12p\n\x13GetConsistencyProof\x12+.selene.audit.v1.GetConsistencyProofRequest\x1a,.selene.audit.v1.GetConsistencyProofResponse\x12[\n\x0cVerifyLedger\x12$.selene.audit.v1.VerifyLedgerRequest\x1a%.selene.audit.v1.VerifyLedgerResponse\x12U\n\nCheckTrail\x12\".selene.audit.v1.CheckTrailRequest\x1a#.selene.audit.v1.CheckTrailResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -69,30 +70,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_options = b'\272Hk\032i\n\021consistency.order\022/first_size must not be greater than second_size\032#this.first_size <= this.second_size'
   _globals['_VERIFYLEDGERREQUEST'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_VERIFYLEDGERREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
-  _globals['_LISTEVENTSREQUEST']._serialized_start=173
-  _globals['_LISTEVENTSREQUEST']._serialized_end=546
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=548
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=671
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=673
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=780
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=782
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=856
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=858
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=984
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=986
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1101
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1104
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1246
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=1249
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=1413
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1416
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1679
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=1682
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=1832
-  _globals['_VERIFYLEDGERREQUEST']._serialized_start=1834
-  _globals['_VERIFYLEDGERREQUEST']._serialized_end=1896
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=1898
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=2024
-  _globals['_AUDITSERVICE']._serialized_start=2027
-  _globals['_AUDITSERVICE']._serialized_end=2631
+  _globals['_CHECKTRAILREQUEST'].oneofs_by_name['trail_of']._loaded_options = None
+  _globals['_CHECKTRAILREQUEST'].oneofs_by_name['trail_of']._serialized_options = b'\272H\002\010\001'
+  _globals['_CHECKTRAILREQUEST'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_CHECKTRAILREQUEST'].fields_by_name['tenant_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_CHECKTRAILREQUEST'].fields_by_name['artifact_id']._loaded_options = None
+  _globals['_CHECKTRAILREQUEST'].fields_by_name['artifact_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_CHECKTRAILREQUEST'].fields_by_name['rollout_id']._loaded_options = None
+  _globals['_CHECKTRAILREQUEST'].fields_by_name['rollout_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_LISTEVENTSREQUEST']._serialized_start=210
+  _globals['_LISTEVENTSREQUEST']._serialized_end=583
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=585
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=708
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=710
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=817
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=819
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=893
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=895
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=1021
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=1023
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1138
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=1141
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=1283
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=1286
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=1450
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=1453
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=1716
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=1719
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=1869
+  _globals['_VERIFYLEDGERREQUEST']._serialized_start=1871
+  _globals['_VERIFYLEDGERREQUEST']._serialized_end=1933
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=1935
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=2061
+  _globals['_CHECKTRAILREQUEST']._serialized_start=2064
+  _globals['_CHECKTRAILREQUEST']._serialized_end=2235
+  _globals['_CHECKTRAILRESPONSE']._serialized_start=2238
+  _globals['_CHECKTRAILRESPONSE']._serialized_end=2475
+  _globals['_AUDITSERVICE']._serialized_start=2478
+  _globals['_AUDITSERVICE']._serialized_end=3169
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from selene.audit.v1 import audit_pb2 as _audit_pb2
 from selene.common.v1 import paging_pb2 as _paging_pb2
+from selene.governance.v1 import decision_pb2 as _decision_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -127,3 +128,29 @@ class VerifyLedgerResponse(_message.Message):
     checkpoints: int
     findings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, whole: bool = ..., rows: _Optional[int] = ..., checkpoints: _Optional[int] = ..., findings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CheckTrailRequest(_message.Message):
+    __slots__ = ("tenant_id", "artifact_id", "rollout_id")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    artifact_id: str
+    rollout_id: str
+    def __init__(self, tenant_id: _Optional[str] = ..., artifact_id: _Optional[str] = ..., rollout_id: _Optional[str] = ...) -> None: ...
+
+class CheckTrailResponse(_message.Message):
+    __slots__ = ("subject", "rollout_id", "complete", "expected", "found", "rows")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    subject: _decision_pb2.ArtifactRef
+    rollout_id: str
+    complete: bool
+    expected: int
+    found: int
+    rows: _containers.RepeatedCompositeFieldContainer[_audit_pb2.TrailRow]
+    def __init__(self, subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., rollout_id: _Optional[str] = ..., complete: bool = ..., expected: _Optional[int] = ..., found: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[_audit_pb2.TrailRow, _Mapping]]] = ...) -> None: ...

@@ -65,6 +65,11 @@ class AuditServiceStub(object):
                 request_serializer=selene_dot_audit_dot_v1_dot_service__pb2.VerifyLedgerRequest.SerializeToString,
                 response_deserializer=selene_dot_audit_dot_v1_dot_service__pb2.VerifyLedgerResponse.FromString,
                 _registered_method=True)
+        self.CheckTrail = channel.unary_unary(
+                '/selene.audit.v1.AuditService/CheckTrail',
+                request_serializer=selene_dot_audit_dot_v1_dot_service__pb2.CheckTrailRequest.SerializeToString,
+                response_deserializer=selene_dot_audit_dot_v1_dot_service__pb2.CheckTrailResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer(object):
@@ -125,6 +130,15 @@ class AuditServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckTrail(self, request, context):
+        """Whether the trail of a governed activation is complete: every row that its decisions, report, permissions, bundle, proof, stages and gold demand, and which event is each (§7, §20). A rollout whose trail has a gap is taken back at once, by the same rule.
+
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +171,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.VerifyLedger,
                     request_deserializer=selene_dot_audit_dot_v1_dot_service__pb2.VerifyLedgerRequest.FromString,
                     response_serializer=selene_dot_audit_dot_v1_dot_service__pb2.VerifyLedgerResponse.SerializeToString,
+            ),
+            'CheckTrail': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckTrail,
+                    request_deserializer=selene_dot_audit_dot_v1_dot_service__pb2.CheckTrailRequest.FromString,
+                    response_serializer=selene_dot_audit_dot_v1_dot_service__pb2.CheckTrailResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -322,6 +341,33 @@ class AuditService(object):
             '/selene.audit.v1.AuditService/VerifyLedger',
             selene_dot_audit_dot_v1_dot_service__pb2.VerifyLedgerRequest.SerializeToString,
             selene_dot_audit_dot_v1_dot_service__pb2.VerifyLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckTrail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.audit.v1.AuditService/CheckTrail',
+            selene_dot_audit_dot_v1_dot_service__pb2.CheckTrailRequest.SerializeToString,
+            selene_dot_audit_dot_v1_dot_service__pb2.CheckTrailResponse.FromString,
             options,
             channel_credentials,
             insecure,

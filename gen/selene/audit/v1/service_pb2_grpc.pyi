@@ -63,6 +63,11 @@ class AuditServiceStub:
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
     """
+    CheckTrail: _grpc.UnaryUnaryMultiCallable[_service_pb2.CheckTrailRequest, _service_pb2.CheckTrailResponse]
+    """Whether the trail of a governed activation is complete: every row that its decisions, report, permissions, bundle, proof, stages and gold demand, and which event is each (§7, §20). A rollout whose trail has a gap is taken back at once, by the same rule.
+
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -98,6 +103,11 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Recompute the tenant's whole chain and check it against every checkpoint. The offline check, `selene audit verify`, trusts no server; this one is for a quick look.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    CheckTrail: _aio.UnaryUnaryMultiCallable[_service_pb2.CheckTrailRequest, _service_pb2.CheckTrailResponse]  # type: ignore[assignment]
+    """Whether the trail of a governed activation is complete: every row that its decisions, report, permissions, bundle, proof, stages and gold demand, and which event is each (§7, §20). A rollout whose trail has a gap is taken back at once, by the same rule.
+
+    Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,6 +177,17 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         """Recompute the tenant's whole chain and check it against every checkpoint. The offline check, `selene audit verify`, trusts no server; this one is for a quick look.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def CheckTrail(
+        self,
+        request: _service_pb2.CheckTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.CheckTrailResponse, _abc.Awaitable[_service_pb2.CheckTrailResponse]]:
+        """Whether the trail of a governed activation is complete: every row that its decisions, report, permissions, bundle, proof, stages and gold demand, and which event is each (§7, §20). A rollout whose trail has a gap is taken back at once, by the same rule.
+
+        Errors: NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

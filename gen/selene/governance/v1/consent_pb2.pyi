@@ -3,6 +3,7 @@ import datetime
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from selene.governance.v1 import decision_pb2 as _decision_pb2
+from selene.governance.v1 import rollout_pb2 as _rollout_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -165,8 +166,16 @@ class ErasureReceipt(_message.Message):
     erasure: Erasure
     def __init__(self, revocation_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[str] = ..., trigger: _Optional[_Union[RevocationTrigger, str]] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., invalidated: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., replaced_by: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., signals: _Optional[int] = ..., erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
 
+class Unmeasured(_message.Message):
+    __slots__ = ("metric", "arm")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    metric: _rollout_pb2.KpiMetric
+    arm: _rollout_pb2.Arm
+    def __init__(self, metric: _Optional[_Union[_rollout_pb2.KpiMetric, str]] = ..., arm: _Optional[_Union[_rollout_pb2.Arm, str]] = ...) -> None: ...
+
 class BoardRow(_message.Message):
-    __slots__ = ("subject", "decision", "reasons", "missing", "rollout_id", "next_actor", "frozen_by")
+    __slots__ = ("subject", "decision", "reasons", "missing", "rollout_id", "next_actor", "frozen_by", "stage", "held_by", "unmeasured")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +183,9 @@ class BoardRow(_message.Message):
     ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_ACTOR_FIELD_NUMBER: _ClassVar[int]
     FROZEN_BY_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    HELD_BY_FIELD_NUMBER: _ClassVar[int]
+    UNMEASURED_FIELD_NUMBER: _ClassVar[int]
     subject: _decision_pb2.ArtifactRef
     decision: _decision_pb2.Decision
     reasons: _containers.RepeatedScalarFieldContainer[_decision_pb2.DecisionReason]
@@ -181,4 +193,7 @@ class BoardRow(_message.Message):
     rollout_id: str
     next_actor: BoardActor
     frozen_by: str
-    def __init__(self, subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., decision: _Optional[_Union[_decision_pb2.Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[_decision_pb2.DecisionReason, str]]] = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., rollout_id: _Optional[str] = ..., next_actor: _Optional[_Union[BoardActor, str]] = ..., frozen_by: _Optional[str] = ...) -> None: ...
+    stage: _rollout_pb2.RolloutStage
+    held_by: _containers.RepeatedScalarFieldContainer[_rollout_pb2.JudgeReason]
+    unmeasured: _containers.RepeatedCompositeFieldContainer[Unmeasured]
+    def __init__(self, subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., decision: _Optional[_Union[_decision_pb2.Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[_decision_pb2.DecisionReason, str]]] = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., rollout_id: _Optional[str] = ..., next_actor: _Optional[_Union[BoardActor, str]] = ..., frozen_by: _Optional[str] = ..., stage: _Optional[_Union[_rollout_pb2.RolloutStage, str]] = ..., held_by: _Optional[_Iterable[_Union[_rollout_pb2.JudgeReason, str]]] = ..., unmeasured: _Optional[_Iterable[_Union[Unmeasured, _Mapping]]] = ...) -> None: ...

@@ -266,12 +266,14 @@ class GetPromotionReportResponse(_message.Message):
     def __init__(self, report: _Optional[_Union[_rollout_pb2.PromotionReport, _Mapping]] = ..., signed: _Optional[_Union[_decision_pb2.SignedStatement, _Mapping]] = ...) -> None: ...
 
 class GetBoardRequest(_message.Message):
-    __slots__ = ("tenant_id", "page")
+    __slots__ = ("tenant_id", "page", "artifact_id")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
     tenant_id: str
     page: _paging_pb2.PageRequest
-    def __init__(self, tenant_id: _Optional[str] = ..., page: _Optional[_Union[_paging_pb2.PageRequest, _Mapping]] = ...) -> None: ...
+    artifact_id: str
+    def __init__(self, tenant_id: _Optional[str] = ..., page: _Optional[_Union[_paging_pb2.PageRequest, _Mapping]] = ..., artifact_id: _Optional[str] = ...) -> None: ...
 
 class GetBoardResponse(_message.Message):
     __slots__ = ("rows", "page")

@@ -268,7 +268,7 @@ class GovernanceServiceServicer(object):
         """Where everything that was proposed stands, what blocks it, and who must act. Roles: `service`, `operator`, `approver`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); INVALID_ARGUMENT
-        (PAGE_TOKEN_INVALID).
+        (PAGE_TOKEN_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND where one artifact is asked for).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

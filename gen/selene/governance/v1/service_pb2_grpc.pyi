@@ -129,7 +129,7 @@ class GovernanceServiceStub:
     """Where everything that was proposed stands, what blocks it, and who must act. Roles: `service`, `operator`, `approver`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); INVALID_ARGUMENT
-    (PAGE_TOKEN_INVALID).
+    (PAGE_TOKEN_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND where one artifact is asked for).
     """
 
 @_typing.type_check_only
@@ -233,7 +233,7 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """Where everything that was proposed stands, what blocks it, and who must act. Roles: `service`, `operator`, `approver`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); INVALID_ARGUMENT
-    (PAGE_TOKEN_INVALID).
+    (PAGE_TOKEN_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND where one artifact is asked for).
     """
 
 class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -424,7 +424,7 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Where everything that was proposed stands, what blocks it, and who must act. Roles: `service`, `operator`, `approver`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); INVALID_ARGUMENT
-        (PAGE_TOKEN_INVALID).
+        (PAGE_TOKEN_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND where one artifact is asked for).
         """
 
 def add_GovernanceServiceServicer_to_server(servicer: GovernanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,6 +6,8 @@
 __all__ = (
     "AuditEvent",
     "ChainedEvent",
+    "CheckTrailRequest",
+    "CheckTrailResponse",
     "Checkpoint",
     "ConsistencyProof",
     "GetCheckpointRequest",
@@ -19,6 +21,8 @@ __all__ = (
     "ListEventsResponse",
     "NamedFact",
     "NamedHash",
+    "TrailRow",
+    "TrailRowState",
     "VerifyLedgerRequest",
     "VerifyLedgerResponse",
     "WatchEventsRequest",
@@ -34,6 +38,50 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class TrailRowState(betterproto2.Enum):
+    """
+    How a row that a trail has to hold stands.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not set; never sent.
+    """
+
+    FOUND = 1
+    """
+    It is there, in its place.
+    """
+
+    MISSING = 2
+    """
+    There is no such row.
+    """
+
+    MISPLACED = 3
+    """
+    There is such a row, and not where the order of the gates has it: a permission after the bundle that it is part of, a stage before the one it follows.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "TRAIL_ROW_STATE_UNSPECIFIED",
+            1: "TRAIL_ROW_STATE_FOUND",
+            2: "TRAIL_ROW_STATE_MISSING",
+            3: "TRAIL_ROW_STATE_MISPLACED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "TRAIL_ROW_STATE_UNSPECIFIED": 0,
+            "TRAIL_ROW_STATE_FOUND": 1,
+            "TRAIL_ROW_STATE_MISSING": 2,
+            "TRAIL_ROW_STATE_MISPLACED": 3,
+        }
 
 
 @dataclass(eq=False, repr=False)
@@ -194,6 +242,74 @@ class Checkpoint(betterproto2.Message):
 
 
 default_message_pool.register_message("selene.audit.v1", "Checkpoint", Checkpoint)
+
+
+@dataclass(eq=False, repr=False)
+class CheckTrailRequest(betterproto2.Message):
+    """
+    Whose trail to check.
+
+    Oneofs:
+        - trail_of: What is on its way, or was.
+    """
+
+    tenant_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The tenant; must be the token's.
+    """
+
+    artifact_id: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True, group="trail_of")
+    """
+    An artifact, with the latest of its rollouts; at its gates, if it has none yet.
+    """
+
+    rollout_id: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True, group="trail_of")
+    """
+    One rollout, with the artifact that it is about.
+    """
+
+
+default_message_pool.register_message("selene.audit.v1", "CheckTrailRequest", CheckTrailRequest)
+
+
+@dataclass(eq=False, repr=False)
+class CheckTrailResponse(betterproto2.Message):
+    """
+    What the check found.
+    """
+
+    subject: "__governance__v1__.ArtifactRef | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The artifact.
+    """
+
+    rollout_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The rollout; empty where the artifact has none yet.
+    """
+
+    complete: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Every row is there, in its place. Without a rollout: every row so far.
+    """
+
+    expected: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    How many rows there have to be.
+    """
+
+    found: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+    """
+    How many of them are there.
+    """
+
+    rows: "list[TrailRow]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Each of them, in the order of the gates.
+    """
+
+
+default_message_pool.register_message("selene.audit.v1", "CheckTrailResponse", CheckTrailResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -501,6 +617,36 @@ default_message_pool.register_message("selene.audit.v1", "NamedHash", NamedHash)
 
 
 @dataclass(eq=False, repr=False)
+class TrailRow(betterproto2.Message):
+    """
+    A row that the trail of a governed activation has to hold, and the event that is it.
+    """
+
+    transition: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What happened: `governance.decided`, `approval.given`, `rollout.advanced`, `gold.activated`.
+    """
+
+    facts: "list[NamedFact]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The facts that tell which one is meant, sorted by name: a decision's id, a rollout and its stage, a gold set. Empty where there is one only.
+    """
+
+    state: "TrailRowState" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: TrailRowState(0))
+    """
+    How it stands.
+    """
+
+    event: "AuditEvent | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The event; unset where it is missing.
+    """
+
+
+default_message_pool.register_message("selene.audit.v1", "TrailRow", TrailRow)
+
+
+@dataclass(eq=False, repr=False)
 class VerifyLedgerRequest(betterproto2.Message):
     """
     Whose ledgers to check.
@@ -582,3 +728,4 @@ default_message_pool.register_message("selene.audit.v1", "WatchEventsResponse", 
 
 from ....google import protobuf as ___google__protobuf__
 from ...common import v1 as __common__v1__
+from ...governance import v1 as __governance__v1__

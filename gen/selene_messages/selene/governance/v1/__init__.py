@@ -90,6 +90,7 @@ __all__ = (
     "SubmitBuilderReportResponse",
     "SubmitConsumptionProofRequest",
     "SubmitConsumptionProofResponse",
+    "Unmeasured",
     "VerificationSuite",
 )
 
@@ -205,12 +206,12 @@ class BoardActor(betterproto2.Enum):
 
     CONSUMER = 4
     """
-    The engine that consumes it.
+    The engine that consumes it: it proves that it can, and measures what it does.
     """
 
     OPERATOR = 5
     """
-    An operator, who starts the rollout.
+    An operator, who starts the rollout, and takes back one that nothing can measure.
     """
 
     CONTROLLER = 6
@@ -1379,6 +1380,22 @@ class BoardRow(betterproto2.Message):
     The revocation that froze it, if one did.
     """
 
+    stage: "RolloutStage" = betterproto2.field(8, betterproto2.TYPE_ENUM, default_factory=lambda: RolloutStage(0))
+    """
+    The stage that its rollout is in; unset where none runs.
+    """
+
+    held_by: "list[JudgeReason]" = betterproto2.field(9, betterproto2.TYPE_ENUM, repeated=True)
+    """
+    Why the judge holds it there, the gravest first. NO_ROW is told of an artifact without a rollout too: no row of §20 is about its kind, so nothing could
+    show a regression, and it would never leave the shadow.
+    """
+
+    unmeasured: "list[Unmeasured]" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What has to be measured before it may leave the stage: of a shadow what would take it back (§29), of a canary every cell of its row (§20).
+    """
+
 
 default_message_pool.register_message("selene.governance.v1", "BoardRow", BoardRow)
 
@@ -2003,6 +2020,11 @@ class GetBoardRequest(betterproto2.Message):
     page: "__common__v1__.PageRequest | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Which page.
+    """
+
+    artifact_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Only this artifact, also where nobody proposed it yet.
     """
 
 
@@ -3313,6 +3335,26 @@ class SubmitConsumptionProofResponse(betterproto2.Message):
 default_message_pool.register_message(
     "selene.governance.v1", "SubmitConsumptionProofResponse", SubmitConsumptionProofResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Unmeasured(betterproto2.Message):
+    """
+    What was not measured of a rollout, on one side.
+    """
+
+    metric: "KpiMetric" = betterproto2.field(1, betterproto2.TYPE_ENUM, default_factory=lambda: KpiMetric(0))
+    """
+    What; UNSPECIFIED for the p95 of latency.
+    """
+
+    arm: "Arm" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: Arm(0))
+    """
+    On which side.
+    """
+
+
+default_message_pool.register_message("selene.governance.v1", "Unmeasured", Unmeasured)
 
 
 @dataclass(eq=False, repr=False)
