@@ -171,6 +171,13 @@ class Gold:
             if not page_token:
                 return
 
+    async def packs(self, gold_set_id: str) -> tuple[str, ...]:
+        """The ids of the artifacts that were packaged of a gold set, sorted; not those of what came of them since."""
+        ref = f"gold:{gold_set_id}"
+        edges = [(edge.ancestor_ref, edge.descendant_ref) async for edge in self.lineage(ref, descendants=True)]
+        payloads = {far for near, far in edges if near == ref}
+        return tuple(sorted({far.removeprefix("artifact:") for near, far in edges if near in payloads}))
+
     async def tree(self, ref: str, *, descendants: bool = False) -> Tree:
         """`lineage` as a tree that begins at the ref."""
         edges = [edge async for edge in self.lineage(ref, descendants=descendants, page_size=1000)]

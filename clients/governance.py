@@ -216,6 +216,12 @@ class Governance(_Calls):
             if not token:
                 return
 
+    async def board_row(self, artifact_id: str) -> v1.BoardRow:
+        """Where one artifact stands, also before anybody proposed it."""
+        message = v1.GetBoardRequest(tenant_id=self.tenant_id, artifact_id=artifact_id)
+        reply = await self._ask(self._stub.GetBoard, message, wire.GetBoardRequest, v1.GetBoardResponse)
+        return reply.rows[0] if reply.rows else v1.BoardRow()
+
 
 class Consents(_Calls):
     """The ConsentService over one connection: for the user that the token names, or for others by role."""

@@ -159,6 +159,9 @@ async def gate_show(session: Session, artifact: _Artifact) -> int:
 async def gate_board(session: Session, most: _Most = 100) -> int:
     """Show where everything that was proposed stands, what blocks it, and who must act.
 
+    What is held by no_row would never leave the shadow: no row of the judge's table is about its kind, so nothing could
+    show a regression, and an operator has to take it back.
+
     \b
       selene gate board
     """
@@ -199,20 +202,42 @@ def _decided(statement: v1.DecisionStatement) -> Text:
     return Text(f"{statement.decision.name}: {reasons}", style=style)
 
 
+def blocked_by(row: v1.BoardRow) -> list[str]:
+    """What keeps an artifact where it stands: the revocation, the gates, the judge, what was not measured."""
+    if row.frozen_by:
+        return [f"frozen by {row.frozen_by}"]
+    blocked = [(gate.name or "?").lower() for gate in row.missing]
+    blocked += [(reason.name or "?").lower() for reason in row.held_by]
+    return blocked + [
+        f"{(each.metric.name or '?').lower() if each.metric else 'latency_p95'} of the "
+        f"{(each.arm.name or '?').lower()} not measured"
+        for each in row.unmeasured
+    ]
+
+
 def _board(rows: list[v1.BoardRow]) -> Table:
     table = Table(
-        "artifact", "version", "decision", "missing", "rollout", "who must act", "id", box=None, pad_edge=False
+        "artifact",
+        "version",
+        "decision",
+        "blocked by",
+        "stage",
+        "who must act",
+        "rollout",
+        "id",
+        box=None,
+        pad_edge=False,
     )
     for row in rows:
         subject = row.subject or v1.ArtifactRef()
-        missing = ", ".join((gate.name or "?").lower() for gate in row.missing)
         table.add_row(
             Text(subject.artifact_type),
             str(subject.artifact_version),
             Text((row.decision.name or "-").lower(), style="" if row.decision is v1.Decision.ALLOW else _SHUT),
-            Text(f"frozen by {row.frozen_by}" if row.frozen_by else missing or "-"),
-            Text(row.rollout_id or "-"),
+            Text(", ".join(blocked_by(row)) or "-"),
+            (row.stage.name or "?").lower() if row.stage else "-",
             (row.next_actor.name or "nobody").lower() if row.next_actor else "nobody",
+            Text(row.rollout_id or "-"),
             Text(subject.artifact_id),
         )
     return table

@@ -13,11 +13,15 @@ from rich.table import Column, Table
 from rich.text import Text
 from selene_messages.selene.common.v1 import Scope, ScopeType
 from selene_messages.selene.gold import v1
+from selene_messages.selene.governance import v1 as governed
 from selene_messages.selene.learning.v1 import AdvanceGoldSetResponse, GetGoldSetResponse, LearningDomain
 
+from clients.cli.gate import blocked_by
 from clients.cli.registry import Commands
 from clients.cli.session import EXIT_CODES, REFUSED, USAGE, Session, remote
+from clients.errors import SeleneError
 from clients.gold import Gold
+from clients.governance import Governance
 from clients.wire import to_document
 
 M = TypeVar("M", bound=betterproto2.Message)
@@ -63,7 +67,6 @@ _ACTS: Final[dict[v1.GoldState, tuple[str, str]]] = {
     _State.VALIDATING: ("who proposed it", "selene gold advance {id} awaiting_review"),
     _State.AWAITING_REVIEW: ("reviewers", "selene gold items {id}, then: selene gold label {id} labels.jsonl"),
     _State.GOLD_APPROVED: ("who proposed it", "selene gold advance {id} packaged"),
-    _State.PACKAGED: ("governance", "decisions, approvals and the release gate"),
     _State.ACTIVATED: ("nobody", "the judge watches it"),
     _State.REVERTED: ("nobody", "it was taken back"),
     _State.GOLD_DEFERRED: ("who proposed it", "propose a set with more evidence"),
@@ -195,8 +198,14 @@ async def gold_domains(session: Session, incomplete: _Incomplete = False) -> Non
 
 
 async def gold_board(session: Session, domain: _OfDomain = None) -> None:
-    """Show where everything stands, what blocks it and who must act."""
-    rows = [await _row(session, one) async for one in _sets(session, None, domain)]
+    """Show where everything stands, what blocks it and who must act.
+
+    Of what is packaged governance is asked (role operator, approver or service): its gates, and what holds its rollout.
+    """
+    async with session.settings.connect("governance") as connection:
+        settings = session.settings
+        governance = Governance(connection, tenant_id=settings.tenant, timeout=settings.timeout)
+        rows = [await _row(session, governance, one) async for one in _sets(session, None, domain)]
     table = Table(
         Column("gold set", no_wrap=True), "domain", "stands", "blocked by", "who acts", "how", box=None, pad_edge=False
     )
@@ -205,7 +214,7 @@ async def gold_board(session: Session, domain: _OfDomain = None) -> None:
     session.output.show({"gold_sets": rows}, table)
 
 
-async def _row(session: Session, candidate: v1.GoldCandidate) -> dict[str, str]:
+async def _row(session: Session, governance: Governance, candidate: v1.GoldCandidate) -> dict[str, str]:
     actor, how = _ACTS.get(candidate.state, ("?", ""))
     blocked = ""
     if candidate.frozen:
@@ -219,6 +228,8 @@ async def _row(session: Session, candidate: v1.GoldCandidate) -> dict[str, str]:
             actor, how = "who proposed it", "selene gold advance {id} gold_approved"
         elif assessment.verdict is _State.GOLD_REJECTED:
             actor, how = "who proposed it", "selene gold advance {id} gold_rejected"
+    elif candidate.state is _State.PACKAGED:
+        blocked, actor, how = await _of_packs(session, governance, candidate.gold_set_id)
     return {
         "gold_set_id": candidate.gold_set_id,
         "domain": candidate.domain.name or "?",
@@ -227,6 +238,44 @@ async def _row(session: Session, candidate: v1.GoldCandidate) -> dict[str, str]:
         "actor": candidate.proposed_by if actor == "who proposed it" else actor,
         "how": how.format(id=candidate.gold_set_id),
     }
+
+
+async def _of_packs(session: Session, governance: Governance, gold_set_id: str) -> tuple[str, str, str]:
+    """What blocks the packs of a set, who acts first, and how."""
+    try:
+        rows = [await governance.board_row(pack) for pack in await _gold(session).packs(gold_set_id)]
+    except SeleneError as error:
+        return f"not known: {error.reason or error.code.name} by governance", "governance", "selene gate board"
+    told = []
+    for row in rows:
+        subject, why = row.subject or governed.ArtifactRef(), blocked_by(row)
+        if row.rollout_id:
+            why.insert(0, f"in {(row.stage.name or '?').lower()}" if row.stage else "its rollout ended")
+        told.append(f"{subject.artifact_type}@{subject.artifact_version}: {', '.join(why) or 'nothing'}")
+    waiting = [row for row in rows if row.next_actor and row.next_actor is not governed.BoardActor.CONTROLLER]
+    return "; ".join(told), *_acts((waiting or rows or [governed.BoardRow()])[0])
+
+
+def _acts(row: governed.BoardRow) -> tuple[str, str]:
+    """Who acts on a pack, and how."""
+    pack = (row.subject or governed.ArtifactRef()).artifact_id
+    kind = "launch" if row.missing and row.missing[0] is governed.Gate.LAUNCH_APPROVAL else "code"
+    rollout = row.rollout_id
+    acts: dict[governed.BoardActor, tuple[str, str]] = {
+        governed.BoardActor.PROPOSER: ("who proposed it", f"selene gate decide {pack} evidence.json"),
+        governed.BoardActor.BUILDER: ("the Builder", f"selene gate report {pack} report.json"),
+        governed.BoardActor.APPROVER: ("an approver", f"selene gate approve {pack} {kind}"),
+        governed.BoardActor.CONSUMER: (
+            "the consumer",
+            f"selene rollout record {rollout} windows.json" if rollout else "selene gate prove proof.json",
+        ),
+        governed.BoardActor.OPERATOR: (
+            "an operator",
+            f"selene rollout rollback {rollout}" if rollout else f"selene rollout start {pack}",
+        ),
+        governed.BoardActor.CONTROLLER: ("nobody", f"the control loops move it: selene rollout show {rollout}"),
+    }
+    return acts.get(row.next_actor, ("who proposed it", f"it was taken back; to try again: selene gate decide {pack}"))
 
 
 def _lack(figure: v1.Figure) -> str:

@@ -109,8 +109,23 @@ def bundled(evidence: Evidence) -> tuple[Gate, ...]:
     return missing(evidence, GATE_RELEASE)
 
 
-def next_actor(missing_gates: tuple[Gate, ...], rollout: RolloutState, *, frozen: bool) -> BoardActor:
-    """Who must act next on an artifact; UNSPECIFIED where nobody need."""
+def next_actor(
+    missing_gates: tuple[Gate, ...],
+    rollout: RolloutState,
+    *,
+    frozen: bool,
+    measurable: bool = True,
+    unmeasured: bool = False,
+) -> BoardActor:
+    """Who must act next on an artifact; UNSPECIFIED where nobody need.
+
+    Of a rollout: where no row of §20 is about it (not `measurable`) somebody has to take it back, for it never leaves
+    its stage by itself; where the stage's time is over and something is still `unmeasured`, the consumer measures it.
+    """
+    if rollout == ROLLOUT_STATE_RUNNING and not frozen:
+        if not measurable:
+            return BOARD_ACTOR_OPERATOR
+        return BOARD_ACTOR_CONSUMER if unmeasured else BOARD_ACTOR_CONTROLLER
     if rollout:
         return BOARD_ACTOR_CONTROLLER if rollout == ROLLOUT_STATE_RUNNING else BOARD_ACTOR_UNSPECIFIED
     if frozen:

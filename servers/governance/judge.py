@@ -66,6 +66,7 @@ from selene.governance.v1.rollout_pb2 import (
     KPI_METRIC_SLOT_F1,
     KPI_METRIC_UNSPECIFIED,
     KPI_METRIC_WORD_ERRORS,
+    Arm,
     JudgeDomain,
     JudgeFinding,
     Judgement,
@@ -340,7 +341,7 @@ class _Pair:
 
     def value(self, metric: KpiMetric, measure: Measure) -> Fraction | None:
         """A measure of a metric; None where it was not measured."""
-        candidate, baseline = self._levels(metric)
+        candidate, baseline = self.levels(metric)
         if candidate is None:
             return None
         if measure is Measure.LEVEL:
@@ -356,7 +357,8 @@ class _Pair:
             return difference / baseline
         return BOUNDLESS if difference else Fraction(0)
 
-    def _levels(self, metric: KpiMetric) -> tuple[Fraction | None, Fraction | None]:
+    def levels(self, metric: KpiMetric) -> tuple[Fraction | None, Fraction | None]:
+        """Candidate and baseline; None where it was not measured."""
         if metric == LATENCY_P95:
             return self.candidate.p95_us(), self.baseline.p95_us()
         return self.candidate.rate(metric), self.baseline.rate(metric)
@@ -412,9 +414,49 @@ def guards_measured(domain: JudgeDomain, windows: Sequence[KpiWindow]) -> bool:
     row, everyone = TABLE.get(domain), _pairs(windows, concurrent=True).get("")
     if row is None or everyone is None or not (everyone.candidate.counted_any and everyone.baseline.counted_any):
         return False
-    asked = {(cell.metric, cell.measure) for cell in (*row.rollback, *row.at_once)}
-    asked |= {(metric, Measure.DELTA) for metric in row.guarded}
-    return all(everyone.value(metric, measure) is not None for metric, measure in asked if metric not in ONLY_SERVED)
+    return all(everyone.value(metric, measure) is not None for metric, measure in _mirrored(_guards(row)))
+
+
+def unmeasured(domain: JudgeDomain, windows: Sequence[KpiWindow], *, mirrored: bool) -> list[tuple[KpiMetric, Arm]]:
+    """What was not measured, on which side, of what has to be before the stage may be left, in the order of the row.
+
+    Of a shadow (`mirrored`) what would take it back, and where nothing at all was counted, what would promote it; of a
+    canary every cell, and the prompts. Nothing where no row is about the artifact: no measurement would help it.
+    """
+    row = TABLE.get(domain)
+    if row is None:
+        return []
+    everyone = _pairs(windows, concurrent=True).get("", _Pair(_Side(), _Side()))
+    is_compared = everyone.baseline.counted_any
+    asked = _guards(row)
+    if not mirrored or not (is_compared and everyone.candidate.counted_any):
+        asked = [*_measures(row.promote), *asked]
+    if mirrored:
+        asked = _mirrored(asked)
+    elif row.prompts:
+        asked += [(metric, Measure.LEVEL) for metric in _PROMPT_METRICS]
+    found: dict[tuple[KpiMetric, Arm], None] = {}
+    for metric, measure in asked:
+        candidate, baseline = everyone.levels(metric)
+        if candidate is None:
+            found[metric, ARM_CANDIDATE] = None
+        if baseline is None and (measure in COMPARED or not is_compared):
+            found[metric, ARM_BASELINE] = None
+    return list(found)
+
+
+def _measures(cells: Iterable[Cell]) -> list[tuple[KpiMetric, Measure]]:
+    return [(cell.metric, cell.measure) for cell in cells]
+
+
+def _guards(row: Row) -> list[tuple[KpiMetric, Measure]]:
+    """What would take a candidate back, or keep it from going on."""
+    return [*_measures((*row.rollback, *row.at_once)), *((metric, Measure.DELTA) for metric in row.guarded)]
+
+
+def _mirrored(asked: Iterable[tuple[KpiMetric, Measure]]) -> list[tuple[KpiMetric, Measure]]:
+    """What a mirror can show of it."""
+    return [(metric, measure) for metric, measure in asked if metric not in ONLY_SERVED]
 
 
 def _verdict(
@@ -540,7 +582,7 @@ def _findings(row: Row, cohort: str, pair: _Pair) -> list[JudgeFinding]:
     """A figure for each metric of the row that was measured."""
     found: dict[KpiMetric, JudgeFinding] = {}
     for cell in (*row.promote, *row.rollback):
-        candidate, baseline = pair._levels(cell.metric)
+        candidate, baseline = pair.levels(cell.metric)
         if candidate is None or cell.metric in found:
             continue
         scale = 1 if cell.metric == LATENCY_P95 else PPM

@@ -35,6 +35,7 @@ from selene.governance.v1.decision_pb2 import (
 from selene.governance.v1.rollout_pb2 import (
     ARM_BASELINE,
     JUDGE_REASON_CONSENT_REVOKED,
+    JUDGE_VERDICT_HOLD,
     JUDGE_VERDICT_ROLLBACK,
     ROLLOUT_STAGE_CANARY_1,
     ROLLOUT_STAGE_CANARY_2,
@@ -43,8 +44,10 @@ from selene.governance.v1.rollout_pb2 import (
     ROLLOUT_STATE_COMPLETED,
     ROLLOUT_STATE_ROLLED_BACK,
     ROLLOUT_STATE_RUNNING,
+    Arm,
     Judgement,
     JudgeReason,
+    KpiMetric,
     KpiWindow,
     Rollout,
     RolloutStage,
@@ -55,7 +58,7 @@ from servers import activation
 from servers.governance import ENGINE_ID, deciding, evaluating, gates, trail
 from servers.governance.consumers import domain_of
 from servers.governance.decision import resolve
-from servers.governance.judge import Trail, guards_measured, judge
+from servers.governance.judge import TABLE, Trail, guards_measured, judge, unmeasured
 from servers.governance.rollout import (
     FIRST,
     PROMOTE_CHECK,
@@ -123,6 +126,35 @@ async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) ->
         revoked=bool(case.frozen_by),
         concurrent=stage != ROLLOUT_STAGE_FULL,
     )
+
+
+def stage_is_over(rollout: Rollout, now: datetime) -> bool:
+    """Whether a rollout was in its stage for as long as it has to be."""
+    return now - rollout.stages[-1].entered_at.ToDatetime(tzinfo=UTC) >= STAGES[stage_of(rollout)].at_least
+
+
+async def held_by(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> Sequence[JudgeReason]:
+    """Why the judge holds a running rollout in its stage; nothing where everyone has the candidate."""
+    if stage_of(rollout) == ROLLOUT_STAGE_FULL:
+        return ()
+    judgement = await judged(rooms, rollout, now)
+    return judgement.reasons if judgement.verdict == JUDGE_VERDICT_HOLD else ()
+
+
+async def still_unmeasured(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> list[tuple[KpiMetric, Arm]]:
+    """What has to be measured before a rollout may leave its stage; nothing where everyone has the candidate."""
+    stage = stage_of(rollout)
+    if stage == ROLLOUT_STAGE_FULL:
+        return []
+    windows = await _windows(rooms, rollout, now)
+    return unmeasured(rollout.domain, windows, mirrored=stage == ROLLOUT_STAGE_SHADOW)
+
+
+def has_row(artifact_type: str) -> bool:
+    """Whether the judge's table is about artifacts of this kind: of any other nothing could show a regression, so that
+    none ever leaves the shadow (§20, §29).
+    """
+    return domain_of(artifact_type) in TABLE
 
 
 async def _windows(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> list[KpiWindow]:

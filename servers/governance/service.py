@@ -27,6 +27,7 @@ from selene.governance.v1.decision_pb2 import (
     GateBundle,
 )
 from selene.governance.v1.rollout_pb2 import (
+    JUDGE_REASON_NO_ROW,
     ROLLOUT_STAGE_FULL,
     ROLLOUT_STATE_RUNNING,
     ROLLOUT_STATE_UNSPECIFIED,
@@ -340,6 +341,9 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         _caller(request, *_READERS)
         size, before = page_size(request.page), place(_BOARD, request.page)
         with refusing_store_errors():
+            if request.artifact_id:
+                case = await self._store.governance.cases.get(request.tenant_id, request.artifact_id)
+                return messages.GetBoardResponse(rows=[await self._board_row(request.tenant_id, case)])
             page = await self._store.governance.cases.page(request.tenant_id, limit=size + 1, before=before)
             rows = [await self._board_row(request.tenant_id, case) for case in page[:size]]
         last = page[size - 1] if len(page) > size else None
@@ -352,15 +356,30 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         rollouts = await self._store.governance.rollouts.of_artifact(tenant_id, case.artifact_id)
         last = artifact.decisions[-1].statement if artifact.decisions else None
         state = rollouts[0].state if rollouts else ROLLOUT_STATE_UNSPECIFIED
-        return BoardRow(
+        has_row = moving.has_row(artifact.row.artifact_type)
+        row = BoardRow(
             subject=artifact.subject,
             decision=last.decision if last else None,
             reasons=last.reasons if last else (),
             missing=missing,
             rollout_id=rollouts[0].rollout_id if rollouts else "",
-            next_actor=gates.next_actor(missing, state, frozen=bool(case.frozen_by)),
             frozen_by=case.frozen_by,
+            held_by=() if has_row or rollouts else (JUDGE_REASON_NO_ROW,),
         )
+        is_overdue = state == ROLLOUT_STATE_RUNNING and await self._tell_stage(row, rollouts[0])
+        row.next_actor = gates.next_actor(
+            missing, state, frozen=bool(case.frozen_by), measurable=has_row, unmeasured=is_overdue
+        )
+        return row
+
+    async def _tell_stage(self, row: BoardRow, rollout: Rollout) -> bool:
+        """Note where a running rollout stands, and why it stays; whether only measurements are waited for."""
+        now = self._clock.now()
+        row.stage = moving.stage_of(rollout)
+        row.held_by.extend(await moving.held_by(self._store, rollout, now))
+        for metric, arm in await moving.still_unmeasured(self._store, rollout, now):
+            row.unmeasured.add(metric=metric, arm=arm)
+        return bool(row.unmeasured) and moving.stage_is_over(rollout, now)
 
     async def _approval(
         self, tx: Transaction, artifact: Held, kind: ApprovalKind, approver: str, now: datetime, key: str

@@ -11,6 +11,7 @@ import pytest
 import rfc8785
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.gold.v1.evidence_pb2 import GoldItem, VoiceTrial
+from selene.governance.v1 import consent_pb2 as board
 from selene.governance.v1 import decision_pb2 as v1
 from selene.governance.v1 import rollout_pb2 as rollouts
 
@@ -82,6 +83,25 @@ async def start(house: Governed, row: ArtifactRow) -> rollouts.Rollout:
     shown = house.proof(row, bundle, consumer_engine_id="PH1.VOICE.ID", consumer_capability_id="IDENTIFY")
     await house.call("build", "SubmitConsumptionProof", **shown)
     return (await house.call("ann", "StartRollout", **which)).rollout
+
+
+async def test_the_board_says_that_a_voice_shadow_waits_for_false_accepts_on_both_sides(house: Governed) -> None:
+    await freeze(house, frozen_set())
+    row = await candidate(house)
+    rollout = await start(house, row)
+    rejects = {rollouts.KPI_METRIC_FALSE_REJECTS: (5, 2_000)}
+    await house.measure(rollout, rejects, baseline=rejects)
+    await house.controller.tick()
+    [held] = (await house.call("ann", "GetBoard", artifact_id=row.artifact_id)).rows
+    assert (held.stage, list(held.held_by)[:1]) == (
+        rollouts.ROLLOUT_STAGE_SHADOW,
+        [rollouts.JUDGE_REASON_METRIC_MISSING],
+    )
+    assert [(each.metric, each.arm) for each in held.unmeasured] == [
+        (rollouts.KPI_METRIC_FALSE_ACCEPTS, rollouts.ARM_CANDIDATE),
+        (rollouts.KPI_METRIC_FALSE_ACCEPTS, rollouts.ARM_BASELINE),
+    ]
+    assert held.next_actor == board.BOARD_ACTOR_CONSUMER
 
 
 async def test_without_a_frozen_set_a_voice_pack_is_held(house: Governed) -> None:

@@ -112,5 +112,8 @@ def test_the_first_gate_that_is_closed_says_who_must_act(gates: tuple[v1.Gate, .
 
 def test_a_rollout_waits_for_the_controller_and_an_ended_one_for_nobody() -> None:
     assert next_actor((), ROLLOUT_STATE_RUNNING, frozen=False) == board.BOARD_ACTOR_CONTROLLER
+    assert next_actor((), ROLLOUT_STATE_RUNNING, frozen=False, unmeasured=True) == board.BOARD_ACTOR_CONSUMER
+    assert next_actor((), ROLLOUT_STATE_RUNNING, frozen=False, measurable=False) == board.BOARD_ACTOR_OPERATOR
+    assert next_actor((), ROLLOUT_STATE_RUNNING, frozen=True, measurable=False) == board.BOARD_ACTOR_CONTROLLER
     assert next_actor((), ROLLOUT_STATE_ROLLED_BACK, frozen=False) == board.BOARD_ACTOR_UNSPECIFIED
     assert next_actor((), ROLLOUT_STATE_UNSPECIFIED, frozen=True) == board.BOARD_ACTOR_PROPOSER

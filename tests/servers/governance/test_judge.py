@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selene.governance.v1 import rollout_pb2 as v1
 
-from servers.governance.judge import GLOBAL_TRIGGERS, ONLY_SERVED, TABLE, Trail, guards_measured, judge
+from servers.governance.judge import GLOBAL_TRIGGERS, ONLY_SERVED, TABLE, Trail, guards_measured, judge, unmeasured
 from tests.servers.governance.windows import DAY, START, Counts, both, window
 
 NOW = START + DAY
@@ -236,6 +236,31 @@ def test_a_shadow_of_voices_needs_neither_prompts_nor_their_confirmation() -> No
     made = of_million(false_rejects=5_000, false_accepts=50)
     assert guards_measured(VOICE, both(MILLION, made, made))
     assert not guards_measured(VOICE, both(MILLION, of_million(false_rejects=5_000), made)), "nothing to compare with"
+
+
+@pytest.mark.parametrize("domain", GOOD)
+def test_what_a_shadow_was_not_measured_by_is_told_wherever_that_holds_it(domain: v1.JudgeDomain) -> None:
+    baseline, candidate = GOOD[domain]
+    for without in (set(), set(candidate), *({metric} for metric in candidate)):
+        fewer = {metric: count for metric, count in candidate.items() if metric not in without}
+        for windows in (both(MILLION, baseline, fewer), both(MILLION, fewer, candidate)):
+            told = unmeasured(domain, windows, mirrored=True)
+            assert guards_measured(domain, windows) is not bool(told), (without, told)
+            assert {metric for metric, _ in told}.isdisjoint(ONLY_SERVED)
+
+
+def test_a_shadow_of_voices_is_held_until_false_accepts_were_measured_on_both_sides() -> None:
+    made, rejects = of_million(false_rejects=5_000, false_accepts=50), of_million(false_rejects=5_000)
+    accepts = v1.KPI_METRIC_FALSE_ACCEPTS
+    assert unmeasured(VOICE, both(MILLION, made, made), mirrored=True) == []
+    assert unmeasured(VOICE, both(MILLION, rejects, made), mirrored=True) == [(accepts, v1.ARM_BASELINE)]
+    assert unmeasured(VOICE, both(MILLION, made, rejects), mirrored=True) == [(accepts, v1.ARM_CANDIDATE)]
+    prompts = {metric for metric, _ in unmeasured(VOICE, both(MILLION, made, made), mirrored=False)}
+    assert v1.KPI_METRIC_IDENTITY_PROMPTS in prompts, "a canary is asked for those too"
+
+
+def test_no_measurement_helps_what_no_row_is_about() -> None:
+    assert unmeasured(v1.JUDGE_DOMAIN_UNSPECIFIED, both(MILLION, {}, {}), mirrored=True) == []
 
 
 def test_a_shadow_that_no_row_is_about_shows_nothing() -> None:

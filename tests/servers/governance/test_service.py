@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from selene.artifacts.v1 import artifacts_pb2 as artifacts
+from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, Scope
 from selene.governance.v1 import consent_pb2 as board
 from selene.governance.v1 import decision_pb2 as decisions
@@ -116,6 +117,49 @@ async def test_a_persona_that_no_row_is_about_stays_in_the_shadow(house: Governe
     stands = await house.rollout(rollout.rollout_id)
     assert (stands.state, len(stands.stages)) == (rollouts.ROLLOUT_STATE_RUNNING, 1)
     assert list(stands.last_judgement.reasons) == [rollouts.JUDGE_REASON_NO_ROW]
+
+
+async def test_the_board_says_that_a_persona_is_held_for_good_and_that_an_operator_must_take_it_back(
+    house: Governed,
+) -> None:
+    persona = {"artifact_type": "PERSONA_TONE_PROFILE_DELTA"}
+    await house.register(b"one", **persona, active=True)
+    row = await house.register(b"two", **persona)
+    bundle = await house.permit(row)
+    before = await on_board(house, row)
+    assert list(before.held_by) == [rollouts.JUDGE_REASON_NO_ROW]
+    assert before.next_actor == board.BOARD_ACTOR_CONSUMER
+    await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, consumer_engine_id="PH1.X"))
+    rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
+    held = await on_board(house, row)
+    assert (held.stage, list(held.held_by)) == (rollouts.ROLLOUT_STAGE_SHADOW, [rollouts.JUDGE_REASON_NO_ROW])
+    assert (held.next_actor, list(held.unmeasured)) == (board.BOARD_ACTOR_OPERATOR, [])
+    await house.call("ann", "Rollback", rollout_id=rollout.rollout_id, reason_code="NOTHING_MEASURES_IT")
+    assert (await on_board(house, row)).next_actor == board.BOARD_ACTOR_UNSPECIFIED
+
+
+async def test_the_board_says_what_a_shadow_still_has_to_be_measured_by(house: Governed) -> None:
+    row = await house.candidate()
+    rollout = await house.start(row)
+    begun = await on_board(house, row)
+    assert begun.next_actor == board.BOARD_ACTOR_CONTROLLER and len(begun.unmeasured) == 4
+    words = {rollouts.KPI_METRIC_WORD_ERRORS: (1_000, 10_000)}
+    await house.measure(rollout, words, baseline={**words, rollouts.KPI_METRIC_REJECTS: (20, 2_000)})
+    held = await on_board(house, row)
+    assert list(held.held_by)[:1] == [rollouts.JUDGE_REASON_METRIC_MISSING]
+    missing = [(each.metric, each.arm) for each in held.unmeasured]
+    assert missing == [(rollouts.KPI_METRIC_REJECTS, rollouts.ARM_CANDIDATE)]
+    assert held.next_actor == board.BOARD_ACTOR_CONSUMER
+    await house.measure(rollout)
+    await house.controller.tick()
+    gone_on = await on_board(house, row)
+    assert gone_on.stage == rollouts.ROLLOUT_STAGE_CANARY_1 and gone_on.next_actor == board.BOARD_ACTOR_CONTROLLER
+
+
+async def on_board(house: Governed, row: ArtifactRow) -> board.BoardRow:
+    """What the board says of one artifact."""
+    [found] = (await house.call("ann", "GetBoard", artifact_id=row.artifact_id)).rows
+    return found
 
 
 async def test_a_privacy_leak_takes_a_rollout_back_with_the_window_that_tells_of_it(house: Governed) -> None:
