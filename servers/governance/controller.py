@@ -103,6 +103,7 @@ class Controller:
 
     async def _check(self, tx: Transaction, tenant_id: str, rollout_id: str) -> bool:
         now = self._clock.now()
+        await tx.governance.rollouts.one_at_a_time(tenant_id)
         rollout = await tx.governance.rollouts.claim(tenant_id, rollout_id, now)
         if rollout is None:
             return False
@@ -113,6 +114,7 @@ class Controller:
         return await recovering.decide(tx, tenant_id, subject, self._clock.now())
 
     async def _take_back(self, tx: Transaction, tenant_id: str, rollout_id: str) -> bool:
+        await tx.governance.rollouts.one_at_a_time(tenant_id)
         rollout = await tx.governance.rollouts.locked(tenant_id, rollout_id)
         if rollout is None or rollout.state != ROLLOUT_STATE_RUNNING:
             return False

@@ -77,8 +77,10 @@ async def begin(
     """
     revocation = Revocation(revocation_id=tx.ids.new(), tenant_id=tenant_id, user_id=user_id, trigger=trigger)
     revocation.captured_at.FromDatetime(now)
-    signals = await tx.governance.consents.signal_ids(tenant_id, user_id, now)
     await tx.governance.consents.end(tenant_id, user_id)
+    # What is being packaged or activated is waited for: the closure reaches it, or it comes after and finds the freeze.
+    await tx.governance.rollouts.one_at_a_time(tenant_id)
+    signals = await tx.governance.consents.signal_ids(tenant_id, user_id, now)
     refs = await tx.gold.lineage.closure(tenant_id, map(signal_ref, signals), descendants=True)
     revocation.affected_gold_set_ids.extend(sorted(_named(refs, "gold:")))
     rows = [await tx.governance.cases.artifact(tenant_id, each) for each in sorted(_named(refs, "artifact:"))]
@@ -188,6 +190,7 @@ async def _invalidate(tx: Transaction, kept: KeptRevocation, now: datetime) -> i
 async def _roll_back(tx: Transaction, kept: KeptRevocation, now: datetime) -> int:
     """Take everything back that is on its way or serves, however late it is."""
     revocation, many = kept.message, 0
+    await tx.governance.rollouts.one_at_a_time(revocation.tenant_id)
     reasons = [DECISION_REASON_CONSENT_REVOKED]
     if late(REVOCATION_STEP_GOV_ROLLBACK, revocation.captured_at.ToDatetime(tzinfo=UTC), now):
         reasons.append(DECISION_REASON_REVOCATION_SLA_MISSED)

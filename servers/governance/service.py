@@ -86,6 +86,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         now = self._clock.now()
 
         async def work(tx: Transaction) -> messages.DecideResponse:
+            await tx.governance.rollouts.one_at_a_time(request.tenant_id)
             artifact = await self._locked(tx, request)
             proposer = await actor(tx, caller)
             await tx.governance.cases.propose(request.tenant_id, artifact.case, proposer, request.evidence)
@@ -211,13 +212,13 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         now = self._clock.now()
 
         async def work(tx: Transaction) -> messages.StartRolloutResponse:
+            # Whoever starts another one of this tenant waits here: two that begin at once would not see each other.
+            await tx.governance.rollouts.one_at_a_time(request.tenant_id)
             artifact = await self._locked(tx, request, thawed=True)
             row = artifact.row
             missing = gates.missing(await deciding.full_evidence(tx, artifact, self._trusted))
             if missing:
                 raise refusals.gate_blocked(missing)
-            # Whoever starts another one of this tenant waits here: two that begin at once would not see each other.
-            await tx.governance.rollouts.one_at_a_time(request.tenant_id)
             for other in await tx.governance.rollouts.running(row.tenant_id, row.artifact_type, row.scope):
                 if not moving.is_superseded_by(other, now) or other.subject.artifact_id == row.artifact_id:
                     raise refusals.rollout_state(other)
@@ -446,6 +447,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         return rollout
 
     async def _running(self, tx: Transaction, request: Any) -> Rollout:
+        await tx.governance.rollouts.one_at_a_time(request.tenant_id)
         rollout = await tx.governance.rollouts.locked(request.tenant_id, request.rollout_id)
         if rollout is None:
             raise not_found("rollout", request.rollout_id)

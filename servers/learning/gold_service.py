@@ -372,6 +372,9 @@ class GoldV1(learning_grpc.GoldServiceServicer):
         """The transition, what it builds, and its audit row. None where the candidate changed meanwhile. Conflict."""
         candidate = standing.message
         async with self._store.transaction() as tx:
+            if worked.content is not None or worked.packaging is not None:
+                # A revocation that walks lineage waits until what is built here is linked.
+                await tx.governance.rollouts.one_at_a_time(candidate.tenant_id)
             present = await tx.gold.locked(candidate.tenant_id, candidate.gold_set_id)
             if present is None or present.revision != standing.revision:
                 return None

@@ -130,8 +130,10 @@ class Rollouts(RolloutsReader):
         self._writes = writes
 
     async def one_at_a_time(self, tenant_id: str) -> None:
-        """Whoever asks this for the same tenant waits until this transaction ends: `running` is whole then, and no
-        pointer moves.
+        """Whoever asks this for the same tenant waits until this transaction ends: `running` is whole then, no pointer
+        moves, and nothing is packaged or activated that a closure walked now would not reach.
+
+        Asked before rollouts, gold sets and cases are locked, and after consents: so nobody waits in a circle.
         """
         await lock_head(self._writes, ARTIFACTS, tenant_id)
 
