@@ -9,10 +9,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow
+from selene.common.v1.scope_pb2 import SCOPE_TYPE_LOCALE, Scope
 from sqlalchemy import Connection
 
 from store import Store, StoreTooNew, migrations
 from store.engine import open_database
+from store.gold import artifact_ref, gold_ref
 from store.schema import metadata
 from tests.support.stores import DIALECTS, Database, Postgres, audit, open_store
 
@@ -86,6 +89,49 @@ async def test_migrating_again_changes_nothing(store: Store) -> None:
         audit(tx)
     await store.migrate()
     assert await store.audit.size("t1") == 1
+
+
+async def test_baselines_from_before_are_linked_to_what_they_are_copies_of(store: Store, store_url: str) -> None:
+    rows: dict[str, ArtifactRow] = {}
+    async with store.transaction() as tx:
+        for line, content, key in (
+            ("wide", b"learned", "pack-of-g1"),
+            ("narrow", b"learned", "baseline"),
+            ("revoked", b"revoked", "pack-of-g2"),
+            ("of-revoked", b"revoked", "baseline"),
+            ("by-hand", b"by hand", "k"),
+            ("of-by-hand", b"by hand", "baseline"),
+        ):
+            rows[line] = await tx.artifacts.register(
+                ArtifactRow(
+                    artifact_type="VOICEID_THRESHOLD_PACK_V1",
+                    tenant_id="t1",
+                    scope=Scope(scope_type=SCOPE_TYPE_LOCALE, scope_id=line),
+                    provenance_ref="test",
+                    created_by="PH1.LEARN",
+                    idempotency_key=key,
+                    status=ARTIFACT_STATUS_CANDIDATE,
+                ),
+                content,
+            )
+        for line, gold_set_id in (("wide", "g1"), ("revoked", "g2")):
+            await tx.gold.lineage.link("t1", [gold_ref(gold_set_id)], artifact_ref(rows[line].artifact_id))
+        await tx.governance.cases.freeze("t1", [rows["revoked"].artifact_id], "r-1")
+        audit(tx)
+    for _ in range(2):
+        await run(store_url, "UPDATE alembic_version SET version_num = '0020'")
+        await store.migrate()
+
+    async def came_from(line: str) -> set[str]:
+        return await store.gold.lineage.closure("t1", [artifact_ref(rows[line].artifact_id)], descendants=False)
+
+    async def frozen_by(line: str) -> str:
+        return (await store.governance.cases.get("t1", rows[line].artifact_id)).frozen_by
+
+    assert await came_from("narrow") == {artifact_ref(rows["wide"].artifact_id), gold_ref("g1")}
+    assert await came_from("of-revoked") == {artifact_ref(rows["revoked"].artifact_id), gold_ref("g2")}
+    assert await came_from("of-by-hand") == set()
+    assert [await frozen_by(line) for line in ("narrow", "of-revoked", "of-by-hand")] == ["", "r-1", ""]
 
 
 async def test_a_database_newer_than_the_code_is_refused(store: Store, store_url: str) -> None:

@@ -12,6 +12,7 @@ nothing that an earlier set taught is carried on, so that what is revoked is gon
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -27,6 +28,9 @@ from servers.statistics import clopper_pearson
 BASIS_POINTS: Final = 10_000
 POSTERIOR_BP: Final = 9_000
 """What CONF_HIGH_BP is at least: a posterior of 0.9."""
+
+_GOLD_SET: Final = re.compile(r"GOLD_SET_[A-Z0-9_]+@[1-9][0-9]*")
+"""How a pack names a gold set, among its inputs and where a limit is unproven."""
 
 _UNUSED: Final = Setting(
     tenant_id="",
@@ -70,6 +74,9 @@ def with_trials(
         "proven": far.upper <= MAX_FAR,
     }
     others = [one for one in base["derivations"] if one["setting"] != "conf_high_bp"]
+    # What an earlier gold set taught is not carried on, so nothing of this pack is said to come from it.
+    reasons = [one for one in base["reasons"] if not _GOLD_SET.fullmatch(one["where"])]
+    inputs = [one for one in base["data"]["inputs"] if not _GOLD_SET.fullmatch(one["name"])]
     unmeasured = {"code": "TARGET_UNPROVEN", "where": gold_set_ref, "observed": far.upper, "required": MAX_FAR}
     heard = {"name": gold_set_ref, "sha256": gold_set_hash.hex(), "items": len(items)}
     pack = {
@@ -77,12 +84,12 @@ def with_trials(
         **({"pairs": pairs} if pairs else {}),
         "version": base["version"] + 1,
         "status": "PROVISIONAL",
-        "reasons": [*base["reasons"], unmeasured],
+        "reasons": [*reasons, unmeasured],
         "policy": policy,
         "derivations": [derived, *others],
         # Rates at a limit that is no more the pack's.
         "cohorts": [{**row, "high": None} for row in base["cohorts"]],
-        "data": {**base["data"], "inputs": [*base["data"]["inputs"], heard]},
+        "data": {**base["data"], "inputs": [*inputs, heard]},
         "tool": "PH1.LEARN",
         "created_at": built_at,
     }

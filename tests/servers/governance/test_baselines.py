@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -49,18 +50,23 @@ async def chain(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     await store.close()
 
 
-async def learned(chain: Chain, scope: Scope, user: str, highest: float) -> ArtifactRow:
-    """A threshold pack of trials of one user's; no impostor of theirs scores more than `highest`."""
-    heard = signal(user, TENANT, chain.clock.now(), user_id=user)
-    captured = (await chain.call("build", "Capture", signal=heard)).captured.signal
+async def learned(chain: Chain, scope: Scope, user: str, highest: float, *others: str) -> ArtifactRow:
+    """A threshold pack of trials of these users'; no impostor of theirs scores more than `highest`.
+
+    Of each other user as many again as are enough, so that the set still is without one of them.
+    """
+    signal_ids = []
+    for name in (user, *others):
+        heard = signal(name, TENANT, chain.clock.now(), user_id=name)
+        signal_ids.append((await chain.call("build", "Capture", signal=heard)).captured.signal.signal_id)
     about = {"domain": GOLD_DOMAIN_VOICE_IDENTITY, "tier": GOLD_TIER_2_HUMAN_VERIFIED, "scope": scope}
-    proposed = await chain.call("ann", "ProposeGoldSet", signal_ids=[captured.signal_id], **about)
+    proposed = await chain.call("ann", "ProposeGoldSet", signal_ids=signal_ids, **about)
     gold_set_id = proposed.candidate.gold_set_id
-    scores = [30.0, *(highest - number for number in range(IMPOSTORS))]
+    scores = [30.0, *(highest - number for number in range(IMPOSTORS * (1 + len(others))))]
     items = [
         GoldItem(
             item_id=f"{number:05}",
-            signal_id=captured.signal_id,
+            signal_id=signal_ids[number % len(signal_ids)],
             trial=VoiceTrial(score=score, cohort="en/gb/phone/quiet", enrolled_ref="s-1", test_ref="s-2"),
         )
         for number, score in enumerate(scores)
@@ -198,3 +204,22 @@ async def test_a_revocation_while_a_pack_is_built_is_seen(chain: Chain, monkeypa
     await learned(chain, NARROW, "vic", 7.0)
     assert found == [await payload(chain, wide), SHIPPED]
     assert await payload(chain, await version(chain, NARROW, 1)) == SHIPPED
+
+
+async def test_what_is_rebuilt_without_a_user_names_its_own_gold_set_and_none_of_its_base(chain: Chain) -> None:
+    """The base that serves then was taught by another set, of which the rebuilt pack has nothing."""
+    await serve(chain, await learned(chain, WIDE, "vic", 9.0))
+    second = await learned(chain, WIDE, "xan", 8.0, "ula")
+    async with chain.store.transaction() as tx:
+        await tx.artifacts.activate(ARTIFACT_TYPE, TENANT, WIDE, second.artifact_version)
+        audit(tx, TENANT)
+    [taken_away] = (await chain.revoke("ula")).affected_gold_set_ids
+    await chain.settle()
+    [rebuilt] = [one for one in await chain.store.gold.page(TENANT, limit=10) if one.rebuilt_from == taken_away]
+    pack = json.loads(await payload(chain, await chain.packed(rebuilt.gold_set_id)))
+    gold_set = await chain.store.gold.gold_set(TENANT, rebuilt.gold_set_id)
+    assert gold_set is not None
+    own = f"{gold_set.artifact_type}@{gold_set.version}"
+    inputs = {one["name"]: one["sha256"] for one in pack["data"]["inputs"] if one["name"].startswith("GOLD_SET")}
+    assert inputs == {own: gold_set.package_hash.hex()}
+    assert [one["where"] for one in pack["reasons"] if one["where"].startswith("GOLD_SET")] == [own]

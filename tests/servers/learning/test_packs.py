@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable
@@ -233,6 +234,19 @@ def test_the_threshold_moves_to_what_the_trials_prove_and_voice_identity_reads_t
     assert (derived.value, derived.trials, derived.observed) == (limit, 4000, 0)
     assert all(row.high is None for row in after.cohorts) and after.cohorts[0].mid is not None
     assert (after.fused, after.prune) == (before.fused, before.prune)
+
+
+def test_a_pack_names_the_calibration_and_its_own_gold_set_and_none_that_its_base_was_taught_by() -> None:
+    shipped = SHIPPED.read_bytes()
+    earlier = build(THRESHOLD_PACK, source(trials(4000, 9.0), base=shipped, built_at="2026-11-22T00:00:00Z"))
+    again = dataclasses.replace(
+        source(trials(4000, 8.0), base=earlier, built_at="2026-11-23T00:00:00Z"), gold_set_ref="GOLD_SET_TEST_V1@4"
+    )
+    before, after = (voiceid_pack.parse(one) for one in (shipped, build(THRESHOLD_PACK, again)))
+    assert [one.name for one in after.data.inputs] == [*(one.name for one in before.data.inputs), "GOLD_SET_TEST_V1@4"]
+    named = [one.where for one in after.reasons if one.where.startswith("GOLD_SET")]
+    assert named == ["GOLD_SET_TEST_V1@4"]
+    assert [one for one in after.reasons if one.where not in named] == before.reasons
 
 
 def test_the_threshold_never_falls_below_what_the_posterior_asks_for() -> None:
