@@ -63,7 +63,9 @@ def register(commands: Commands) -> None:
     models.command("build")(models_build)
     models.command("list")(models_list)
     models.command("add")(models_add)
-    packs = commands.group("packs", help_text="Threshold packs: list, add, activate, rollback.")
+    packs = commands.group(
+        "packs", help_text="Threshold packs: list, add, activate, rollback; and what else serves that was learned."
+    )
     packs.command("list")(packs_list)
     packs.command("add")(packs_add)
     packs.command("activate")(packs_activate)
@@ -271,6 +273,8 @@ def packs_list(
 ) -> None:
     """Show every registered threshold pack: which is ACTIVE, which was before it (PREVIOUS), and what each has proven.
 
+    Then every other pack that serves, of any type and scope, and what it returns to; `selene gate board` has the rest.
+
     \b
       selene packs list
       selene packs list --tenant acme --json
@@ -316,7 +320,15 @@ def packs_activate(
     """Put a registered pack in force. Servers that run use it from their next decision on; the change is audited.
 
     \b
-    Refused, with a reason: a version that is older than the active one, not signed here, damaged or not proven.
+    Refused, with a reason: a version that is older than the active one,
+    not signed here, damaged, taken back or not proven; and
+      PACK_NEEDS_GATES  it was learned: its gates come first.
+                        `selene gate show` says which are shut,
+                        `selene rollout start` goes on once none is.
+      PACK_REVOKED      a consent that its content rests on was taken back,
+                        here or in any other version of it.
+
+    \b
       selene packs activate 3
     """
     from servers import packs

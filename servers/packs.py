@@ -1,4 +1,4 @@
-"""`selene packs`: the threshold packs that are registered, and which of them decides.
+"""`selene packs`: the threshold packs that are registered, which of them decides, and what else serves.
 
 Servers read the pointer with every decision, so what is activated here is in force for the next one. What was learned
 from people goes live through governance's gates and no other way; what a revocation froze serves no more (§21).
@@ -19,8 +19,10 @@ from selene.artifacts.v1.artifacts_pb2 import (
     ArtifactRow,
     ArtifactStatus,
 )
-from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope
+from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope, ScopeType
 
+from servers import pack_formats
+from servers.pack_formats import CONSUMERS, PackUnusable
 from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
@@ -81,11 +83,25 @@ async def on_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) ->
 
 
 async def listed(store: Store, tenant_id: str) -> list[dict[str, Any]]:
-    """Every version of the tenant, or of the deployment where it is empty, oldest first."""
+    """Every version of the tenant, or of the deployment where it is empty, oldest first.
+
+    Then what else serves there, of every type (§11) and scope, each with the version that it returns to.
+    """
     scope = scope_of(tenant_id)
     pointer = await store.artifacts.pointer(ARTIFACT_TYPE, tenant_id, scope)
-    rows = await store.artifacts.versions(ARTIFACT_TYPE, tenant_id, scope)
-    return [await _described(store.artifacts, row, pointer) for row in rows]
+    found = [(row, pointer) for row in await store.artifacts.versions(ARTIFACT_TYPE, tenant_id, scope)]
+    for other in sorted(await store.artifacts.all_pointers(list(CONSUMERS)), key=_place):
+        if other.tenant_id == tenant_id and (other.artifact_type, other.scope) != (ARTIFACT_TYPE, scope):
+            for version in filter(None, (other.rollback_version, other.active_version)):
+                line = (other.artifact_type, tenant_id, other.scope)
+                found.append((await store.artifacts.version(*line, version), other))
+    described = []
+    for row, of_line in found:
+        told = await _described(store.artifacts, row, of_line)
+        if (await store.governance.cases.get(tenant_id, row.artifact_id)).frozen_by:
+            told["status"] = PackReason.PACK_REVOKED.value
+        described.append(told)
+    return described
 
 
 async def add(store: Store, payload: bytes, name: str, tenant_id: str) -> dict[str, Any]:
@@ -239,13 +255,26 @@ def _facts(row: ArtifactRow, pack: ThresholdPack, before: ArtifactPointer | None
     return {"pack": f"{ARTIFACT_TYPE}@{row.artifact_version}", "cohort": pack.cohort, "replaced": replaced}
 
 
+def _place(pointer: ArtifactPointer) -> tuple[str, int, str]:
+    return pointer.artifact_type, pointer.scope.scope_type, pointer.scope.scope_id
+
+
 async def _described(artifacts: ArtifactsReader, row: ArtifactRow, pointer: ArtifactPointer | None) -> dict[str, Any]:
+    cohort, models = "", ""
     try:
-        pack = parse(await artifacts.payload(row.package_hash))
-        cohort, status, models = pack.cohort, pack.status.value, pack.model_set_hash[:12]
-    except (NotFound, PackError):
-        cohort, status, models = "", PackReason.PACK_DAMAGED.value, ""
+        payload = await artifacts.payload(row.package_hash)
+        if row.artifact_type == ARTIFACT_TYPE:
+            pack = parse(payload)
+            cohort, status, models = pack.cohort, pack.status.value, pack.model_set_hash[:12]
+        else:
+            pack_formats.parse(row.artifact_type, payload)
+            status = ArtifactStatus.Name(row.status).removeprefix("ARTIFACT_STATUS_")
+    except (NotFound, PackError, PackUnusable):
+        status = PackReason.PACK_DAMAGED.value
+    scope = ScopeType.Name(row.scope.scope_type).removeprefix("SCOPE_TYPE_")
     return {
+        "type": row.artifact_type,
+        "scope": f"{scope} {row.scope.scope_id}".rstrip(),
         "version": row.artifact_version,
         "state": _state(row, pointer),
         "status": status,

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_REVERTED, ArtifactRow
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ARTIFACT_STATUS_REVERTED, ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_LOCALE, Scope
 from typer.testing import CliRunner
 
 from clients import cli
 from servers import packs
+from servers.learning.packs.build import empty
 from servers.packs import PackReason, PackRefused
 from servers.runtime.storage import MASTER_KEY, SYSTEM_TENANT
 from servers.shipped import ARTIFACT_TYPE, DEPLOYMENT, register_pack, register_shipped_pack
@@ -255,6 +256,44 @@ async def test_a_copy_of_what_was_revoked_is_revoked(store: Store) -> None:
     assert await refused(packs.rollback(store, "t-1")) == PackReason.PACK_REVOKED
 
 
+async def test_what_serves_of_every_other_type_and_scope_is_listed_with_what_it_returns_to(store: Store) -> None:
+    await register_shipped_pack(store)
+    learned = await put(store, LEARNED, LOCALE, "gold:g-1")
+    async with store.transaction() as tx:
+        await tx.artifacts.activate(ARTIFACT_TYPE, "t-1", LOCALE, learned.artifact_version)
+        for payload in (empty("TTS_PRONUNCIATION_PACK"), b"no pack", b"never active"):
+            row = await tx.artifacts.register(
+                ArtifactRow(
+                    artifact_type="TTS_PRONUNCIATION_PACK",
+                    tenant_id="t-1",
+                    scope=packs.scope_of("t-1"),
+                    provenance_ref="test",
+                    created_by="PH1.KNOW",
+                    idempotency_key=payload.hex(),
+                    status=ARTIFACT_STATUS_CANDIDATE,
+                ),
+                payload,
+            )
+            if payload != b"never active":
+                line = (row.artifact_type, "t-1", row.scope)
+                await tx.artifacts.activate(*line, row.artifact_version)
+        audit(tx)
+    assert [row["type"] for row in await packs.listed(store, "")] == [ARTIFACT_TYPE]
+
+    async def told() -> list[tuple[Any, ...]]:
+        names = ("type", "scope", "version", "state", "status")
+        return [tuple(row[name] for name in names) for row in await packs.listed(store, "t-1")]
+
+    here = f"LOCALE {LOCALE.scope_id}"
+    rest = [
+        ("TTS_PRONUNCIATION_PACK", "TENANT t-1", 1, "PREVIOUS", "CANDIDATE"),
+        ("TTS_PRONUNCIATION_PACK", "TENANT t-1", 2, "ACTIVE", "PACK_DAMAGED"),
+    ]
+    assert sorted(await told()) == [*rest, (ARTIFACT_TYPE, here, 1, "ACTIVE", "CANDIDATE")]
+    await freeze(store, learned)
+    assert (ARTIFACT_TYPE, here, 1, "ACTIVE", "PACK_REVOKED") in await told()
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`selene packs …` on a store that `selene up` might have made."""
@@ -302,3 +341,9 @@ def test_a_refusal_exits_with_1_and_says_what_to_do(
     assert result.exit_code == 1
     assert said in result.stderr
     assert result.stdout == ""
+
+
+def test_the_help_of_activate_teaches_every_refusal_that_a_learned_pack_meets(run: Callable[..., Result]) -> None:
+    told = CliRunner().invoke(cli.build(), ["packs", "activate", "--help"]).stdout
+    for what in (PackReason.PACK_NEEDS_GATES, PackReason.PACK_REVOKED, "selene gate show", "selene rollout start"):
+        assert what in told
