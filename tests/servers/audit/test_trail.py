@@ -28,6 +28,7 @@ from servers.process import owner
 from servers.runtime.clock import ManualClock
 from servers.runtime.ids import SeededIds
 from servers.runtime.server import Parts, serve
+from store.gold import artifact_ref
 from store.ledger import AuditTrail
 from tests.servers.governance.chain import BETTER, EVIDENCE, START, TENANT, Chain, open_store, place
 from tests.support.servers import settings_of
@@ -212,6 +213,54 @@ async def test_gold_that_moved_without_a_row_is_a_gap_that_takes_the_rollout_bac
     taken_back = await chain.rollout(rollout_id)
     assert taken_back.state == rollouts.ROLLOUT_STATE_ROLLED_BACK
     assert list(taken_back.last_judgement.reasons) == [rollouts.JUDGE_REASON_AUDIT_INCOMPLETE]
+
+
+async def test_gold_of_two_packs_goes_live_with_the_first_and_neither_trail_has_a_gap(desk: Desk) -> None:
+    """Both reach everyone at the same moment: the row of their gold lies in the trail of one of them."""
+    chain = desk.chain
+    first = await chain.packaged(place("de"), {"s-1": "ula", "s-2": "xan"})
+    second = await another_pack_of(chain, first)
+    rollout_ids = [await chain.start(first), await chain.start(second)]
+    for days in (1, 1, 7):
+        for _ in range(days):
+            chain.a_day_passes()
+        for rollout_id in rollout_ids:
+            await chain.measure(rollout_id, BETTER)
+        await chain.controller().tick()
+    replies = [await desk.check(rollout_id=each) for each in rollout_ids]
+    assert [transitions(reply) for reply in replies] == [LIVE, LIVE]
+    assert all(reply.complete for reply in replies)
+    rows = [[row.event for row in reply.rows if row.transition == GOLD_ACTIVATED] for reply in replies]
+    assert rows[0] == rows[1]
+    lost = rows[0][0].sequence
+    gaps = [await desk.without(lambda event: event.sequence == lost, rollout_id=each) for each in rollout_ids]
+    assert [gap.complete for gap in gaps] == [False, False]
+    await chain.call("ann", "Rollback", rollout_id=rollout_ids[0], reason_code="REGRETTED")
+    assert all([(await desk.check(rollout_id=each)).complete for each in rollout_ids])
+
+
+async def another_pack_of(chain: Chain, pack: ArtifactRow) -> ArtifactRow:
+    """A pack of the same gold set, for another place, and what it returns to."""
+    content = await chain.store.artifacts.payload(pack.package_hash)
+    empty = await chain.store.artifacts.version(pack.artifact_type, TENANT, pack.scope, 1)
+    origins = await chain.store.gold.lineage.edges(TENANT, artifact_ref(pack.artifact_id), descendants=False, limit=1)
+    async with chain.store.transaction() as tx:
+        for payload in (await chain.store.artifacts.payload(empty.package_hash), content):
+            version = len(await tx.artifacts.versions(pack.artifact_type, TENANT, place("fr"))) + 1
+            row = ArtifactRow(
+                artifact_type=pack.artifact_type,
+                tenant_id=TENANT,
+                scope=place("fr"),
+                provenance_ref="test",
+                created_by=pack.created_by,
+                idempotency_key=f"another-{version}",
+                status=pack.status,
+                rollback_pointer_ref=f"{pack.artifact_type}@{version - 1}" if version > 1 else "",
+            )
+            made = await tx.artifacts.register(row, payload)
+        await tx.gold.lineage.link(TENANT, [origins[0].ancestor_ref], artifact_ref(made.artifact_id))
+        audited(tx, TENANT)
+    return made
 
 
 @pytest.mark.parametrize("whose", [{"artifact_id": "nothing"}, {"rollout_id": "nothing"}])
