@@ -13,7 +13,7 @@ from clients.errors import SeleneError, naming_errors
 
 T = TypeVar("T")
 
-_READ_PREFIXES: Final = ("Get", "List", "Verify", "Validate", "Explain", "ResolveProfile")
+_READ_PREFIXES: Final = ("Get", "List", "Verify", "Check", "Validate", "Explain", "ResolveProfile")
 _OWN_KEY: Final = frozenset(
     {"selene.delivery.v1.SendRequest", "selene.delivery.v1.SendBatchRequest", "selene.delivery.v1.ReconcileRequest"}
 )

@@ -27,6 +27,7 @@ QUICK = RetryPolicy(attempts=4, first_wait=0.001, longest_wait=0.002)
         (v1.GetProfileRequest(), True),
         (v1.ListProfilesRequest(), True),
         (audit1.VerifyLedgerRequest(), True),
+        (audit1.CheckTrailRequest(), True),
         (routing1.ValidateProfileRequest(), True),
         (routing1.ExplainProfileRequest(), True),
         (routing1.ResolveProfileRequest(), True),

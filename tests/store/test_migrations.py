@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_LOCALE, Scope
@@ -29,6 +31,23 @@ async def run(url: str, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
     await database.writer.exclusively(execute)
+    await database.close()
+
+
+async def upgrade_by(url: str, name: str) -> None:
+    """Run one migration, of what the database holds now."""
+    [file] = (Path(migrations.__file__).parent / "versions").glob(f"r*_{name}.py")
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    migration = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(migration)
+    database = open_database(url, lock_timeout_s=5.0, connections=1)
+
+    def upgrade(connection: Connection) -> None:
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+
+    await database.writer.exclusively(upgrade)
     await database.close()
 
 
@@ -119,8 +138,7 @@ async def test_baselines_from_before_are_linked_to_what_they_are_copies_of(store
         await tx.governance.cases.freeze("t1", [rows["revoked"].artifact_id], "r-1")
         audit(tx)
     for _ in range(2):
-        await run(store_url, "UPDATE alembic_version SET version_num = '0020'")
-        await store.migrate()
+        await upgrade_by(store_url, "baselines_come_from_their_origin")
 
     async def came_from(line: str) -> set[str]:
         return await store.gold.lineage.closure("t1", [artifact_ref(rows[line].artifact_id)], descendants=False)

@@ -152,6 +152,7 @@ def _audit(tenant: str) -> Sequence[Rpc]:
         "GetInclusionProof": audit.GetInclusionProofRequest(tenant_id=tenant, sequence=1),
         "GetConsistencyProof": audit.GetConsistencyProofRequest(tenant_id=tenant, first_size=1, second_size=1),
         "VerifyLedger": audit.VerifyLedgerRequest(tenant_id=tenant),
+        "CheckTrail": audit.CheckTrailRequest(tenant_id=tenant, artifact_id="artifact-1"),
     }
     return [
         Rpc(
