@@ -70,7 +70,8 @@ async def lock_head(writes: Writes, ledger: str, tenant_id: str) -> Head:
         empty = writes.insert(chain_heads).values(
             tenant_id=tenant_id, ledger=ledger, size=0, head_hash=GENESIS, frontier=b""
         )
-        await writes.write(empty.on_conflict_do_nothing())
+        # Not `write`: a chain without a row is no change that an audit row would have to tell of.
+        await writes.rows(empty.on_conflict_do_nothing())
         rows = await writes.rows(_LOCK_HEAD, which)
     return head_of(rows[0])
 

@@ -38,7 +38,8 @@ CONSUMERS: Final[Mapping[str, Consumer]] = MappingProxyType(
         "STT_VOCAB_PACK": Consumer(("PH1.C", "PH1.SRL", "PH1.NLP"), JUDGE_DOMAIN_STT),
         "TTS_PRONUNCIATION_PACK": Consumer(("PH1.TTS",), JUDGE_DOMAIN_TTS),
         "TTS_ROUTING_POLICY_PACK": Consumer(("PH1.TTS", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING),
-        # §20 has no row for persona and tone: nothing could show a regression, so they stay in the shadow.
+        # §20 has no row for persona and tone: nothing could show a regression, so they stay in the shadow (§29), and
+        # the board says so until an operator takes them back.
         "PERSONA_TONE_PROFILE_DELTA": Consumer(("PH1.X", "PH1.TTS"), JUDGE_DOMAIN_UNSPECIFIED),
         "CONTEXT_RANKING_PACK": Consumer(("PH1.CACHE", "PH1.CONTEXT"), JUDGE_DOMAIN_CONTEXT),
         "NLP_GOLD_LABEL_PACK": Consumer(("PH1.NLP",), JUDGE_DOMAIN_NLP),

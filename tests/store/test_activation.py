@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from store import Conflict
+from store import Conflict, Store
 from tests.store.test_artifacts import PACK, TENANT, activate, pack, register
 from tests.support.stores import audit, open_store
 
@@ -20,6 +20,13 @@ async def somebody_waits(url: str) -> None:
             return await raw.close()
         await asyncio.sleep(0.01)
     raise AssertionError("nobody waits")
+
+
+async def test_who_only_waits_for_a_turn_changes_nothing_that_had_to_be_audited(store: Store) -> None:
+    async with store.transaction() as tx:
+        await tx.governance.rollouts.one_at_a_time("a tenant without artifacts")
+    async with store.transaction() as tx:
+        await tx.governance.rollouts.one_at_a_time("a tenant without artifacts")
 
 
 async def test_no_activation_goes_by_a_pointer_that_a_rollback_is_about_to_replace(postgres_url: str) -> None:
