@@ -212,6 +212,15 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
             "send windows that begin where the last one of {arm} ended",
             "send windows that begin where the last one ended",
         ),
+        "DEFECT_STATE_REFUSED": (
+            "defect {signal_id} is {state}: leave it out",
+            "`selene defects list` shows where each defect stands",
+        ),
+        "DEFECT_FIX_UNPROVED": (
+            "show that it is fixed first ({cause}): a regression test and a verification that pass, and a pack that was "
+            "learned from the defect and serves by the time it is closed",
+            "show first that it is fixed",
+        ),
     }
 )
 

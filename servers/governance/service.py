@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from google.protobuf.message import Message
 from selene.artifacts.v1.artifacts_pb2 import ConsumptionBlockReason
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.governance.v1 import service_pb2 as messages
@@ -37,19 +35,20 @@ from selene.governance.v1.rollout_pb2 import (
     Rollout,
 )
 
-from servers.governance import ENGINE_ID, ROLE_APPROVER, deciding, gates, moving, refusals, trail
+from servers.governance import ROLE_APPROVER, deciding, gates, moving, refusals, trail
 from servers.governance.approvals import own_work
+from servers.governance.asking import once_noted
 from servers.governance.deciding import Held
 from servers.governance.judge import judge
 from servers.governance.places import following, place, spelled
 from servers.governance.rollout import PROMOTE_CHECK
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
-from servers.runtime.errors import FieldViolation, Refusal, reason_name
+from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size
-from servers.runtime.storage import Reply, actor, not_found, once, refusing_store_errors, turn
-from store import Store, Transaction, request_hash
+from servers.runtime.storage import Reply, actor, not_found, refusing_store_errors
+from store import Store, Transaction
 from store.governance import Case
 
 _ROLLOUTS: Final = PageTokens("rollouts")
@@ -202,6 +201,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             open=not missing and not is_frozen,
             missing=missing or ((GATE_GOVERNANCE,) if is_frozen else ()),
             block_reasons=blocks if asks_for_proof else (),
+            open_defects=artifact.open_defects,
         )
 
     async def StartRollout(self, request: messages.StartRolloutRequest, context: Any) -> messages.StartRolloutResponse:
@@ -213,7 +213,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             row = artifact.row
             missing = gates.missing(await deciding.full_evidence(tx, artifact, self._trusted))
             if missing:
-                raise refusals.gate_blocked(missing)
+                raise refusals.gate_blocked(missing, artifact.open_defects)
             # Whoever starts another one of this tenant waits here: two that begin at once would not see each other.
             await tx.governance.rollouts.one_at_a_time(request.tenant_id)
             for other in await tx.governance.rollouts.running(row.tenant_id, row.artifact_type, row.scope):
@@ -359,6 +359,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             rollout_id=rollouts[0].rollout_id if rollouts else "",
             next_actor=gates.next_actor(missing, state, frozen=bool(case.frozen_by)),
             frozen_by=case.frozen_by,
+            open_defects=artifact.open_defects,
         )
 
     async def _approval(
@@ -440,38 +441,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         reply: type[Reply],
         work: Callable[[Transaction], Awaitable[Reply]],
     ) -> Reply:
-        method = type(request).DESCRIPTOR.name.removesuffix("Request")
-        async with self._noting_refusal(caller, method, request):
-            return await once(
-                self._store,
-                tenant_id=request.tenant_id,
-                method=f"governance.{method}",
-                key=request.idempotency_key,
-                content=_content(caller, request),
-                reply=reply,
-                work=work,
-            )
-
-    @asynccontextmanager
-    async def _noting_refusal(self, caller: Principal, method: str, request: Any) -> AsyncIterator[None]:
-        """A gate's refusal is audited before the caller hears of it: what it refused was undone."""
-        try:
-            yield
-        except Refusal as refusal:
-            if refusal.reason in _NOTED:
-                with refusing_store_errors():
-                    async with self._store.transaction() as tx:
-                        tx.audit(
-                            tenant_id=request.tenant_id,
-                            owner=ENGINE_ID,
-                            actor=await actor(tx, caller),
-                            transition="gate.refused",
-                            reason_code=reason_name(refusal.reason),
-                            turn=turn(),
-                            idempotency_key=request.idempotency_key,
-                            facts={"method": method, **refusal.metadata},
-                        )
-            raise
+        return await once_noted(self._store, caller, request, reply, work, noted=_NOTED, transition="gate.refused")
 
 
 def _caller(request: Any, *roles: str) -> Principal:
@@ -479,15 +449,10 @@ def _caller(request: Any, *roles: str) -> Principal:
     return require_role(*roles)
 
 
-def _content(caller: Principal, request: Message) -> bytes:
-    """What makes another request the same one: who asks, and everything that is asked."""
-    return request_hash(caller.subject, request.SerializeToString(deterministic=True))
-
-
 def _require_gates(artifact: Held, through: Gate) -> None:
     missing = gates.missing(artifact.evidence, through)
     if missing:
-        raise refusals.gate_blocked(missing)
+        raise refusals.gate_blocked(missing, artifact.open_defects)
 
 
 def _block_reason(blocks: Sequence[ConsumptionBlockReason]) -> str:

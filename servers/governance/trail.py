@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -61,6 +61,11 @@ def turn_of(artifact_id: str) -> TurnRef:
 def watch_of(rollout_id: str) -> str:
     """What the looks of the control loops at a rollout are found by: many, so not among the rows of its artifact."""
     return f"rollout:{rollout_id}"
+
+
+def told_defects(signal_ids: Sequence[str]) -> dict[str, str]:
+    """The open defects that hold an artifact, as facts of a row; nothing where none does."""
+    return {"open_defects": ",".join(signal_ids)} if signal_ids else {}
 
 
 def note(

@@ -166,7 +166,7 @@ class ErasureReceipt(_message.Message):
     def __init__(self, revocation_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[str] = ..., trigger: _Optional[_Union[RevocationTrigger, str]] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., invalidated: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., replaced_by: _Optional[_Iterable[_Union[_decision_pb2.ArtifactRef, _Mapping]]] = ..., signals: _Optional[int] = ..., erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
 
 class BoardRow(_message.Message):
-    __slots__ = ("subject", "decision", "reasons", "missing", "rollout_id", "next_actor", "frozen_by")
+    __slots__ = ("subject", "decision", "reasons", "missing", "rollout_id", "next_actor", "frozen_by", "open_defects")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class BoardRow(_message.Message):
     ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_ACTOR_FIELD_NUMBER: _ClassVar[int]
     FROZEN_BY_FIELD_NUMBER: _ClassVar[int]
+    OPEN_DEFECTS_FIELD_NUMBER: _ClassVar[int]
     subject: _decision_pb2.ArtifactRef
     decision: _decision_pb2.Decision
     reasons: _containers.RepeatedScalarFieldContainer[_decision_pb2.DecisionReason]
@@ -181,4 +182,5 @@ class BoardRow(_message.Message):
     rollout_id: str
     next_actor: BoardActor
     frozen_by: str
-    def __init__(self, subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., decision: _Optional[_Union[_decision_pb2.Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[_decision_pb2.DecisionReason, str]]] = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., rollout_id: _Optional[str] = ..., next_actor: _Optional[_Union[BoardActor, str]] = ..., frozen_by: _Optional[str] = ...) -> None: ...
+    open_defects: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., decision: _Optional[_Union[_decision_pb2.Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[_decision_pb2.DecisionReason, str]]] = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., rollout_id: _Optional[str] = ..., next_actor: _Optional[_Union[BoardActor, str]] = ..., frozen_by: _Optional[str] = ..., open_defects: _Optional[_Iterable[str]] = ...) -> None: ...
