@@ -466,10 +466,10 @@ class ErrorReason(betterproto2.Enum):
 
     GATE_BLOCKED = 150
     """
-    FAILED_PRECONDITION. A gate between gold and live behaviour has not passed. `missing`: the gates, in their order; `open_defects`, where there are any: the
-    signals of the oldest open defects that hold the artifact (§8).
+    FAILED_PRECONDITION. A gate between gold and live behaviour has not passed. `missing`: the gates, in their order; `open_defects` is there where defects hold
+    the artifact (§8): the signals of the oldest.
 
-        {"reason": "GATE_BLOCKED", "domain": "selene", "metadata": {"missing": "LAUNCH_APPROVAL,CONSUMPTION_PROOF"}}
+        {"reason": "GATE_BLOCKED", "domain": "selene", "metadata": {"missing": "GOVERNANCE,CONSUMPTION_PROOF", "open_defects": "signal-7,signal-9"}}
     """
 
     ROLLOUT_STATE_REFUSED = 151
