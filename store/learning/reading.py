@@ -60,6 +60,9 @@ _SIZE = select(func.count().label("many")).select_from(signals).where(signals.c.
 _POSITION = select(streams.c.acknowledged_through).where(
     streams.c.tenant_id == bindparam("tenant"), streams.c.stream_id == bindparam("stream")
 )
+_HOLDS = select(outbox.c.idempotency_key).where(
+    outbox.c.tenant_id == bindparam("tenant"), outbox.c.idempotency_key == bindparam("key")
+)
 _WAITING = select(func.count().label("many")).select_from(outbox)
 
 
@@ -268,6 +271,10 @@ class SignalOutboxReader:
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
+
+    async def holds(self, tenant_id: str, idempotency_key: str) -> bool:
+        """Whether the tenant's signal of this key waits to be taken on. StoreUnavailable."""
+        return bool(await self._reads.rows(_HOLDS, {"tenant": tenant_id, "key": idempotency_key}))
 
     async def waiting(self) -> int:
         """How many signals of all tenants wait to be taken on. StoreUnavailable."""

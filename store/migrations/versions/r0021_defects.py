@@ -29,6 +29,8 @@ def upgrade() -> None:
     op.add_column(
         "learning_drift_breaches", sa.Column("gold_set_id", sa.Text(), nullable=False, server_default=sa.text("''"))
     )
+    # Adaptations that were told of as started before anything was: they began nothing.
+    op.execute("UPDATE learning_drift_breaches SET outcome = 6 WHERE recovery = 1 AND outcome = 1")
     op.create_index(
         "ix_learning_drift_breaches_allowed",
         "learning_drift_breaches",
