@@ -193,6 +193,7 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
             "ask somebody else: nobody vouches for their own work",
         ),
         "GATE_BLOCKED": (
+            "mend and close the open defects first, `selene defects list`: {open_defects}; missing: {missing}",
             "see what is missing with `selene gate show`: {missing}",
             "see what is missing with `selene gate show`",
         ),
@@ -211,6 +212,15 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
         "KPI_WINDOW_OVERLAPS": (
             "send windows that begin where the last one of {arm} ended",
             "send windows that begin where the last one ended",
+        ),
+        "DEFECT_STATE_REFUSED": (
+            "defect {signal_id} is {state}: leave it out",
+            "`selene defects list` shows where each defect stands",
+        ),
+        "DEFECT_FIX_UNPROVED": (
+            "show that it is fixed first ({cause}): a regression test and verification that pass, a pack that learned "
+            "from the defect, and serves once it is to be closed",
+            "show first that it is fixed",
         ),
     }
 )

@@ -1,6 +1,7 @@
-"""Governance from the client's side: decisions, gates, rollouts and their judge; consents and their revocation."""
+"""Governance from the client's side: decisions, gates, rollouts and their judge; defects; consents and their end."""
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from selene.governance.v1 import service_pb2 as wire
 from selene.governance.v1 import service_pb2_grpc as rpc
 from selene_messages.selene.artifacts.v1 import ConsumptionProof
 from selene_messages.selene.common.v1 import PageInfo, PageRequest
+from selene_messages.selene.gold.v1 import GoldDomain
 from selene_messages.selene.governance import v1
 
 from clients.calls import D, UnaryMethod, ask
@@ -221,6 +223,57 @@ class Governance(_Calls):
         message = v1.GetBoardRequest(tenant_id=self.tenant_id, artifact_id=artifact_id)
         reply = await self._ask(self._stub.GetBoard, message, wire.GetBoardRequest, v1.GetBoardResponse)
         return reply.rows[0] if reply.rows else v1.BoardRow()
+
+
+class Defects(_Calls):
+    """The DefectService over one connection: defects at which safety is at stake, and what closes them (§8)."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        tenant_id: str = "",
+        policy: RetryPolicy | None = None,
+        timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        super().__init__(connection, tenant_id=tenant_id, policy=policy, timeout=timeout)
+        self._stub = rpc.DefectServiceStub(connection.channel)
+
+    async def list(
+        self, *, only_open: bool = False, domain: GoldDomain = GoldDomain.UNSPECIFIED, page_size: int = 100
+    ) -> AsyncGenerator[v1.Defect, None]:
+        """The tenant's defects, the oldest first; UNSPECIFIED means of any domain."""
+        token = ""
+        while True:
+            page = PageRequest(page_size=page_size, page_token=token)
+            message = v1.ListDefectsRequest(tenant_id=self.tenant_id, only_open=only_open, domain=domain, page=page)
+            reply = await self._ask(self._stub.ListDefects, message, wire.ListDefectsRequest, v1.ListDefectsResponse)
+            for defect in reply.defects:
+                yield defect
+            token = _next(reply.page)
+            if not token:
+                return
+
+    async def fix(self, proof: v1.ProposeDefectFixRequest, *, idempotency_key: str = "") -> v1.DefectFix:
+        """Name what mends defects, with the proof; its tenant and key are filled in. `service` or `operator`.
+
+        DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED.
+        """
+        message = replace(proof, tenant_id=self.tenant_id, idempotency_key=idempotency_key or new_key())
+        reply = await self._ask(
+            self._stub.ProposeDefectFix, message, wire.ProposeDefectFixRequest, v1.ProposeDefectFixResponse
+        )
+        return reply.fix or v1.DefectFix()
+
+    async def close(self, fix_id: str, *, idempotency_key: str = "") -> Sequence[v1.DefectClosure]:
+        """Close the defects of a fix for good, as the person that the token names. `approver`; OWN_WORK_REFUSED,
+        DEFECT_FIX_UNPROVED.
+        """
+        message = v1.CloseDefectsRequest(
+            tenant_id=self.tenant_id, fix_id=fix_id, idempotency_key=idempotency_key or new_key()
+        )
+        reply = await self._ask(self._stub.CloseDefects, message, wire.CloseDefectsRequest, v1.CloseDefectsResponse)
+        return reply.closures
 
 
 class Consents(_Calls):

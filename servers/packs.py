@@ -20,6 +20,7 @@ from selene.artifacts.v1.artifacts_pb2 import (
     ArtifactStatus,
 )
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope, ScopeType
+from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_VOICE_IDENTITY
 
 from servers import pack_formats
 from servers.pack_formats import CONSUMERS, PackUnusable
@@ -51,6 +52,8 @@ class PackReason(StrEnum):
     """Someone whose consent it rests on took that back: it, or the same content elsewhere, is frozen."""
     PACK_NEEDS_GATES = "PACK_NEEDS_GATES"
     """It was learned from gold, here or elsewhere: only governance puts it in force."""
+    PACK_HELD_BY_DEFECT = "PACK_HELD_BY_DEFECT"
+    """A defect of voice identity at which safety is at stake is open in the tenant (§8)."""
     PACK_DAMAGED = "PACK_DAMAGED"
     PACK_SIGNATURE_UNTRUSTED = "PACK_SIGNATURE_UNTRUSTED"
     NOTHING_TO_ROLL_BACK_TO = "NOTHING_TO_ROLL_BACK_TO"
@@ -143,6 +146,13 @@ async def activate(store: Store, version: int, tenant_id: str, *, accept_provisi
                 PackReason.PACK_NEEDS_GATES,
                 f"the pack was learned, so its gates come first: `selene gate show {origin.learned_as}` says which are "
                 f"shut, and `selene rollout start {origin.learned_as}` goes on once they are open",
+            )
+        held_by = await tx.governance.defects.holding(tenant_id, [GOLD_DOMAIN_VOICE_IDENTITY], row.artifact_id, limit=1)
+        if held_by and not is_active:
+            raise PackRefused(
+                PackReason.PACK_HELD_BY_DEFECT,
+                f"a defect at which safety is at stake is open, {held_by[0]}: `selene defects list` shows what has "
+                "to be mended first",
             )
         if provisional and not accept_provisional:
             reasons = ", ".join(dict.fromkeys(reason.code for reason in pack.reasons))

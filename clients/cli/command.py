@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from clients.cli import (
     consent,
+    defects,
     deliver,
     drift,
     gate,
@@ -78,6 +79,7 @@ def build() -> typer.Typer:
         gate,
         rollout,
         judge,
+        defects,
         consent,
         drift,
         trail,

@@ -80,9 +80,8 @@ def _drift(session: Session) -> Drift:
 
 
 def _table(rows: list[v1.DriftBreach]) -> Table:
-    table = Table(
-        "until", "of", "what", "recent", "against", "samples", "recovery", "outcome", box=None, pad_edge=False
-    )
+    columns = ("until", "of", "what", "recent", "against", "samples", "recovery", "outcome", "gold candidate")
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(
             f"{row.window_ends_at:%Y-%m-%d}" if row.window_ends_at else "-",
@@ -93,6 +92,7 @@ def _table(rows: list[v1.DriftBreach]) -> Table:
             str(row.samples),
             _name(row.recovery.name),
             Text(_name(row.outcome.name if row.outcome else "waits"), style=_STYLES.get(row.outcome, "yellow")),
+            Text(row.gold_set_id or "-"),
         )
     return table
 

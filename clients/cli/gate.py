@@ -137,7 +137,10 @@ async def gate_check(session: Session, artifact: _Artifact, through: _Through = 
         session.output.misuse(str(unknown))
         return USAGE
     reply = await _governance(session).gate(artifact, gate)
-    session.output.show(to_document(reply), _gates(reply.missing))
+    words = _gates(reply.missing)
+    if reply.open_defects:
+        words.append(f"\nopen defects: {', '.join(reply.open_defects)}")
+    session.output.show(to_document(reply), words)
     return OK if reply.open else BELOW_REQUIRED
 
 

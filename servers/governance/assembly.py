@@ -1,4 +1,4 @@
-"""Puts the owner together: its two services and the control loops."""
+"""Puts the owner together: its services and the control loops."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from selene.governance.v1 import service_pb2_grpc as governance_grpc
 from servers.governance import NAME
 from servers.governance.consent_service import ConsentsV1
 from servers.governance.controller import Controller
+from servers.governance.defect_service import DefectsV1
 from servers.governance.service import GovernanceV1
 from servers.governance.settings import GovernanceSettings
 from servers.runtime.server import Runtime, Service
@@ -32,5 +33,10 @@ def assemble(runtime: Runtime) -> Sequence[Service]:
             governance_grpc.add_ConsentServiceServicer_to_server,
             ConsentsV1(store, clock),
             "selene.governance.v1.ConsentService",
+        ),
+        Service(
+            governance_grpc.add_DefectServiceServicer_to_server,
+            DefectsV1(store, clock, ids),
+            "selene.governance.v1.DefectService",
         ),
     )

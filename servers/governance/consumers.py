@@ -1,4 +1,4 @@
-"""Who consumes which artifact (§11), and by which row of §20 it is judged.
+"""Who consumes which artifact (§11), by which row of §20 it is judged, and whose defects concern it (§8).
 
 What stands in no row has no consumer: it is never activated (LRN-7).
 """
@@ -10,6 +10,19 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from selene.gold.v1.gold_pb2 import (
+    GOLD_DOMAIN_CONTEXT_RANK,
+    GOLD_DOMAIN_LLM_BOUNDARY,
+    GOLD_DOMAIN_NLP_INTENT_SLOT,
+    GOLD_DOMAIN_PAE_ROUTE,
+    GOLD_DOMAIN_PERSONA_TONE,
+    GOLD_DOMAIN_STT_TRANSCRIPT,
+    GOLD_DOMAIN_TTS_PRONUNCIATION,
+    GOLD_DOMAIN_TTS_ROUTE,
+    GOLD_DOMAIN_VOCABULARY,
+    GOLD_DOMAIN_VOICE_IDENTITY,
+    GoldDomain,
+)
 from selene.governance.v1.rollout_pb2 import (
     JUDGE_DOMAIN_CONTEXT,
     JUDGE_DOMAIN_LLM_BOUNDARY,
@@ -25,26 +38,40 @@ from selene.governance.v1.rollout_pb2 import (
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """The engines that load an artifact, and what it is judged by; UNSPECIFIED is never promoted."""
+    """The engines that load an artifact, what it is judged by, and the domains that it is learned of (§3).
+
+    UNSPECIFIED is never promoted.
+    """
 
     engines: tuple[str, ...]
     domain: JudgeDomain
+    learned_of: tuple[GoldDomain, ...]
 
 
 CONSUMERS: Final[Mapping[str, Consumer]] = MappingProxyType(
     {
-        "STT_ADAPTATION_PROFILE": Consumer(("PH1.C",), JUDGE_DOMAIN_STT),
-        "STT_ROUTING_POLICY_PACK": Consumer(("PH1.C", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING),
-        "STT_VOCAB_PACK": Consumer(("PH1.C", "PH1.SRL", "PH1.NLP"), JUDGE_DOMAIN_STT),
-        "TTS_PRONUNCIATION_PACK": Consumer(("PH1.TTS",), JUDGE_DOMAIN_TTS),
-        "TTS_ROUTING_POLICY_PACK": Consumer(("PH1.TTS", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING),
+        "STT_ADAPTATION_PROFILE": Consumer(("PH1.C",), JUDGE_DOMAIN_STT, (GOLD_DOMAIN_STT_TRANSCRIPT,)),
+        "STT_ROUTING_POLICY_PACK": Consumer(("PH1.C", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING, (GOLD_DOMAIN_PAE_ROUTE,)),
+        "STT_VOCAB_PACK": Consumer(
+            ("PH1.C", "PH1.SRL", "PH1.NLP"), JUDGE_DOMAIN_STT, (GOLD_DOMAIN_STT_TRANSCRIPT, GOLD_DOMAIN_VOCABULARY)
+        ),
+        "TTS_PRONUNCIATION_PACK": Consumer(("PH1.TTS",), JUDGE_DOMAIN_TTS, (GOLD_DOMAIN_TTS_PRONUNCIATION,)),
+        "TTS_ROUTING_POLICY_PACK": Consumer(
+            ("PH1.TTS", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING, (GOLD_DOMAIN_TTS_ROUTE, GOLD_DOMAIN_PAE_ROUTE)
+        ),
         # §20 has no row for persona and tone: nothing could show a regression, so they stay in the shadow (§29), and
         # the board says so until an operator takes them back.
-        "PERSONA_TONE_PROFILE_DELTA": Consumer(("PH1.X", "PH1.TTS"), JUDGE_DOMAIN_UNSPECIFIED),
-        "CONTEXT_RANKING_PACK": Consumer(("PH1.CACHE", "PH1.CONTEXT"), JUDGE_DOMAIN_CONTEXT),
-        "NLP_GOLD_LABEL_PACK": Consumer(("PH1.NLP",), JUDGE_DOMAIN_NLP),
-        "LLM_GOLD_LABEL_PACK": Consumer(("PH1.D",), JUDGE_DOMAIN_LLM_BOUNDARY),
-        "VOICEID_THRESHOLD_PACK_V1": Consumer(("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY),
+        "PERSONA_TONE_PROFILE_DELTA": Consumer(
+            ("PH1.X", "PH1.TTS"), JUDGE_DOMAIN_UNSPECIFIED, (GOLD_DOMAIN_PERSONA_TONE,)
+        ),
+        "CONTEXT_RANKING_PACK": Consumer(
+            ("PH1.CACHE", "PH1.CONTEXT"), JUDGE_DOMAIN_CONTEXT, (GOLD_DOMAIN_CONTEXT_RANK,)
+        ),
+        "NLP_GOLD_LABEL_PACK": Consumer(("PH1.NLP",), JUDGE_DOMAIN_NLP, (GOLD_DOMAIN_NLP_INTENT_SLOT,)),
+        "LLM_GOLD_LABEL_PACK": Consumer(("PH1.D",), JUDGE_DOMAIN_LLM_BOUNDARY, (GOLD_DOMAIN_LLM_BOUNDARY,)),
+        "VOICEID_THRESHOLD_PACK_V1": Consumer(
+            ("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY, (GOLD_DOMAIN_VOICE_IDENTITY,)
+        ),
     }
 )
 
@@ -59,3 +86,9 @@ def consumes(engine_id: str, artifact_type: str) -> bool:
     """Whether this engine loads artifacts of this kind."""
     consumer = CONSUMERS.get(artifact_type)
     return consumer is not None and engine_id in consumer.engines
+
+
+def learned_of(artifact_type: str) -> tuple[GoldDomain, ...]:
+    """The domains whose defects concern artifacts of this kind (§8); none where nothing consumes them."""
+    consumer = CONSUMERS.get(artifact_type)
+    return consumer.learned_of if consumer else ()

@@ -16,6 +16,7 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_ACTION_ACTIVATE,
     DECISION_ALLOW,
     DECISION_REASON_OPERATOR_REQUEST,
+    DECISION_REASON_SAFETY_DEFECT_OPEN,
     DECISION_ROLLBACK,
     Approval,
     ApprovalStatement,
@@ -33,8 +34,8 @@ from selene.governance.v1.decision_pb2 import (
 
 from servers import activation
 from servers.activation import GOING_FORWARD
-from servers.governance import approvals, cohort_gates, evaluating, gates, proof, trail
-from servers.governance.consumers import CONSUMERS, consumes, domain_of
+from servers.governance import approvals, cohort_gates, defect, evaluating, gates, proof, trail
+from servers.governance.consumers import CONSUMERS, consumes, domain_of, learned_of
 from servers.governance.decision import (
     STABILITY_DAYS,
     Preflight,
@@ -68,6 +69,8 @@ class Held:
     case: Case
     decisions: tuple[GovernanceDecision, ...]
     approvals: tuple[Approval, ...]
+    open_defects: tuple[str, ...]
+    """The signals of open defects that hold it, the oldest first, as many as are told of (§8)."""
 
     @property
     def subject(self) -> ArtifactRef:
@@ -82,6 +85,7 @@ class Held:
             decision=on_activation(each.statement for each in self.decisions),
             report=self.case.report,
             approvals=approvals.distinct(given, set(self.case.proposers)),
+            is_held=bool(self.open_defects),
         )
 
     @property
@@ -134,7 +138,10 @@ async def held(rooms: Reads, trusted: Trusted, tenant_id: str, artifact_id: str,
         if (permission := _opened(signed, ApprovalStatement, trusted)) is not None
         and permission.subject == subject_of(row)
     ]
-    return Held(row, case or await cases.get(tenant_id, artifact_id), tuple(decided), tuple(permitted))
+    holding = await rooms.governance.defects.holding(
+        tenant_id, learned_of(row.artifact_type), artifact_id, limit=defect.NAMED
+    )
+    return Held(row, case or await cases.get(tenant_id, artifact_id), tuple(decided), tuple(permitted), tuple(holding))
 
 
 def _opened(signed: SignedStatement, kind: type[Statement], trusted: Trusted) -> Statement | None:
@@ -220,6 +227,7 @@ async def preflight(
         stability_days=await _stable_days(rooms, row, now),
         revoked=bool(frozen_by),
         within_sla=not frozen_by or await _within_sla(rooms, row.tenant_id, frozen_by, now),
+        defects_closed=not artifact.open_defects,
     )
 
 
@@ -253,7 +261,15 @@ async def decide(
     await evaluating.keep(tx, artifact.row, shown, actor=actor)
     resolution = resolve(await preflight(tx, artifact, action, evidence, now, shown))
     return await keep(
-        tx, artifact.row, action, resolution, digest(evidence), now, actor=actor, idempotency_key=idempotency_key
+        tx,
+        artifact.row,
+        action,
+        resolution,
+        digest(evidence),
+        now,
+        actor=actor,
+        idempotency_key=idempotency_key,
+        open_defects=artifact.open_defects if DECISION_REASON_SAFETY_DEFECT_OPEN in resolution.reasons else (),
     )
 
 
@@ -275,6 +291,7 @@ async def keep(
     *,
     actor: str,
     idempotency_key: str = "",
+    open_defects: Sequence[str] = (),
 ) -> GovernanceDecision:
     """Sign a resolution, keep it with the artifact and audit it."""
     subject = subject_of(row)
@@ -287,6 +304,7 @@ async def keep(
         reasons=resolution.reasons,
         evidence_hash=evidence_hash,
         actor=actor,
+        open_defects=open_defects,
     )
     statement.decided_at.FromDatetime(now)
     signed = sign(tx, statement)
@@ -304,6 +322,7 @@ async def keep(
             "action": DecisionAction.Name(action).removeprefix("DECISION_ACTION_"),
             "decision": Decision.Name(resolution.decision).removeprefix("DECISION_"),
             "decision_id": statement.decision_id,
+            **trail.told_defects(open_defects),
         },
     )
     return GovernanceDecision(statement=statement, signed=signed)

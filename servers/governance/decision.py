@@ -27,6 +27,7 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_REASON_PRIVACY_VIOLATION,
     DECISION_REASON_REVOCATION_SLA_MISSED,
     DECISION_REASON_ROLLBACK_POINTER_MISSING,
+    DECISION_REASON_SAFETY_DEFECT_OPEN,
     DECISION_REASON_STABILITY_WINDOW_NOT_MET,
     DECISION_REASON_TENANT_SCOPE_UNVERIFIED,
     DECISION_ROLLBACK,
@@ -68,6 +69,8 @@ class Preflight:
     """The consent that the artifact rests on was revoked."""
     within_sla: bool = False
     """The revocation's time for the rollback decision has not passed."""
+    defects_closed: bool = False
+    """No defect at which safety is at stake is open where it is learned of (§8)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ AGAINST: Final[tuple[tuple[Callable[[Preflight], bool], Decision, DecisionReason
     (lambda it: not it.has_consumer, DECISION_BLOCK, DECISION_REASON_NO_CONSUMER),
     (lambda it: it.frozen is Finding.LEAKED, DECISION_BLOCK, DECISION_REASON_FROZEN_SET_LEAKED),
     (lambda it: it.frozen is Finding.REGRESSED, DECISION_BLOCK, DECISION_REASON_FROZEN_SET_REGRESSION),
+    (lambda it: not it.defects_closed, DECISION_HOLD, DECISION_REASON_SAFETY_DEFECT_OPEN),
     (lambda it: it.frozen is Finding.MISSING, DECISION_HOLD, DECISION_REASON_FROZEN_SET_MISSING),
     (lambda it: not it.rollback_resolves, DECISION_HOLD, DECISION_REASON_ROLLBACK_POINTER_MISSING),
     (_cohorts_lack, DECISION_HOLD, DECISION_REASON_COHORT_GATE_FAILED),

@@ -48,6 +48,8 @@ class Evidence:
     approvals: frozenset[ApprovalKind] = frozenset()
     """Those that count."""
     proof_passed: bool = False
+    is_held: bool = False
+    """A defect at which safety is at stake is open where it is learned of (§8)."""
 
 
 def bridged(report: BuilderReport | None) -> bool:
@@ -73,7 +75,7 @@ def _released(evidence: Evidence) -> bool:
 
 PASSES: Final[Mapping[Gate, Callable[[Evidence], bool]]] = MappingProxyType(
     {
-        GATE_GOVERNANCE: lambda evidence: evidence.decision == DECISION_ALLOW,
+        GATE_GOVERNANCE: lambda evidence: evidence.decision == DECISION_ALLOW and not evidence.is_held,
         GATE_LEARNING_BRIDGE: lambda evidence: bridged(evidence.report),
         GATE_CODE_APPROVAL: lambda evidence: APPROVAL_KIND_CODE in evidence.approvals,
         GATE_LAUNCH_APPROVAL: lambda evidence: APPROVAL_KIND_LAUNCH in evidence.approvals,

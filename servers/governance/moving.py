@@ -26,6 +26,7 @@ from selene.governance.v1.decision_pb2 import (
     DECISION_REASON_CONSENT_REVOKED,
     DECISION_REASON_FROZEN_SET_LEAKED,
     DECISION_REASON_JUDGE_ROLLBACK,
+    DECISION_REASON_SAFETY_DEFECT_OPEN,
     ArtifactRef,
     DecisionEvidence,
     DecisionReason,
@@ -213,7 +214,7 @@ async def check(
         await _advance(tx, artifact, rollout, now)
     await tx.governance.rollouts.save(rollout, rollout.next_check_at.ToDatetime(tzinfo=UTC))
     if move is Move.STAY:
-        _note_look(tx, rollout, judgement, missing)
+        _note_look(tx, rollout, judgement, missing, artifact.open_defects if is_due else ())
     return move
 
 
@@ -469,19 +470,25 @@ def _enter(rollout: Rollout, stage: RolloutStage, now: datetime) -> None:
     rollout.stages.append(entry)
 
 
-def _note_look(tx: Transaction, rollout: Rollout, judgement: Judgement, missing: Sequence[Gate]) -> None:
-    """A look that moved nothing is a row too: the trail says why a rollout stayed, and which gates it lacks."""
-    reason = JudgeReason.Name(judgement.reasons[0]) if judgement.reasons else "JUDGE_REASON_UNSPECIFIED"
+def _note_look(
+    tx: Transaction, rollout: Rollout, judgement: Judgement, missing: Sequence[Gate], open_defects: Sequence[str]
+) -> None:
+    """A look that moved nothing is a row too: the trail says why a rollout stayed, which gates it lacks, and which
+    defects hold it.
+    """
+    judged_so = JudgeReason.Name(judgement.reasons[0]) if judgement.reasons else "JUDGE_REASON_UNSPECIFIED"
+    held = DecisionReason.Name(DECISION_REASON_SAFETY_DEFECT_OPEN)
     trail.note(
         tx,
         rollout.tenant_id,
         rollout.subject,
         "rollout.judged",
-        reason.removeprefix("JUDGE_REASON_"),
+        (held if open_defects else judged_so).removeprefix("DECISION_REASON_").removeprefix("JUDGE_REASON_"),
         facts={
             "rollout_id": rollout.rollout_id,
             "stage": _stage_name(stage_of(rollout)),
             **({"missing": ",".join(Gate.Name(gate).removeprefix("GATE_") for gate in missing)} if missing else {}),
+            **trail.told_defects(open_defects),
         },
         correlation_id=trail.watch_of(rollout.rollout_id),
     )

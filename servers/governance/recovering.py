@@ -10,6 +10,7 @@ from typing import Final
 from selene.learning.v1.drift_pb2 import (
     DRIFT_DETECTOR_MARGIN_COMPRESSION,
     DRIFT_DETECTOR_QUALITY_DECAY,
+    DRIFT_OUTCOME_ADAPTATION_ALLOWED,
     DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED,
     DRIFT_OUTCOME_FROZEN,
     DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED,
@@ -31,12 +32,19 @@ from store.learning import Breach, Standing
 
 OUTCOMES: Final[Mapping[DriftReason, DriftOutcome]] = MappingProxyType(
     {
-        DriftReason.ALLOWED: DRIFT_OUTCOME_STARTED,
         DriftReason.ADAPTATION_RATE_LIMITED: DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED,
         DriftReason.REENROLMENT_RATE_LIMITED: DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED,
         DriftReason.FROZEN: DRIFT_OUTCOME_FROZEN,
     }
 )
+BEGUN: Final[Mapping[Recovery, DriftOutcome]] = MappingProxyType(
+    {
+        Recovery.ADAPTATION: DRIFT_OUTCOME_ADAPTATION_ALLOWED,
+        Recovery.REENROLMENT: DRIFT_OUTCOME_STARTED,
+    }
+)
+"""What is told where a recovery may begin: the user is asked here, while a gold candidate is learning's to propose."""
+COUNTED: Final = frozenset({DRIFT_OUTCOME_STARTED, DRIFT_OUTCOME_ADAPTATION_ALLOWED})
 CAUSES: Final[Mapping[int, ReEnrollmentCause]] = MappingProxyType(
     {
         DRIFT_DETECTOR_QUALITY_DECAY: RE_ENROLLMENT_CAUSE_QUALITY_DECAY,
@@ -60,7 +68,8 @@ async def decide(tx: Transaction, tenant_id: str, subject: str, now: datetime) -
         await _note(tx, waiting[-1], "drift.frozen", DriftReason.FROZEN)
     for one in waiting:
         answer = _answer(one, history, standing, now)
-        await tx.learning.drift.decide(one, OUTCOMES[answer.reason], now)
+        outcome = BEGUN[_kind(one)] if answer.allowed else OUTCOMES[answer.reason]
+        await tx.learning.drift.decide(one, outcome, now)
         await _note(tx, one, "drift.recovery_decided", answer.reason)
         if answer.allowed:
             history = _with(history, one, now)
@@ -88,11 +97,7 @@ def _kind(breach: Breach) -> Recovery:
 
 def _history(breaches: Iterable[Breach], standing: Standing) -> History:
     known = list(breaches)
-    started = [
-        (_kind(one), one.decided_at)
-        for one in known
-        if one.outcome == DRIFT_OUTCOME_STARTED and one.decided_at is not None
-    ]
+    started = [(_kind(one), one.decided_at) for one in known if one.outcome in COUNTED and one.decided_at is not None]
     return History(
         adaptations=tuple(at for kind, at in started if kind is Recovery.ADAPTATION),
         reenrolments=tuple(at for kind, at in started if kind is Recovery.REENROLMENT),

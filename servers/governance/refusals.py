@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.governance.v1.decision_pb2 import Gate
 from selene.governance.v1.rollout_pb2 import Arm, KpiWindow, Rollout, RolloutState
 
+from servers.governance import trail
 from servers.governance.approvals import OwnWork
 from servers.runtime.errors import Refusal
 
 
-def gate_blocked(missing: Iterable[Gate]) -> Refusal:
-    """GATE_BLOCKED, with the gates in their order."""
+def gate_blocked(missing: Iterable[Gate], open_defects: Sequence[str]) -> Refusal:
+    """GATE_BLOCKED, with the gates in their order, and the open defects that hold the artifact."""
     names = ",".join(Gate.Name(gate).removeprefix("GATE_") for gate in missing)
-    return Refusal(reasons.ERROR_REASON_GATE_BLOCKED, "a gate has not passed", missing=names)
+    held = trail.told_defects(open_defects)
+    return Refusal(reasons.ERROR_REASON_GATE_BLOCKED, "a gate has not passed", missing=names, **held)
 
 
 def bundle_complete() -> Refusal:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from google.protobuf.message import Message
 from selene.artifacts.v1.artifacts_pb2 import ConsumptionBlockReason
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.governance.v1 import service_pb2 as messages
@@ -39,19 +37,20 @@ from selene.governance.v1.rollout_pb2 import (
 )
 
 from servers import activation
-from servers.governance import ENGINE_ID, ROLE_APPROVER, deciding, gates, moving, refusals, trail
+from servers.governance import ROLE_APPROVER, deciding, gates, moving, refusals, trail
 from servers.governance.approvals import own_work
+from servers.governance.asking import once_noted
 from servers.governance.deciding import Held
 from servers.governance.judge import judge
 from servers.governance.places import following, place, spelled
 from servers.governance.rollout import PROMOTE_CHECK
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
-from servers.runtime.errors import FieldViolation, Refusal, reason_name
+from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size
-from servers.runtime.storage import Reply, actor, not_found, once, refusing_store_errors, turn
-from store import Store, Transaction, request_hash
+from servers.runtime.storage import Reply, actor, not_found, refusing_store_errors
+from store import Store, Transaction
 from store.governance import Case
 
 _ROLLOUTS: Final = PageTokens("rollouts")
@@ -205,6 +204,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             open=not missing and not is_frozen,
             missing=missing or ((GATE_GOVERNANCE,) if is_frozen else ()),
             block_reasons=blocks if asks_for_proof else (),
+            open_defects=artifact.open_defects,
         )
 
     async def StartRollout(self, request: messages.StartRolloutRequest, context: Any) -> messages.StartRolloutResponse:
@@ -218,7 +218,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             row = artifact.row
             missing = gates.missing(await deciding.full_evidence(tx, artifact, self._trusted))
             if missing:
-                raise refusals.gate_blocked(missing)
+                raise refusals.gate_blocked(missing, artifact.open_defects)
             for other in await tx.governance.rollouts.running(row.tenant_id, row.artifact_type, row.scope):
                 if not moving.is_superseded_by(other, now) or other.subject.artifact_id == row.artifact_id:
                     raise refusals.rollout_state(other)
@@ -366,6 +366,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             rollout_id=rollouts[0].rollout_id if rollouts else "",
             frozen_by=case.frozen_by,
             held_by=() if has_row or rollouts else (JUDGE_REASON_NO_ROW,),
+            open_defects=artifact.open_defects,
         )
         is_overdue = state == ROLLOUT_STATE_RUNNING and await self._tell_stage(row, rollouts[0])
         row.next_actor = gates.next_actor(
@@ -462,38 +463,7 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         reply: type[Reply],
         work: Callable[[Transaction], Awaitable[Reply]],
     ) -> Reply:
-        method = type(request).DESCRIPTOR.name.removesuffix("Request")
-        async with self._noting_refusal(caller, method, request):
-            return await once(
-                self._store,
-                tenant_id=request.tenant_id,
-                method=f"governance.{method}",
-                key=request.idempotency_key,
-                content=_content(caller, request),
-                reply=reply,
-                work=work,
-            )
-
-    @asynccontextmanager
-    async def _noting_refusal(self, caller: Principal, method: str, request: Any) -> AsyncIterator[None]:
-        """A gate's refusal is audited before the caller hears of it: what it refused was undone."""
-        try:
-            yield
-        except Refusal as refusal:
-            if refusal.reason in _NOTED:
-                with refusing_store_errors():
-                    async with self._store.transaction() as tx:
-                        tx.audit(
-                            tenant_id=request.tenant_id,
-                            owner=ENGINE_ID,
-                            actor=await actor(tx, caller),
-                            transition="gate.refused",
-                            reason_code=reason_name(refusal.reason),
-                            turn=turn(),
-                            idempotency_key=request.idempotency_key,
-                            facts={"method": method, **refusal.metadata},
-                        )
-            raise
+        return await once_noted(self._store, caller, request, reply, work, noted=_NOTED, transition="gate.refused")
 
 
 def _caller(request: Any, *roles: str) -> Principal:
@@ -501,15 +471,10 @@ def _caller(request: Any, *roles: str) -> Principal:
     return require_role(*roles)
 
 
-def _content(caller: Principal, request: Message) -> bytes:
-    """What makes another request the same one: who asks, and everything that is asked."""
-    return request_hash(caller.subject, request.SerializeToString(deterministic=True))
-
-
 def _require_gates(artifact: Held, through: Gate) -> None:
     missing = gates.missing(artifact.evidence, through)
     if missing:
-        raise refusals.gate_blocked(missing)
+        raise refusals.gate_blocked(missing, artifact.open_defects)
 
 
 def _block_reason(blocks: Sequence[ConsumptionBlockReason]) -> str:

@@ -4,7 +4,7 @@ shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from selene.common.v1.scope_pb2 import TurnRef
@@ -30,6 +30,11 @@ def turn_of(artifact_id: str) -> TurnRef:
 def watch_of(rollout_id: str) -> str:
     """What the looks of the control loops at a rollout are found by: many, so not among the rows of its artifact."""
     return f"rollout:{rollout_id}"
+
+
+def told_defects(signal_ids: Sequence[str]) -> dict[str, str]:
+    """The open defects that hold an artifact, as facts of a row; nothing where none does."""
+    return {"open_defects": ",".join(signal_ids)} if signal_ids else {}
 
 
 def note(

@@ -124,6 +124,7 @@ def _breach(row: Breach) -> DriftBreach:
         samples=row.samples,
         recovery=row.recovery,  # type: ignore[arg-type]  # the contract's own number
         outcome=row.outcome,  # type: ignore[arg-type]  # the contract's own number
+        gold_set_id=row.gold_set_id,
     )
 
 

@@ -1,7 +1,8 @@
 """Looks at each tenant's decisions on who spoke, a day at a time: for drift, and for confused pairs (§38.6, §38.7).
 
 A look is one transaction: that it was taken on, its breaches, the pairs, what the trail and learning are told of it. So
-of several processes one does it, and where it dies it was not done. What a breach leads to is for governance.
+of several processes one does it, and where it dies it was not done. What a breach leads to is for governance; the
+adaptation that it allows begins here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from selene.learning.v1.signal_pb2 import SEVERITY_HIGH, SIGNAL_CLASS_DRIFT_ALER
 from selene.voiceid.v1.voiceid_pb2 import VOICE_ID_REASON_QUALITY_LOW
 from selene.voiceid.v2.service_pb2 import FinalDecision
 
+from servers.learning import adapting
 from servers.learning.drift import (
     COHORT,
     REFERENCE,
@@ -49,6 +51,8 @@ LIKELY_BP: Final = 5_000
 KEPT: Final = timedelta(days=90)
 """How long a breach is told of."""
 PAIRS: Final = 200
+AT_ONCE: Final = 100
+"""Subjects whose adaptation a tick begins."""
 SURE_BP: Final = 9_500
 IMPACT_BP: Final = 7_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,7 +84,15 @@ class Watch:
         done = 0
         for tenant_id in await self._store.learning.drift.due(until):
             done += await self._look(tenant_id, until)
+        for tenant_id, subject in await self._store.learning.drift.allowed(AT_ONCE):
+            async with self._store.transaction() as tx:
+                done += await adapting.begin(tx, tenant_id, subject, self._signal_id)
         return done
+
+    def _signal_id(self, breach: Breach) -> str:
+        """What learning was told of a breach by."""
+        event = _event(breach.subject, breach.detector, breach.window_ends_at)
+        return self._producer.key(SIGNAL_CLASS_DRIFT_ALERT, event)
 
     async def _look(self, tenant_id: str, until: datetime) -> bool:
         since = until - WINDOW - REFERENCE
@@ -188,9 +200,13 @@ async def _consents(tx: Transaction, tenant_id: str, user_id: str) -> bool:
     return profile.expires_at is None or tx.clock.now() < profile.expires_at
 
 
+def _event(subject: str, detector: int, until: datetime) -> str:
+    """The name of an event goes where the user's own is sealed: a digest tells events apart and nobody's name."""
+    return hashlib.sha256(f"{subject}\0{detector}\0{until.isoformat()}".encode()).hexdigest()[:32]
+
+
 def _seen(tenant_id: str, one: Drifted, until: datetime, user_id: str, now: datetime) -> Seen:
-    # The name of an event goes where the user's own is sealed: a digest tells events apart and nobody's name.
-    event = hashlib.sha256(f"{one.subject}\0{one.detector}\0{until.isoformat()}".encode()).hexdigest()[:32]
+    event = _event(one.subject, one.detector, until)
     return Seen(
         tenant_id=tenant_id,
         event=event,

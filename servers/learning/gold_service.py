@@ -16,6 +16,7 @@ from selene.common.v1 import paging_pb2
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_TENANT, Scope
 from selene.gold.v1.evidence_pb2 import GoldCandidate, LabelledItem, SealedItem
 from selene.gold.v1.gold_pb2 import (
+    GOLD_DOMAIN_PAE_ROUTE,
     GOLD_STATE_CANDIDATE,
     GOLD_STATE_GOLD_APPROVED,
     GOLD_STATE_PACKAGED,
@@ -52,6 +53,7 @@ from servers.learning.golding import (
 from servers.learning.identity import Frame, canonical_items, read_payload
 from servers.learning.machine import Guard, Step, step
 from servers.learning.matrix import POLICY_VERSION, ROWS
+from servers.learning.packs import routed_types
 from servers.pack_formats import THRESHOLD_PACK
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
@@ -59,7 +61,7 @@ from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
-from store import Conflict, KeyDestroyed, Rooms, Store, Transaction, request_hash
+from store import Conflict, KeyDestroyed, NotFound, Rooms, Store, Transaction, request_hash
 from store.gold import Candidate, Edge, artifact_ref, gold_ref
 
 ROLE_REVIEWER: Final = "reviewer"
@@ -69,6 +71,8 @@ _LINEAGE: Final = PageTokens("lineage")
 _RFC_3339: Final = "%Y-%m-%dT%H:%M:%SZ"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DEPTH_DIGITS: Final = 9
+ROUTING_PROFILE: Final = "PROVIDER_ROUTING_PROFILE_V1"
+"""By which calls are routed where no pack says otherwise."""
 _ATTEMPTS: Final = 5
 """How often a transition is worked out anew because evidence came while it was."""
 
@@ -304,15 +308,15 @@ class GoldV1(learning_grpc.GoldServiceServicer):
 
         async def read(rooms: Rooms) -> Known:
             ids = await rooms.gold.signal_ids(tenant_id, gold_set_id)
+            # What was erased is no evidence any more.
+            items = [one for one in await rooms.gold.items(tenant_id, gold_set_id) if not one.erased]
             return Known(
                 candidate=standing.message,
                 signal_ids=ids,
                 signals=await rooms.learning.signals.by_ids(tenant_id, ids),
-                # What was erased is no evidence any more.
-                items=[one for one in await rooms.gold.items(tenant_id, gold_set_id) if not one.erased],
+                items=items,
                 consent_ended=await rooms.governance.consents.any_ended(tenant_id, ids, now),
-                # A pack of this domain always has something to return to: see golding.packaged.
-                rollback_pointer_present=True,
+                rollback_pointer_present=await _returns_somewhere(rooms, standing.message, items),
             )
 
         return standing, await self._store.together(read)
@@ -358,13 +362,9 @@ class GoldV1(learning_grpc.GoldServiceServicer):
         for scope in (own, (SCOPE_TYPE_TENANT, gold_set.tenant_id), (SCOPE_TYPE_GLOBAL, "")):
             if scope in by_scope:
                 content = by_scope[scope].active_package_hash
-                if not await self._is_revoked(await _learned(self._store, gold_set.tenant_id, THRESHOLD_PACK, content)):
+                if not await _is_revoked(self._store, gold_set.tenant_id, THRESHOLD_PACK, content):
                     return await self._store.artifacts.payload(content)
         return b""
-
-    async def _is_revoked(self, learned: Sequence[ArtifactRow]) -> bool:
-        cases = [await self._store.governance.cases.get(one.tenant_id, one.artifact_id) for one in learned]
-        return any(case.frozen_by for case in cases)
 
     async def _apply(
         self, caller: Principal, standing: Candidate, worked: Worked
@@ -485,7 +485,7 @@ async def _register_baseline(tx: Transaction, gold_set: GoldSet, pack: Pack) -> 
 
 
 async def _learned(
-    rooms: Rooms | Transaction, tenant_id: str, artifact_type: str, package_hash: bytes
+    rooms: Store | Rooms | Transaction, tenant_id: str, artifact_type: str, package_hash: bytes
 ) -> list[ArtifactRow]:
     """The tenant's versions that were learned with this content. What a rollback or a baseline made of them is none."""
     found = []
@@ -495,6 +495,49 @@ async def _learned(
         if await rooms.gold.lineage.closure(tenant_id, [artifact_ref(row.artifact_id)], descendants=False):
             found.append(row)
     return found
+
+
+async def _is_revoked(rooms: Store | Rooms, tenant_id: str, artifact_type: str, package_hash: bytes) -> bool:
+    """Whether a revocation froze what was learned with this content."""
+    learned = await _learned(rooms, tenant_id, artifact_type, package_hash)
+    cases = [await rooms.governance.cases.get(one.tenant_id, one.artifact_id) for one in learned]
+    return any(case.frozen_by for case in cases)
+
+
+async def _returns_somewhere(rooms: Rooms, candidate: GoldCandidate, items: Sequence[LabelledItem]) -> bool:
+    """Whether routes that the set teaches have something to be rolled back to (§16): what routes there now.
+
+    That is the pack that is active for their use, of the set's own scope, of its tenant or of the deployment, or else
+    the routing profile (§29). What was revoked, or cannot be read any more, serves nobody. No other domain asks for it.
+    """
+    if candidate.domain != GOLD_DOMAIN_PAE_ROUTE:
+        return False
+    if await _resolves(rooms, candidate, ROUTING_PROFILE):
+        return True
+    pack_types = routed_types(items)
+    return bool(pack_types) and all([await _resolves(rooms, candidate, pack_type) for pack_type in pack_types])
+
+
+async def _resolves(rooms: Rooms, candidate: GoldCandidate, artifact_type: str) -> bool:
+    scopes = (candidate.scope, Scope(scope_type=SCOPE_TYPE_TENANT, scope_id=candidate.tenant_id))
+    chain = {(one.scope_type, one.scope_id) for one in (*scopes, Scope(scope_type=SCOPE_TYPE_GLOBAL))}
+    for pointer in await rooms.artifacts.pointers(artifact_type, candidate.tenant_id):
+        if (pointer.scope.scope_type, pointer.scope.scope_id) not in chain:
+            continue
+        content = pointer.active_package_hash
+        if await _is_readable(rooms, content) and not await _is_revoked(
+            rooms, candidate.tenant_id, artifact_type, content
+        ):
+            return True
+    return False
+
+
+async def _is_readable(rooms: Rooms, package_hash: bytes) -> bool:
+    try:
+        await rooms.artifacts.payload(package_hash)
+    except NotFound:
+        return False
+    return True
 
 
 async def _artifact_of(tx: Transaction, gold_set: GoldSet) -> str:

@@ -46,8 +46,9 @@ PASSED: Final = decisions.Check(passed=True, evidence_ref="make:test")
 T = TypeVar("T")
 
 
-def correction(user: str, number: int, now: datetime) -> signals.LearningSignal:
-    """Somebody who was taken for the user says so."""
+def correction(user: str, number: int, now: datetime, wrong: signals.SignalClass) -> signals.LearningSignal:
+    """The user says what was wrong: that somebody was taken for them, or they for nobody."""
+    is_accepted = wrong == signals.SIGNAL_CLASS_FALSE_ACCEPT
     signal_id = f"{user}-{number}"
     signal = signals.LearningSignal(
         signal_id=signal_id,
@@ -66,26 +67,35 @@ def correction(user: str, number: int, now: datetime) -> signals.LearningSignal:
         consent_asserted=True,
         privacy_scope=signals.PRIVACY_SCOPE_TENANT,
         retention_class=signals.RETENTION_CLASS_EVIDENCE,
-        severity=signals.SEVERITY_HIGH,
+        severity=signals.SEVERITY_HIGH if is_accepted else signals.SEVERITY_MEDIUM,
         confidence_bp=9_000,
         impact_estimate_bp=9_000,
         idempotency_key=f"correction-{signal_id}",
         domain=GOLD_DOMAIN_VOICE_IDENTITY,
-        signal_class=signals.SIGNAL_CLASS_FALSE_ACCEPT,
+        signal_class=wrong,
         capture_source=signals.CAPTURE_SOURCE_USER_CORRECTION,
     )
     signal.occurred_at.FromDatetime(now)
     return signal
 
 
-async def corrections(house: House, users: Iterable[str], *, each: int) -> list[tuple[str, str]]:
-    """Every user consents and corrects so often; user and signal of each correction."""
+async def corrections(
+    house: House,
+    users: Iterable[str],
+    *,
+    each: int,
+    wrong: signals.SignalClass = signals.SIGNAL_CLASS_FALSE_ACCEPT,
+) -> list[tuple[str, str]]:
+    """Every user consents and corrects so often; user and signal of each correction.
+
+    Each false accept is a defect at which safety is at stake.
+    """
     told = []
     for user in users:
         consent = governance.GrantConsentRequest(tenant_id=TENANT, user_id=user, idempotency_key=house.key())
         await house.call(user, house.consents.GrantConsent, consent)
         for number in range(each):
-            request = learning.CaptureRequest(signal=correction(user, number, house.clock.now()))
+            request = learning.CaptureRequest(signal=correction(user, number, house.clock.now(), wrong))
             reply = await house.call("voiceid", house.signals.Capture, request)
             told.append((user, reply.captured.signal.signal_id))
     return told
@@ -191,26 +201,53 @@ async def decide(
     return (await house.call("ann", house.gates.Decide, request)).decision.statement
 
 
-async def report(house: House, proposal: Proposal) -> decisions.GateBundle:
+def builder_report(proposal: Proposal) -> decisions.BuilderReport:
     """The Builder's report, with the outcome that a replay of the recorded turns must reproduce."""
     suite = decisions.VerificationSuite(
         **{field.name: PASSED for field in decisions.VerificationSuite.DESCRIPTOR.fields}
     )
+    return decisions.BuilderReport(
+        report_id=f"report-{proposal.row.artifact_id}",
+        source_engines=["PH1.VOICE.ID"],
+        signal_count=proposal.signals,
+        evidence_refs=[f"gold:{proposal.gold_set_id}"],
+        release_candidate=f"{proposal.row.artifact_type}@{proposal.row.artifact_version}",
+        verification=suite,
+        expected_replay_hash=replay_hash(proposal.candidate, proposal.turns),
+    )
+
+
+async def report(house: House, proposal: Proposal) -> decisions.GateBundle:
+    """Hand the Builder's report in."""
     request = governance.SubmitBuilderReportRequest(
         tenant_id=TENANT,
         artifact_id=proposal.row.artifact_id,
-        report=decisions.BuilderReport(
-            report_id=f"report-{proposal.row.artifact_id}",
-            source_engines=["PH1.VOICE.ID"],
-            signal_count=proposal.signals,
-            evidence_refs=[f"gold:{proposal.gold_set_id}"],
-            release_candidate=f"{proposal.row.artifact_type}@{proposal.row.artifact_version}",
-            verification=suite,
-            expected_replay_hash=replay_hash(proposal.candidate, proposal.turns),
-        ),
+        report=builder_report(proposal),
         idempotency_key=house.key(),
     )
     return (await house.call("builder", house.gates.SubmitBuilderReport, request)).bundle
+
+
+async def name_fix(house: House, proposal: Proposal, signal_ids: Iterable[str]) -> str:
+    """The pack is named to mend the defects that taught it (§8, path A); the fix."""
+    request = governance.ProposeDefectFixRequest(
+        tenant_id=TENANT,
+        signal_ids=list(signal_ids),
+        root_cause_ref=f"gold:{proposal.gold_set_id}",
+        fix_plan_ref=f"artifact:{proposal.row.artifact_id}",
+        regression_test=PASSED,
+        report=builder_report(proposal),
+        artifact_id=proposal.row.artifact_id,
+        idempotency_key=house.key(),
+    )
+    return (await house.call("ann", house.defects.ProposeDefectFix, request)).fix.fix_id
+
+
+async def close(house: House, fix_id: str, who: str) -> list[str]:
+    """A second person closes what the fix mended; the signals of these defects. grpc.aio.AioRpcError."""
+    request = governance.CloseDefectsRequest(tenant_id=TENANT, fix_id=fix_id, idempotency_key=house.key())
+    reply = await house.call(who, house.defects.CloseDefects, request)
+    return [one.statement.signal_id for one in reply.closures]
 
 
 async def approve(house: House, row: ArtifactRow, who: str, kind: decisions.ApprovalKind) -> governance.ApproveResponse:

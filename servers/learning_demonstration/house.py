@@ -100,6 +100,7 @@ class House:
         self.signals = learning_grpc.SignalServiceStub(channels["learning"])
         self.gold = learning_grpc.GoldServiceStub(channels["learning"])
         self.gates = governance_grpc.GovernanceServiceStub(channels["governance"])
+        self.defects = governance_grpc.DefectServiceStub(channels["governance"])
         self.consents = governance_grpc.ConsentServiceStub(channels["governance"])
         self.policy = voiceid_grpc.PolicyServiceStub(channels["voiceid"])
         self.audit = audit_grpc.AuditServiceStub(channels["audit"])

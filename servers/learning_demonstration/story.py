@@ -15,6 +15,7 @@ from selene.gold.v1.gold_pb2 import GoldReason, GoldState
 from selene.governance.v1 import consent_pb2 as consents
 from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
+from selene.learning.v1.signal_pb2 import SIGNAL_CLASS_FALSE_ACCEPT, SIGNAL_CLASS_FALSE_REJECT, SignalClass
 
 from servers.governance.statement import opened
 from servers.learning_demonstration import chain
@@ -59,7 +60,10 @@ class Story:
         await self._freeze()
         learned = await self._learn()
         self._act("2", "Gates, and a rollout in stages")
+        await self._held(learned)
+        fix_id = await self._name_fix(learned)
         live = await self._go_live(learned)
+        await self._close(fix_id)
         await self._try_a_worse_one()
         await chain.looked(self._house, live.rollout_id)
         await self._revoke(learned)
@@ -77,11 +81,13 @@ class Story:
         self._act("1", "Corrections become signals, signals become gold")
         users = ", ".join(ALIKE_USERS)
         self._say(f"{users} live together and sound alike: each says {CORRECTIONS} times that somebody else was heard.")
-        return await self._gold(ALIKE, ALIKE_USERS, genuine=100, impostors=1_034, seed=7)
+        return await self._gold(ALIKE, ALIKE_USERS, SIGNAL_CLASS_FALSE_ACCEPT, genuine=100, impostors=1_034, seed=7)
 
-    async def _gold(self, voices: Voices, users: Sequence[str], *, genuine: int, impostors: int, seed: int) -> Learned:
+    async def _gold(
+        self, voices: Voices, users: Sequence[str], wrong: SignalClass, *, genuine: int, impostors: int, seed: int
+    ) -> Learned:
         """Signals, items, labels of two people, every transition, the pack."""
-        told = await chain.corrections(self._house, users, each=CORRECTIONS)
+        told = await chain.corrections(self._house, users, each=CORRECTIONS, wrong=wrong)
         self._say(f"{len(told)} corrections captured, each with the consent of its user.")
         drawn = list(trials(voices, told, genuine=genuine, impostors=impostors, seed=seed))
         gold_set_id = await chain.propose(self._house, [signal_id for _, signal_id in told])
@@ -113,6 +119,29 @@ class Story:
         self._say(f"  Confused with one another: {pairs} pair(s) of users, each with a limit of its own (§38.7).")
         return row
 
+    async def _held(self, learned: Learned) -> None:
+        """Whoever was taken for somebody else is a defect at which safety is at stake: it holds every pack."""
+        candidate = await chain.loaded(self._house, learned.row)
+        results = evaluated(candidate, ALIKE, seed=500)
+        statement = await chain.decide(self._house, learned.row, learned.gold_set_id, results)
+        if decisions.DECISION_REASON_SAFETY_DEFECT_OPEN not in statement.reasons:
+            raise Stopped("governance allowed a pack while defects are open at which safety is at stake")
+        self._say(f"Each of these corrections is a defect at which safety is at stake. Governance: {_told(statement)}.")
+
+    async def _name_fix(self, learned: Learned) -> str:
+        """The pack that the defects taught is what mends them."""
+        active, candidate = await self._active(), await chain.loaded(self._house, learned.row)
+        turns = recorded(ALIKE, seed=TRAFFIC_SEED)
+        proposal = chain.Proposal(learned.row, learned.gold_set_id, len(learned.signals), active, candidate, turns)
+        fix_id = await chain.name_fix(self._house, proposal, [signal_id for _, signal_id in learned.signals])
+        self._say("ann names the pack that they taught as their fix: of all packs these defects do not hold this one.")
+        await self._refused("To close them before it serves", lambda: chain.close(self._house, fix_id, "lena"))
+        return fix_id
+
+    async def _close(self, fix_id: str) -> None:
+        closed = await chain.close(self._house, fix_id, "lena")
+        self._say(f"lena closes {len(closed)} defects, which the pack that serves has mended; each closure is signed.")
+
     async def _go_live(self, learned: Learned) -> rollouts.Rollout:
         """Every gate, every stage, and the version that serves before and after."""
         before = await self._house.active_pack()
@@ -136,10 +165,9 @@ class Story:
         active, candidate = await self._active(), await chain.loaded(house, row)
         results = evaluated(candidate, evaluation, seed=500)
         statement = await chain.decide(house, row, learned.gold_set_id, results)
-        named = ", ".join(_name(decisions.DecisionReason, each, "DECISION_REASON_") for each in statement.reasons)
         worst = max(result.false_accepts / result.impostor_trials for result in results)
         told = f"an evaluation with FAR {worst:.3%} at worst, and by its own of the frozen set"
-        self._say(f"Governance, by {told}: {_decided(statement)} ({named}).")
+        self._say(f"Governance, by {told}: {_told(statement)}.")
         if statement.decision != decisions.DECISION_ALLOW:
             return False
         turns = recorded(recording, seed=TRAFFIC_SEED)
@@ -176,7 +204,8 @@ class Story:
     async def _try_a_worse_one(self) -> None:
         self._act("3", "A worse pack is tried")
         self._say("Another household, where nobody sounds alike, would like to be asked less often.")
-        worse = await self._gold(UNLIKE, UNLIKE_USERS, genuine=100, impostors=1_000, seed=11)
+        rejected = SIGNAL_CLASS_FALSE_REJECT
+        worse = await self._gold(UNLIKE, UNLIKE_USERS, rejected, genuine=100, impostors=1_000, seed=11)
         before = await self._house.active_pack()
         self._house.clock.skip(chain.DAY)
         if await self._pass_gates(worse, ALIKE, UNLIKE):
@@ -292,5 +321,7 @@ def _name(enum: Any, value: int, prefix: str = "") -> str:
     return name.removeprefix(prefix or "GOLD_STATE_").removeprefix("GOLD_REASON_")
 
 
-def _decided(statement: decisions.DecisionStatement) -> str:
-    return _name(decisions.Decision, statement.decision, "DECISION_")
+def _told(statement: decisions.DecisionStatement) -> str:
+    """What was decided, and why."""
+    named = ", ".join(_name(decisions.DecisionReason, each, "DECISION_REASON_") for each in statement.reasons)
+    return f"{_name(decisions.Decision, statement.decision, 'DECISION_')} ({named})"

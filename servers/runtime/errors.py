@@ -85,6 +85,8 @@ CODES = MappingProxyType(
         reasons.ERROR_REASON_ARTIFACT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
         reasons.ERROR_REASON_ROLLBACK_TARGET_MISSING: grpc.StatusCode.FAILED_PRECONDITION,
         reasons.ERROR_REASON_KPI_WINDOW_OVERLAPS: grpc.StatusCode.ALREADY_EXISTS,
+        reasons.ERROR_REASON_DEFECT_STATE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+        reasons.ERROR_REASON_DEFECT_FIX_UNPROVED: grpc.StatusCode.FAILED_PRECONDITION,
     }
 )
 """The gRPC code that each reason travels with: the word that begins its comment in ``error_reason.proto``."""

@@ -97,10 +97,14 @@ class Producer:
         """With the transaction, of which the caller audits what it is about. StoreUnavailable."""
         await tx.learning.outbox.put([self.signal(one) for one in seen if self.wants(one.tenant_id)])
 
+    def key(self, signal_class: SignalClass, event: str) -> str:
+        """The id, and the idempotency key, of the signal of an event."""
+        named = SignalClass.Name(signal_class).removeprefix("SIGNAL_CLASS_")
+        return _NOT_IN_IDS.sub("_", f"{self._engine_id}:{named}:{event}")[:_LONGEST_ID]
+
     def signal(self, seen: Seen) -> LearningSignal:
         """As learning will take it on."""
-        named = SignalClass.Name(seen.signal_class).removeprefix("SIGNAL_CLASS_")
-        key = _NOT_IN_IDS.sub("_", f"{self._engine_id}:{named}:{seen.event}")[:_LONGEST_ID]
+        key = self.key(seen.signal_class, seen.event)
         signal = LearningSignal(
             signal_id=key,
             correlation_id=seen.turn.correlation_id or key,

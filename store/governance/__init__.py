@@ -2,8 +2,9 @@
 transaction.
 
 Rooms: `cases` (an artifact's evidence, decisions and permissions), `rollouts` (with what they are judged by),
-`measured` (what owners tell of them from rows of their own), `consents` (with their revocations). Decisions and
-permissions are append-only and signed with the store's own key. What is due is locked by the controller that works on
+`measured` (what owners tell of them from rows of their own), `consents` (with their revocations), `defects` (at which
+safety is at stake, with what mended them). Decisions, permissions and closures are append-only and signed with the
+store's own key. What is due is locked by the controller that works on
 it, for the one transaction that the work takes: a controller that dies leaves nothing half done, and nothing is done
 twice.
 """
@@ -15,12 +16,14 @@ from dataclasses import dataclass
 from store.access import Reads, Writes
 from store.governance.case import Case, Cases, CasesReader
 from store.governance.consent import Consents, ConsentsReader, KeptConsent, KeptRevocation
+from store.governance.defect import DefectRow, Defects, DefectsReader
 from store.governance.measured import Measured, MeasuredReader
 from store.governance.rollout import Rollouts, RolloutsReader
 from store.keys import SigningKey
 
 __all__ = [
     "Case",
+    "DefectRow",
     "Governance",
     "GovernanceReader",
     "KeptConsent",
@@ -45,6 +48,7 @@ class GovernanceReader:
         self.rollouts = RolloutsReader(reads)
         self.measured = MeasuredReader(reads)
         self.consents = ConsentsReader(reads)
+        self.defects = DefectsReader(reads)
 
 
 class Governance(GovernanceReader):
@@ -56,6 +60,7 @@ class Governance(GovernanceReader):
         self.rollouts: Rollouts = Rollouts(writes)
         self.measured: Measured = Measured(writes)
         self.consents: Consents = Consents(writes)
+        self.defects: Defects = Defects(writes)
         self._signing_key = signing_key
 
     def sign(self, statement: bytes) -> Signature:

@@ -1,6 +1,8 @@
-"""Tables of governance: cases, decisions, permissions, rollouts, what they are judged by, consents, revocations.
+"""Tables of governance: cases, decisions, permissions, rollouts, what they are judged by, consents, revocations, and
+what mended defects.
 
-`governance_decisions` and `governance_approvals` are append-only: triggers refuse every change of them.
+`governance_decisions`, `governance_approvals` and those of defects are append-only: triggers refuse every change of
+them.
 """
 
 from __future__ import annotations
@@ -132,4 +134,33 @@ revocations = Table(
     Index("ix_governance_revocations_open", "captured_at", sqlite_where=OPEN, postgresql_where=OPEN),
     Index("ix_governance_revocations_user", "tenant_id", "user_id", "captured_at"),
     Index("ix_governance_revocations_captured_at", "tenant_id", "captured_at", "revocation_id"),
+)
+
+# What was named to mend defects. `artifact_id` is empty where it is no pack.
+defect_fixes = Table(
+    "governance_defect_fixes",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, nullable=False),
+    Column("fix_id", Text, primary_key=True, nullable=False),
+    Column("artifact_id", Text, nullable=False),
+    Column("canonical", LargeBinary, nullable=False),
+    Index("ix_governance_defect_fixes_artifact", "tenant_id", "artifact_id"),
+)
+
+defect_fix_signals = Table(
+    "governance_defect_fix_signals",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, nullable=False),
+    Column("signal_id", Text, primary_key=True, nullable=False),
+    Column("fix_id", Text, primary_key=True, nullable=False),
+)
+
+# A defect is a signal of `learning_signals` at which safety is at stake; it is open while it has no row here.
+defect_closures = Table(
+    "governance_defect_closures",
+    metadata,
+    Column("tenant_id", Text, primary_key=True, nullable=False),
+    Column("signal_id", Text, primary_key=True, nullable=False),
+    Column("fix_id", Text, nullable=False),
+    Column("canonical", LargeBinary, nullable=False),
 )

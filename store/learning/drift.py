@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Row, Text, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import Integer, Row, Text, TextClause, bindparam, delete, func, select, tuple_, update
 
 from store.access import Reads, Writes
-from store.learning.drift_tables import confusion_pairs, drift_breaches, drift_looks, drift_standings
+from store.learning.drift_tables import (
+    ALLOWED,
+    UNDECIDED,
+    confusion_pairs,
+    drift_breaches,
+    drift_looks,
+    drift_standings,
+)
 from store.schema import Instant
 from store.schema import streams as decided_streams
 
@@ -18,7 +25,7 @@ from store.schema import streams as decided_streams
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
     """A figure that left its limit. Detector, recovery and outcome are the contract's numbers; an outcome of 0 is to be
-    decided. `user_id` is empty where the subject is a cohort.
+    decided. `user_id` is empty where the subject is a cohort; `gold_set_id` is what adaptation began with.
     """
 
     tenant_id: str
@@ -32,6 +39,7 @@ class Breach:
     recovery: int
     outcome: int = 0
     decided_at: datetime | None = None
+    gold_set_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +80,16 @@ class DriftReader:
 
     async def undecided(self, limit: int) -> list[tuple[str, str]]:
         """Up to `limit` tenants and subjects with breaches that nothing was decided of, the longest waiting first."""
+        return await self._waiting(UNDECIDED, limit)
+
+    async def allowed(self, limit: int) -> list[tuple[str, str]]:
+        """Up to `limit` tenants and subjects with adaptations that may begin, the longest waiting first."""
+        return await self._waiting(ALLOWED, limit)
+
+    async def _waiting(self, which: TextClause, limit: int) -> list[tuple[str, str]]:
         table = drift_breaches.c
         found = select(table.tenant_id, table.subject, func.min(table.window_ends_at).label("since"))
-        found = found.where(table.outcome == 0).group_by(table.tenant_id, table.subject)
+        found = found.where(which).group_by(table.tenant_id, table.subject)
         rows = await self._reads.rows(found.order_by("since", table.tenant_id, table.subject).limit(limit))
         return [(row.tenant_id, row.subject) for row in rows]
 
@@ -154,6 +169,19 @@ class Drift(DriftReader):
         )
         decided = undecided.values(outcome=outcome, decided_at=now)
         return bool((await self._writes.write(decided.returning(table.subject))).rows)
+
+    async def begin(self, breach: Breach, outcome: int, gold_set_id: str) -> None:
+        """Note what came of an adaptation that was allowed, with the candidate that it began with. The subject is
+        locked.
+        """
+        table = drift_breaches.c
+        waiting = update(drift_breaches).where(
+            *_of(drift_breaches, breach.tenant_id, breach.subject),
+            table.detector == breach.detector,
+            table.window_ends_at == breach.window_ends_at,
+            ALLOWED,
+        )
+        await self._writes.write(waiting.values(outcome=outcome, gold_set_id=gold_set_id))
 
     async def stands(self, tenant_id: str, subject: str, standing: Standing) -> None:
         """Change how a subject stands. It is locked."""

@@ -15,6 +15,7 @@ drift_looks = Table(
 )
 
 UNDECIDED = text("outcome = 0")
+ALLOWED = text("outcome = 5")
 
 drift_breaches = Table(
     "learning_drift_breaches",
@@ -30,6 +31,7 @@ drift_breaches = Table(
     Column("recovery", Integer, nullable=False),
     Column("outcome", Integer, nullable=False),
     Column("decided_at", Instant, nullable=True),
+    Column("gold_set_id", Text, nullable=False, server_default=text("''")),
     Index("ix_learning_drift_breaches_subject", "tenant_id", "subject", "window_ends_at"),
     Index(
         "ix_learning_drift_breaches_undecided",
@@ -37,6 +39,7 @@ drift_breaches = Table(
         sqlite_where=UNDECIDED,
         postgresql_where=UNDECIDED,
     ),
+    Index("ix_learning_drift_breaches_allowed", "window_ends_at", sqlite_where=ALLOWED, postgresql_where=ALLOWED),
 )
 
 # Whether adaptation of a user or a cohort waits for a review.

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, LargeBinary, Select, and_, bindparam, func, o
 from store.access import Reads, Values
 from store.errors import KeyDestroyed
 from store.learning.row import PURPOSE, restored, root, subject_of
-from store.learning.tables import NAMED, SAFETY_CRITICAL, outbox, signals, streams
+from store.learning.tables import NAMED, outbox, signals, streams
 from store.ledger import AuditFilter, AuditTrail
 from store.merkle import leaf_hash
 from store.vault import VaultReader, sealed_under
@@ -56,19 +56,12 @@ _UNSEALED = (
     select(func.count().label("many")).select_from(signals).where(signals.c.tenant_id == bindparam("tenant"), NAMED)
 )
 _UNSEALED_OF = _UNSEALED.where(signals.c.user_id == bindparam("of_user"))
-_SAFETY = (
-    select(func.count().label("many"))
-    .select_from(signals)
-    .where(
-        SAFETY_CRITICAL,
-        signals.c.tenant_id == bindparam("tenant"),
-        signals.c.domain == bindparam("of_domain"),
-        signals.c.captured_at >= bindparam("since"),
-    )
-)
 _SIZE = select(func.count().label("many")).select_from(signals).where(signals.c.tenant_id == bindparam("tenant"))
 _POSITION = select(streams.c.acknowledged_through).where(
     streams.c.tenant_id == bindparam("tenant"), streams.c.stream_id == bindparam("stream")
+)
+_HOLDS = select(outbox.c.idempotency_key).where(
+    outbox.c.tenant_id == bindparam("tenant"), outbox.c.idempotency_key == bindparam("key")
 )
 _WAITING = select(func.count().label("many")).select_from(outbox)
 
@@ -170,11 +163,6 @@ class SignalsReader:
             CapturedSignal.FromString(bytes(row.canonical)) if one is None else restored(one, tenant_id, next(opened))
             for row, one in zip(rows, kept, strict=True)
         ]
-
-    async def safety_critical(self, tenant_id: str, domain: int, since: Any) -> int:
-        """How many defects of a domain at which safety is at stake were captured since then (§8, path A)."""
-        rows = await self._reads.rows(_SAFETY, {"tenant": tenant_id, "of_domain": domain, "since": since})
-        return int(rows[0].many)
 
     async def size(self, tenant_id: str) -> int:
         """How many signals the tenant has."""
@@ -283,6 +271,10 @@ class SignalOutboxReader:
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
+
+    async def holds(self, tenant_id: str, idempotency_key: str) -> bool:
+        """Whether the tenant's signal of this key waits to be taken on. StoreUnavailable."""
+        return bool(await self._reads.rows(_HOLDS, {"tenant": tenant_id, "key": idempotency_key}))
 
     async def waiting(self) -> int:
         """How many signals of all tenants wait to be taken on. StoreUnavailable."""

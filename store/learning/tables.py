@@ -47,6 +47,13 @@ signals = Table(
         sqlite_where=SAFETY_CRITICAL,
         postgresql_where=SAFETY_CRITICAL,
     ),
+    Index(
+        "ix_learning_signals_defects",
+        "tenant_id",
+        "sequence",
+        sqlite_where=SAFETY_CRITICAL,
+        postgresql_where=SAFETY_CRITICAL,
+    ),
 )
 
 # Whoever captures for a tenant holds its one row until the commit: sequences become visible in their order.

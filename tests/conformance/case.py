@@ -99,7 +99,7 @@ SHORT = {
         "llm.v1": ("LanguageService",),
         "delivery.v1": ("DeliveryService",),
         "learning.v1": ("SignalService", "GoldService", "DriftService"),
-        "governance.v1": ("GovernanceService", "ConsentService"),
+        "governance.v1": ("GovernanceService", "ConsentService", "DefectService"),
         "routing.v1": ("RoutingService", "CircuitService", "LimitsService"),
     }.items()
     for name in names

@@ -130,6 +130,7 @@ STUBS: dict[str, Callable[[grpc.aio.Channel], Any]] = {
     "selene.learning.v1.DriftService": learning_grpc.DriftServiceStub,
     "selene.governance.v1.GovernanceService": governance_grpc.GovernanceServiceStub,
     "selene.governance.v1.ConsentService": governance_grpc.ConsentServiceStub,
+    "selene.governance.v1.DefectService": governance_grpc.DefectServiceStub,
     "selene.routing.v1.RoutingService": routing_grpc.RoutingServiceStub,
     "selene.routing.v1.CircuitService": routing_grpc.CircuitServiceStub,
     "selene.routing.v1.LimitsService": routing_grpc.LimitsServiceStub,

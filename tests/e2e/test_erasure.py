@@ -25,7 +25,7 @@ from servers.governance.statement import StatementRefused, opened
 from store.engine import open_database
 from store.schema import artifact_payloads, subject_keys
 from tests.servers.learning.test_gold_service import House, at_home, refusal
-from tests.support.gold import ROUTED_TURNS, captured, items, routed, token_of
+from tests.support.gold import ROUTED_TURNS, captured, items, routed, routed_by_profile, token_of
 from tests.support.owners import serving
 from tests.support.servers import TENANT
 from tests.support.signals import signal
@@ -91,6 +91,7 @@ async def erasing(tmp_path: Path, store_url: str) -> AsyncIterator[Erasing]:
         "store.url": store_url,
     }
     async with serving(["learning", "governance"], tmp_path, flags) as owners:
+        await routed_by_profile(owners.store)
         house = at_home(owners)
 
         def consents(subject: str, *roles: str) -> Consents:

@@ -154,6 +154,7 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     before = await house.active_pack()
     assert await not_put_in_force(house, row) == packs.PackReason.PACK_NEEDS_GATES
     proposal = await proposal_of(house, row, gold_set_id, 10, UNLIKE)
+    fix_id = await mend(house, proposal)
     await pass_gates_one_by_one(house, proposal)
     assert (await state_of(house, gold_set_id)) == gold.GOLD_STATE_PACKAGED
 
@@ -165,6 +166,8 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     assert serves.conf_high_bp > before.conf_high_bp
     assert (await state_of(house, gold_set_id)) == gold.GOLD_STATE_ACTIVATED
     await every_row_is_signed(house, row, rollout)
+    assert len(await chain.close(house, fix_id, "lena")) == 2 * len(USERS)
+    assert (await refused(chain.close(house, fix_id, "cody")))[0] == "DEFECT_STATE_REFUSED"
 
     revocation = await chain.revoke(house, "leo")
     assert gold_set_id in revocation.affected_gold_set_ids
@@ -177,6 +180,21 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     receipt = opened(revocation.receipt, consents.ErasureReceipt, house.store.trusted_keys())
     assert row.artifact_id in {one.artifact_id for one in receipt.invalidated} and receipt.signals == 2
     assert (await house.ledger()).whole
+
+
+async def mend(house: House, proposal: Proposal) -> str:
+    """Who was taken for somebody else holds every pack, until the pack that learned from it is named as the fix."""
+    row, results = proposal.row, evaluated(proposal.candidate, UNLIKE, seed=500)
+    signal_ids = [f"{user}-{number}" for user in USERS for number in range(2)]
+    held = await chain.decide(house, row, proposal.gold_set_id, results)
+    assert (held.decision, list(held.reasons)) == (
+        decisions.DECISION_HOLD,
+        [decisions.DECISION_REASON_SAFETY_DEFECT_OPEN],
+    )
+    assert set(held.open_defects) == set(signal_ids)
+    fix_id = await chain.name_fix(house, proposal, signal_ids)
+    assert (await refused(chain.close(house, fix_id, "lena"))) == ("DEFECT_FIX_UNPROVED", {"cause": "FIX_NOT_SERVING"})
+    return fix_id
 
 
 async def not_put_in_force(house: House, row: ArtifactRow) -> packs.PackReason:

@@ -11,6 +11,8 @@ import pytest
 from click.testing import Result
 from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ARTIFACT_STATUS_REVERTED, ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_LOCALE, Scope
+from selene.governance.v1.decision_pb2 import SignedStatement
+from selene.learning.v1.signal_pb2 import INTAKE_PATH_DEFECT
 from typer.testing import CliRunner
 
 from clients import cli
@@ -23,7 +25,9 @@ from servers.voiceid.active_packs import ActivePack, Packs
 from servers.voiceid.precedence import Subject
 from store import Store
 from store.gold import artifact_ref
+from store.learning import NewSignal
 from tests.support.packs import shipped, variant
+from tests.support.signals import signal
 from tests.support.stores import audit, open_store
 
 
@@ -205,6 +209,24 @@ async def test_what_was_learned_passes_no_gate_by_being_added_by_hand(store: Sto
     await packs.add(store, LEARNED, "pack.json", tenant)
     assert await refused(packs.activate(store, 1, tenant, accept_provisional=True)) == PackReason.PACK_NEEDS_GATES
     assert await in_force(store, tenant) == (0, 0)
+
+
+async def test_an_open_defect_holds_what_is_put_in_force_by_hand(store: Store) -> None:
+    made = signal("1", "t-1")
+    async with store.transaction() as tx:
+        new = [NewSignal(made, INTAKE_PATH_DEFECT, safety_critical=True)]
+        await tx.learning.signals.capture("t-1", new, lambda signal, seen: 1)
+        audit(tx, "t-1")
+    for tenant in ("t-1", "t-2"):
+        await packs.add(store, variant(proven=True), "pack.json", tenant)
+    await packs.activate(store, 1, "t-2", accept_provisional=False)
+    assert await refused(packs.activate(store, 1, "t-1", accept_provisional=False)) == PackReason.PACK_HELD_BY_DEFECT
+    assert await in_force(store) == (0, 0)
+    async with store.transaction() as tx:
+        await tx.governance.defects.close("t-1", made.signal_id, "f-1", SignedStatement())
+        audit(tx, "t-1")
+    await packs.activate(store, 1, "t-1", accept_provisional=False)
+    assert await in_force(store) == (1, 0)
 
 
 async def test_what_governance_put_in_force_stays_so_and_is_returned_to(store: Store) -> None:

@@ -15,11 +15,14 @@ from selene.gold.v1.evidence_pb2 import (
 )
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_PAE_ROUTE, GoldDomain
 from selene.learning.v1 import signal_pb2 as nouns
+from selene.routing.v1.routing_pb2 import ProviderRoutingProfileV1
 from selene_messages.selene.gold import v1 as said
 
 from clients.gold import Gold
 from clients.retry import NO_RETRY
 from servers.learning.capturing import capture
+from servers.routing.directory import DEPLOYMENT, register
+from servers.routing.profile import ARTIFACT_TYPE
 from servers.runtime.auth import Principal, issue_token
 from store import Store
 from store.learning import NewSignal
@@ -54,6 +57,15 @@ async def captured(
         new = [NewSignal(one, nouns.INTAKE_PATH_IMPROVEMENT) for one in signals]
         await capture(tx, tenant, new, actor="system", reason="TEST")
     return [one.signal_id for one in signals]
+
+
+async def routed_by_profile(store: Store) -> None:
+    """A routing profile is active: what routes before anything is learned, and after what was learned came back."""
+    async with store.transaction() as tx:
+        profile = ProviderRoutingProfileV1(profile_id="test", profile_version=1)
+        row = await register(tx, profile, idempotency_key="default", created_by="PH1.GOV")
+        await tx.artifacts.activate(ARTIFACT_TYPE, "", DEPLOYMENT, row.artifact_version)
+        tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.routed", reason_code="TEST")
 
 
 def routed(item_id: str, signal_id: str, *, quality_bp: int = 9000, use: str = "stt") -> GoldItem:

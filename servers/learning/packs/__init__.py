@@ -6,6 +6,6 @@ line returns to.
 
 from __future__ import annotations
 
-from servers.learning.packs.build import BUILDERS, BuildFailed, Source, build, empty, orphans
+from servers.learning.packs.build import BUILDERS, BuildFailed, Source, build, empty, orphans, routed_types
 
-__all__ = ["BUILDERS", "BuildFailed", "Source", "build", "empty", "orphans"]
+__all__ = ["BUILDERS", "BuildFailed", "Source", "build", "empty", "orphans", "routed_types"]

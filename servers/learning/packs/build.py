@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -59,16 +60,21 @@ class Builder:
     entries: Entries
 
 
+ROUTED: Final[Mapping[str, str]] = MappingProxyType(
+    {"STT_ROUTING_POLICY_PACK": "stt", "TTS_ROUTING_POLICY_PACK": "tts"}
+)
+"""The packs that routes are learned for, and their use."""
+
 BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
     {
         "STT_ADAPTATION_PROFILE": Builder(packs.SttAdaptationProfile, "substitutions", adaptation),
         "STT_ROUTING_POLICY_PACK": Builder(
-            packs.SttRoutingPolicyPack, "preferences", lambda items: preferences(items, "stt")
+            packs.SttRoutingPolicyPack, "preferences", partial(preferences, use=ROUTED["STT_ROUTING_POLICY_PACK"])
         ),
         "STT_VOCAB_PACK": Builder(packs.SttVocabPack, "terms", vocabulary),
         "TTS_PRONUNCIATION_PACK": Builder(packs.TtsPronunciationPack, "entries", pronunciations),
         "TTS_ROUTING_POLICY_PACK": Builder(
-            packs.TtsRoutingPolicyPack, "preferences", lambda items: preferences(items, "tts")
+            packs.TtsRoutingPolicyPack, "preferences", partial(preferences, use=ROUTED["TTS_ROUTING_POLICY_PACK"])
         ),
         "PERSONA_TONE_PROFILE_DELTA": Builder(packs.PersonaToneProfileDelta, "deltas", lambda items: ()),
         "CONTEXT_RANKING_PACK": Builder(packs.ContextRankingPack, "queries", contexts),
@@ -77,6 +83,11 @@ BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
     }
 )
 """Tone has no evidence in the contract yet, so nothing comes of it but the pack that changes nothing."""
+
+
+def routed_types(items: Sequence[LabelledItem]) -> tuple[str, ...]:
+    """The routing packs that items say something of."""
+    return tuple(each for each, use in ROUTED.items() if preferences(items, use))
 
 
 def orphans(pack_types: Iterable[str]) -> tuple[str, ...]:

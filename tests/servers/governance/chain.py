@@ -34,6 +34,7 @@ from selene.learning.v1.signal_pb2 import CAPTURE_SOURCE_RUNTIME_OUTCOME
 
 from servers.governance.consent_service import ConsentsV1
 from servers.governance.controller import Controller
+from servers.governance.defect_service import DefectsV1
 from servers.governance.service import GovernanceV1
 from servers.learning.capturing import Rules
 from servers.learning.gold_service import GoldV1
@@ -132,6 +133,7 @@ class Chain:
             GoldV1(store, clock, ids),
             GovernanceV1(store, clock, ids),
             ConsentsV1(store, clock),
+            DefectsV1(store, clock, ids),
         )
         self._keys = keys
         self._asked = 0
@@ -163,16 +165,15 @@ class Chain:
         """The reply to a request that is asked once. Refusal."""
         return await self.ask(who, method, self.request(method, **fields))
 
-    async def capture(self, name: str, user: str) -> str:
+    async def capture(self, name: str, user: str, **fields: Any) -> str:
         """A signal of a user; its id."""
         captured = signal(
             name,
             TENANT,
             self.clock.now(),
             user_id=user,
-            domain=GOLD_DOMAIN_TTS_PRONUNCIATION,
             source_engine_id="PH1.TTS",
-            capture_source=CAPTURE_SOURCE_RUNTIME_OUTCOME,
+            **{"domain": GOLD_DOMAIN_TTS_PRONUNCIATION, "capture_source": CAPTURE_SOURCE_RUNTIME_OUTCOME, **fields},
         )
         reply = await self.call("build", "Capture", signal=captured)
         return str(reply.captured.signal.signal_id)
@@ -215,7 +216,10 @@ class Chain:
 
     async def packaged(self, scope: Scope, signals: Mapping[str, str]) -> ArtifactRow:
         """From signals (name → user) to a pack in the ledger."""
-        ids = [await self.capture(name, user) for name, user in signals.items()]
+        return await self.learned(scope, [await self.capture(name, user) for name, user in signals.items()])
+
+    async def learned(self, scope: Scope, ids: Sequence[str]) -> ArtifactRow:
+        """From captured signals to a pack in the ledger."""
         gold_set_id = await self.propose(scope, ids)
         await self.evidence(gold_set_id, ids)
         return await self.packed(gold_set_id)

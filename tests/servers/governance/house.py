@@ -51,7 +51,7 @@ REPORT = decisions.BuilderReport(
     verification=SUITE,
     expected_replay_hash=REPLAY,
 )
-SERVICES = ("GovernanceService", "ConsentService")
+SERVICES = ("GovernanceService", "ConsentService", "DefectService")
 ROLES = {
     "ann": ("operator",),
     "bob": ("approver",),

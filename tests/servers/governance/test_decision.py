@@ -23,6 +23,7 @@ GOOD = Preflight(
     rollback_resolves=True,
     required_cohorts=frozenset({"language:en", "noise:street"}),
     passing_cohorts=frozenset({"language:en", "noise:street", "language:de"}),
+    defects_closed=True,
 )
 
 
@@ -46,6 +47,7 @@ def test_an_artifact_that_passes_every_gate_is_allowed() -> None:
         ({"frozen": Finding.LEAKED}, v1.DECISION_BLOCK, v1.DECISION_REASON_FROZEN_SET_LEAKED),
         ({"frozen": Finding.REGRESSED}, v1.DECISION_BLOCK, v1.DECISION_REASON_FROZEN_SET_REGRESSION),
         ({"frozen": Finding.MISSING}, v1.DECISION_HOLD, v1.DECISION_REASON_FROZEN_SET_MISSING),
+        ({"defects_closed": False}, v1.DECISION_HOLD, v1.DECISION_REASON_SAFETY_DEFECT_OPEN),
         ({"revoked": True}, v1.DECISION_BLOCK, v1.DECISION_REASON_CONSENT_REVOKED),
         ({"rollback_resolves": False}, v1.DECISION_HOLD, v1.DECISION_REASON_ROLLBACK_POINTER_MISSING),
         ({"required_cohorts": frozenset()}, v1.DECISION_HOLD, v1.DECISION_REASON_COHORT_GATE_FAILED),
@@ -123,6 +125,11 @@ def test_a_rollback_needs_a_version_to_return_to() -> None:
     assert resolve(returning).reasons == (v1.DECISION_REASON_OPERATOR_REQUEST,)
     assert resolve(replace(returning, rollback_resolves=False)).decision == v1.DECISION_HOLD
     assert resolve(replace(returning, tenant_verified=False)).decision == v1.DECISION_BLOCK
+
+
+def test_an_open_defect_holds_no_rollback() -> None:
+    returning = changed(action=v1.DECISION_ACTION_ROLLBACK, defects_closed=False)
+    assert resolve(returning).decision == v1.DECISION_ROLLBACK
 
 
 booleans = st.booleans()

@@ -56,6 +56,10 @@ def test_only_an_allow_opens_the_gate_of_governance(decision: v1.Decision) -> No
     assert missing(replace(WHOLE, decision=decision)) == (v1.GATE_GOVERNANCE,)
 
 
+def test_an_open_defect_shuts_the_gate_of_governance_whatever_was_decided() -> None:
+    assert missing(replace(WHOLE, is_held=True)) == (v1.GATE_GOVERNANCE,)
+
+
 @pytest.mark.parametrize("lacking", ["report_id", "source_engines", "signal_count", "evidence_refs"])
 def test_the_learning_bridge_wants_the_whole_context(lacking: str) -> None:
     assert missing(replace(WHOLE, report=report(**{lacking: None}))) == (v1.GATE_LEARNING_BRIDGE,)

@@ -22,6 +22,7 @@ from tests.support.time import FakeClock
 TENANT = "dev"
 USER, COHORT = "user:mia", "cohort:noise:street"
 HOUR, DAY, INSTANT = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
+ALLOWED, STARTED = v1.DRIFT_OUTCOME_ADAPTATION_ALLOWED, v1.DRIFT_OUTCOME_STARTED
 ADAPT, ENROL = v1.DRIFT_RECOVERY_ADAPTATION, v1.DRIFT_RECOVERY_REENROLMENT
 REJECTS, DECAY = v1.DRIFT_DETECTOR_FALSE_REJECTS, v1.DRIFT_DETECTOR_QUALITY_DECAY
 
@@ -60,21 +61,22 @@ async def trail(store: Store, transition: str) -> list[AuditEvent]:
     ("recovery", "later", "outcome"),
     [
         (ADAPT, 24 * HOUR - INSTANT, v1.DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED),
-        (ADAPT, 24 * HOUR, v1.DRIFT_OUTCOME_STARTED),
-        (ADAPT, 24 * HOUR + INSTANT, v1.DRIFT_OUTCOME_STARTED),
+        (ADAPT, 24 * HOUR, ALLOWED),
+        (ADAPT, 24 * HOUR + INSTANT, ALLOWED),
         (ENROL, 72 * HOUR - INSTANT, v1.DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED),
-        (ENROL, 72 * HOUR, v1.DRIFT_OUTCOME_STARTED),
-        (ENROL, 72 * HOUR + INSTANT, v1.DRIFT_OUTCOME_STARTED),
+        (ENROL, 72 * HOUR, STARTED),
+        (ENROL, 72 * HOUR + INSTANT, STARTED),
     ],
 )
 async def test_a_recovery_starts_once_in_its_time(
     sqlite_store: Store, clock: FakeClock, recovery: v1.DriftRecovery, later: timedelta, outcome: v1.DriftOutcome
 ) -> None:
     await breached(sqlite_store, clock, recovery)
-    assert await decided(sqlite_store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    begun = STARTED if recovery == ENROL else ALLOWED
+    assert await decided(sqlite_store, clock) == [begun]
     clock.advance(later)
     await breached(sqlite_store, clock, recovery)
-    assert await decided(sqlite_store, clock) == [v1.DRIFT_OUTCOME_STARTED, outcome]
+    assert await decided(sqlite_store, clock) == [begun, outcome]
     reasons = [row.reason_code for row in await trail(sqlite_store, "drift.recovery_decided")]
     assert len(reasons) == 2 and reasons[0] == "DRIFT_RECOVERY_ALLOWED"
 
@@ -87,8 +89,8 @@ async def test_three_breaches_within_14_days_freeze_adaptation_and_say_so_once(
         await breached(sqlite_store, clock, subject=COHORT)
         outcomes = await decided(sqlite_store, clock, COHORT)
         clock.advance(apart)
-    last = v1.DRIFT_OUTCOME_FROZEN if frozen else v1.DRIFT_OUTCOME_STARTED
-    assert outcomes == [v1.DRIFT_OUTCOME_STARTED, v1.DRIFT_OUTCOME_STARTED, last]
+    last = v1.DRIFT_OUTCOME_FROZEN if frozen else ALLOWED
+    assert outcomes == [ALLOWED, ALLOWED, last]
     assert (await sqlite_store.learning.drift.standing(TENANT, COHORT)).frozen is frozen
     rows = await trail(sqlite_store, "drift.frozen")
     assert [row.reason_code for row in rows] == ["DRIFT_AUTO_APPLY_FROZEN"] * frozen
@@ -106,7 +108,7 @@ async def test_what_is_frozen_stays_so_until_a_review_and_asking_to_enrol_again_
         tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.forgot", reason_code="TEST")
     await breached(store, clock)
     await breached(store, clock, ENROL, detector=4)
-    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_FROZEN, v1.DRIFT_OUTCOME_STARTED]
+    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_FROZEN, STARTED]
     assert len(await trail(store, "drift.frozen")) == 1
 
     async with store.transaction() as tx:
@@ -115,23 +117,20 @@ async def test_what_is_frozen_stays_so_until_a_review_and_asking_to_enrol_again_
         tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.reviewed", reason_code="TEST")
     clock.advance(DAY)
     await breached(store, clock)
-    assert (await decided(store, clock))[-1] == v1.DRIFT_OUTCOME_STARTED
+    assert (await decided(store, clock))[-1] == ALLOWED
 
 
 async def test_of_two_breaches_of_one_window_one_recovery_starts(sqlite_store: Store, clock: FakeClock) -> None:
     await breached(sqlite_store, clock, detector=2)
     await breached(sqlite_store, clock, detector=3)
-    assert await decided(sqlite_store, clock) == [
-        v1.DRIFT_OUTCOME_STARTED,
-        v1.DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED,
-    ]
+    assert await decided(sqlite_store, clock) == [ALLOWED, v1.DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED]
 
 
 async def test_users_and_cohorts_are_limited_each_by_themselves(sqlite_store: Store, clock: FakeClock) -> None:
     await breached(sqlite_store, clock)
     await breached(sqlite_store, clock, subject=COHORT)
-    assert await decided(sqlite_store, clock) == [v1.DRIFT_OUTCOME_STARTED]
-    assert await decided(sqlite_store, clock, COHORT) == [v1.DRIFT_OUTCOME_STARTED]
+    assert await decided(sqlite_store, clock) == [ALLOWED]
+    assert await decided(sqlite_store, clock, COHORT) == [ALLOWED]
     rows = await trail(sqlite_store, "drift.recovery_decided")
     assert sorted(bool(row.hashes) for row in rows) == [False, True]
     assert not any("mia" in str(row) for row in rows)
@@ -140,13 +139,13 @@ async def test_users_and_cohorts_are_limited_each_by_themselves(sqlite_store: St
 async def test_four_controllers_decide_of_a_breach_once(store: Store, clock: FakeClock) -> None:
     await breached(store, clock)
     await asyncio.gather(*(Controller(store, clock, every_s=3600).tick() for _ in range(4)))
-    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    assert await decided(store, clock) == [ALLOWED]
     assert len(await trail(store, "drift.recovery_decided")) == 1
 
 
 async def test_a_recovery_by_enrolling_again_asks_the_user_for_it(store: Store, clock: FakeClock) -> None:
     await breached(store, clock, ENROL, detector=v1.DRIFT_DETECTOR_MARGIN_COMPRESSION)
-    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    assert await decided(store, clock) == [STARTED]
     asked = Asked("mia", RE_ENROLLMENT_CAUSE_MARGIN_COMPRESSION, clock.now(), clock.now(), None)
     assert await store.voiceid.reenrollments.get(TENANT, "mia") == asked
 
@@ -177,7 +176,7 @@ async def test_who_was_told_late_is_told_again_72_hours_after_that(sqlite_store:
         tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.told", reason_code="TEST")
     clock.advance(22 * HOUR)
     await breached(sqlite_store, clock, ENROL)
-    assert (await decided(sqlite_store, clock))[-1] == v1.DRIFT_OUTCOME_STARTED
+    assert (await decided(sqlite_store, clock))[-1] == STARTED
     asked = await sqlite_store.voiceid.reenrollments.get(TENANT, "mia")
     assert asked is not None and asked.tell_from == clock.now() + 50 * HOUR
 
@@ -190,9 +189,9 @@ async def test_the_user_is_asked_where_it_is_decided_and_not_otherwise(
     with pytest.raises(Killed):
         await Controller(Dying(store, 1, committed=committed), clock, every_s=3600).tick()
     [breach] = await store.learning.drift.of_subject(TENANT, USER)
-    assert (breach.outcome == v1.DRIFT_OUTCOME_STARTED) is committed
+    assert (breach.outcome == STARTED) is committed
     assert (await store.voiceid.reenrollments.get(TENANT, "mia") is not None) is committed
-    assert await decided(store, clock) == [v1.DRIFT_OUTCOME_STARTED]
+    assert await decided(store, clock) == [STARTED]
     assert await store.voiceid.reenrollments.get(TENANT, "mia") is not None
 
 

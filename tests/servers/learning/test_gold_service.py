@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_ACTIVE, ArtifactRow
 from selene.artifacts.v1.packs_pb2 import SttRoutingPolicyPack, TtsPronunciationPack
+from selene.common.v1 import scope_pb2 as wire
 from selene.gold.v1.evidence_pb2 import LabelledItem, PronunciationLabel
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_PAE_ROUTE, GOLD_DOMAIN_TTS_PRONUNCIATION, GOLD_DOMAIN_WAKE_ENDPOINT
 from selene.learning.v1 import signal_pb2 as nouns
@@ -22,7 +24,7 @@ from servers import pack_formats
 from servers.learning.identity import canonical_items, canonical_payload, read_payload
 from store import Store, Transaction
 from tests.servers.learning.items import boundary, item, label, pronunciation
-from tests.support.gold import ROUTED_TURNS, captured, gold_of, items, labels, routed, turns
+from tests.support.gold import ROUTED_TURNS, captured, gold_of, items, labels, routed, routed_by_profile, turns
 from tests.support.owners import Owners, serving
 from tests.support.servers import TENANT
 from tests.support.stores import audit
@@ -66,6 +68,7 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with serving(["learning"], tmp_path, {"owners.learning": {"intake": {"outbox_every_s": 60}}}) as owners:
+        await routed_by_profile(owners.store)
         yield at_home(owners)
 
 
@@ -93,6 +96,7 @@ async def test_measured_routes_become_a_gold_set_and_a_pack_that_its_consumer_re
 ) -> None:
     flags = {"owners.learning": {"intake": {"outbox_every_s": 60}}, "store.url": store_url}
     async with serving(["learning"], tmp_path, flags) as owners:
+        await routed_by_profile(owners.store)
         await _from_signal_to_pack(at_home(owners))
 
 
@@ -195,6 +199,70 @@ async def test_too_little_evidence_is_deferred_and_never_approved(house: House) 
     assert await house.advanced(gold_set_id, State.GOLD_REJECTED) == [(False, v1.GoldReason.HARD_RULE_VIOLATION)]
     assert await house.advanced(gold_set_id, State.GOLD_DEFERRED) == [(True, v1.GoldReason.INSUFFICIENT_EVIDENCE)]
     assert await house.store.gold.gold_set(TENANT, gold_set_id) is None
+
+
+@pytest.fixture
+async def unrouted(store_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    """Where nothing routes: no owner has ever put a routing profile in force."""
+    flags = {"owners.learning": {"intake": {"outbox_every_s": 60}}, "store.url": store_url}
+    async with serving(["learning"], tmp_path, flags) as owners:
+        yield at_home(owners)
+
+
+async def awaiting(house: House, signal_id: str, use: str = "stt") -> str:
+    """A set of routes with all the evidence that §16 wants of it."""
+    gold_set_id = await house.proposed(signal_id)
+    measured = [routed(f"turn-{number:05}", signal_id, use=use) for number in range(ROUTED_TURNS)]
+    await house.maker.add_items(gold_set_id, items(measured))
+    await house.advanced(gold_set_id, *ON_THE_WAY[:2])
+    return gold_set_id
+
+
+async def in_force(house: House, artifact_type: str, content: bytes, **fields: Any) -> ArtifactRow:
+    """A version that serves the tenant."""
+    scope = wire.Scope(scope_type=wire.SCOPE_TYPE_TENANT, scope_id=TENANT)
+    row = ArtifactRow(
+        artifact_type=artifact_type,
+        tenant_id=TENANT,
+        scope=scope,
+        provenance_ref="test",
+        created_by="PH1.LEARN",
+        idempotency_key="test",
+        status=ARTIFACT_STATUS_ACTIVE,
+        **fields,
+    )
+    async with house.store.transaction() as tx:
+        row = await tx.artifacts.register(row, content)
+        await tx.artifacts.activate(artifact_type, TENANT, scope, row.artifact_version)
+        audit(tx, TENANT)
+    return row
+
+
+async def test_routes_with_nothing_to_roll_back_to_are_rejected(unrouted: House) -> None:
+    [signal_id] = await captured(unrouted.store, "1")
+    gold_set_id = await awaiting(unrouted, signal_id)
+    assessment = (await unrouted.maker.get(gold_set_id)).assessment
+    assert assessment is not None and assessment.verdict == State.GOLD_REJECTED
+    [figure] = [one for one in assessment.figures if one.name == "ROLLBACK_POINTER"]
+    assert (figure.value, figure.met) == (0.0, False)
+    assert await unrouted.advanced(gold_set_id, State.GOLD_APPROVED) == [(False, v1.GoldReason.THRESHOLD_NOT_MET)]
+    assert await unrouted.advanced(gold_set_id, State.GOLD_REJECTED) == [(True, v1.GoldReason.HARD_RULE_VIOLATION)]
+
+
+async def test_routes_return_to_the_pack_of_their_use_that_serves_unless_it_was_revoked(unrouted: House) -> None:
+    [signal_id] = await captured(unrouted.store, "1")
+    row = await in_force(unrouted, "STT_ROUTING_POLICY_PACK", b"stt")
+    assert await unrouted.advanced(await awaiting(unrouted, signal_id), State.GOLD_APPROVED) == [DONE]
+    spoken = await awaiting(unrouted, signal_id, use="tts")
+    assert (await unrouted.advanced(spoken, State.GOLD_REJECTED))[0][0]
+
+    async with unrouted.store.transaction() as tx:
+        await tx.gold.lineage.link(TENANT, ["signal:old"], f"artifact:{row.artifact_id}")
+        await tx.governance.cases.freeze(TENANT, [row.artifact_id], "r-1")
+        audit(tx, TENANT)
+    assert (await unrouted.advanced(await awaiting(unrouted, signal_id), State.GOLD_REJECTED))[0][0]
+    await routed_by_profile(unrouted.store)
+    assert await unrouted.advanced(await awaiting(unrouted, signal_id), State.GOLD_APPROVED) == [DONE]
 
 
 async def test_a_refused_transition_leaves_its_audit_row_and_nothing_else(house: House) -> None:

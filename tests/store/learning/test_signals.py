@@ -160,17 +160,6 @@ async def test_pages_follow_each_other_by_urgency_whatever_the_filter(store: Sto
                 assert found == wanted
 
 
-async def test_defects_at_which_safety_is_at_stake_are_counted(store: Store, clock: FakeClock) -> None:
-    await capture(store, NewSignal(signal("1"), A, safety_critical=True), new("2", A))
-    clock.advance(timedelta(hours=1))
-    await capture(store, NewSignal(signal("3"), A, safety_critical=True))
-    count = store.learning.signals.safety_critical
-    domain = GOLD_DOMAIN_VOICE_IDENTITY
-    assert await count("t1", domain, clock.now()) == 1
-    assert await count("t1", domain, clock.now() - timedelta(hours=1)) == 2
-    assert await count("t1", GOLD_DOMAIN_PAE_ROUTE, clock.now() - timedelta(hours=1)) == 0
-
-
 async def test_captures_at_once_leave_no_gap_and_count_each_signal_once(store: Store) -> None:
     batches = [[new(f"{batch}-{number}") for number in range(5)] for batch in range(6)]
     again = batches[0]

@@ -175,7 +175,7 @@ class Unmeasured(_message.Message):
     def __init__(self, metric: _Optional[_Union[_rollout_pb2.KpiMetric, str]] = ..., arm: _Optional[_Union[_rollout_pb2.Arm, str]] = ...) -> None: ...
 
 class BoardRow(_message.Message):
-    __slots__ = ("subject", "decision", "reasons", "missing", "rollout_id", "next_actor", "frozen_by", "stage", "held_by", "unmeasured")
+    __slots__ = ("subject", "decision", "reasons", "missing", "rollout_id", "next_actor", "frozen_by", "stage", "held_by", "unmeasured", "open_defects")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +186,7 @@ class BoardRow(_message.Message):
     STAGE_FIELD_NUMBER: _ClassVar[int]
     HELD_BY_FIELD_NUMBER: _ClassVar[int]
     UNMEASURED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_DEFECTS_FIELD_NUMBER: _ClassVar[int]
     subject: _decision_pb2.ArtifactRef
     decision: _decision_pb2.Decision
     reasons: _containers.RepeatedScalarFieldContainer[_decision_pb2.DecisionReason]
@@ -196,4 +197,5 @@ class BoardRow(_message.Message):
     stage: _rollout_pb2.RolloutStage
     held_by: _containers.RepeatedScalarFieldContainer[_rollout_pb2.JudgeReason]
     unmeasured: _containers.RepeatedCompositeFieldContainer[Unmeasured]
-    def __init__(self, subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., decision: _Optional[_Union[_decision_pb2.Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[_decision_pb2.DecisionReason, str]]] = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., rollout_id: _Optional[str] = ..., next_actor: _Optional[_Union[BoardActor, str]] = ..., frozen_by: _Optional[str] = ..., stage: _Optional[_Union[_rollout_pb2.RolloutStage, str]] = ..., held_by: _Optional[_Iterable[_Union[_rollout_pb2.JudgeReason, str]]] = ..., unmeasured: _Optional[_Iterable[_Union[Unmeasured, _Mapping]]] = ...) -> None: ...
+    open_defects: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, subject: _Optional[_Union[_decision_pb2.ArtifactRef, _Mapping]] = ..., decision: _Optional[_Union[_decision_pb2.Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[_decision_pb2.DecisionReason, str]]] = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., rollout_id: _Optional[str] = ..., next_actor: _Optional[_Union[BoardActor, str]] = ..., frozen_by: _Optional[str] = ..., stage: _Optional[_Union[_rollout_pb2.RolloutStage, str]] = ..., held_by: _Optional[_Iterable[_Union[_rollout_pb2.JudgeReason, str]]] = ..., unmeasured: _Optional[_Iterable[_Union[Unmeasured, _Mapping]]] = ..., open_defects: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -49,6 +49,7 @@ class DecisionReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DECISION_REASON_FROZEN_SET_LEAKED: _ClassVar[DecisionReason]
     DECISION_REASON_FROZEN_SET_REGRESSION: _ClassVar[DecisionReason]
     DECISION_REASON_CONFUSION_NOT_REDUCED: _ClassVar[DecisionReason]
+    DECISION_REASON_SAFETY_DEFECT_OPEN: _ClassVar[DecisionReason]
 
 class ApprovalKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -93,6 +94,7 @@ DECISION_REASON_FROZEN_SET_MISSING: DecisionReason
 DECISION_REASON_FROZEN_SET_LEAKED: DecisionReason
 DECISION_REASON_FROZEN_SET_REGRESSION: DecisionReason
 DECISION_REASON_CONFUSION_NOT_REDUCED: DecisionReason
+DECISION_REASON_SAFETY_DEFECT_OPEN: DecisionReason
 APPROVAL_KIND_UNSPECIFIED: ApprovalKind
 APPROVAL_KIND_CODE: ApprovalKind
 APPROVAL_KIND_LAUNCH: ApprovalKind
@@ -131,7 +133,7 @@ class SignedStatement(_message.Message):
     def __init__(self, payload_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., signing_key_id: _Optional[str] = ...) -> None: ...
 
 class DecisionStatement(_message.Message):
-    __slots__ = ("decision_id", "tenant_id", "subject", "action", "decision", "reasons", "evidence_hash", "decided_at", "actor")
+    __slots__ = ("decision_id", "tenant_id", "subject", "action", "decision", "reasons", "evidence_hash", "decided_at", "actor", "open_defects")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +143,7 @@ class DecisionStatement(_message.Message):
     EVIDENCE_HASH_FIELD_NUMBER: _ClassVar[int]
     DECIDED_AT_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    OPEN_DEFECTS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     tenant_id: str
     subject: ArtifactRef
@@ -150,7 +153,8 @@ class DecisionStatement(_message.Message):
     evidence_hash: bytes
     decided_at: _timestamp_pb2.Timestamp
     actor: str
-    def __init__(self, decision_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[_Union[ArtifactRef, _Mapping]] = ..., action: _Optional[_Union[DecisionAction, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[DecisionReason, str]]] = ..., evidence_hash: _Optional[bytes] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ...) -> None: ...
+    open_defects: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, decision_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., subject: _Optional[_Union[ArtifactRef, _Mapping]] = ..., action: _Optional[_Union[DecisionAction, str]] = ..., decision: _Optional[_Union[Decision, str]] = ..., reasons: _Optional[_Iterable[_Union[DecisionReason, str]]] = ..., evidence_hash: _Optional[bytes] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., open_defects: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Check(_message.Message):
     __slots__ = ("passed", "evidence_ref")

@@ -4,8 +4,10 @@ from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from selene.artifacts.v1 import artifacts_pb2 as _artifacts_pb2
 from selene.common.v1 import paging_pb2 as _paging_pb2
+from selene.gold.v1 import gold_pb2 as _gold_pb2
 from selene.governance.v1 import consent_pb2 as _consent_pb2
 from selene.governance.v1 import decision_pb2 as _decision_pb2
+from selene.governance.v1 import defect_pb2 as _defect_pb2
 from selene.governance.v1 import rollout_pb2 as _rollout_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -136,14 +138,16 @@ class CheckReleaseGateRequest(_message.Message):
     def __init__(self, tenant_id: _Optional[str] = ..., artifact_id: _Optional[str] = ..., through: _Optional[_Union[_decision_pb2.Gate, str]] = ...) -> None: ...
 
 class CheckReleaseGateResponse(_message.Message):
-    __slots__ = ("open", "missing", "block_reasons")
+    __slots__ = ("open", "missing", "block_reasons", "open_defects")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     BLOCK_REASONS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_DEFECTS_FIELD_NUMBER: _ClassVar[int]
     open: bool
     missing: _containers.RepeatedScalarFieldContainer[_decision_pb2.Gate]
     block_reasons: _containers.RepeatedScalarFieldContainer[_artifacts_pb2.ConsumptionBlockReason]
-    def __init__(self, open: bool = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., block_reasons: _Optional[_Iterable[_Union[_artifacts_pb2.ConsumptionBlockReason, str]]] = ...) -> None: ...
+    open_defects: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, open: bool = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., block_reasons: _Optional[_Iterable[_Union[_artifacts_pb2.ConsumptionBlockReason, str]]] = ..., open_defects: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StartRolloutRequest(_message.Message):
     __slots__ = ("tenant_id", "artifact_id", "idempotency_key")
@@ -364,3 +368,65 @@ class ListRevocationsResponse(_message.Message):
     revocations: _containers.RepeatedCompositeFieldContainer[_consent_pb2.Revocation]
     page: _paging_pb2.PageInfo
     def __init__(self, revocations: _Optional[_Iterable[_Union[_consent_pb2.Revocation, _Mapping]]] = ..., page: _Optional[_Union[_paging_pb2.PageInfo, _Mapping]] = ...) -> None: ...
+
+class ListDefectsRequest(_message.Message):
+    __slots__ = ("tenant_id", "only_open", "domain", "page")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    ONLY_OPEN_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    only_open: bool
+    domain: _gold_pb2.GoldDomain
+    page: _paging_pb2.PageRequest
+    def __init__(self, tenant_id: _Optional[str] = ..., only_open: bool = ..., domain: _Optional[_Union[_gold_pb2.GoldDomain, str]] = ..., page: _Optional[_Union[_paging_pb2.PageRequest, _Mapping]] = ...) -> None: ...
+
+class ListDefectsResponse(_message.Message):
+    __slots__ = ("defects", "page")
+    DEFECTS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    defects: _containers.RepeatedCompositeFieldContainer[_defect_pb2.Defect]
+    page: _paging_pb2.PageInfo
+    def __init__(self, defects: _Optional[_Iterable[_Union[_defect_pb2.Defect, _Mapping]]] = ..., page: _Optional[_Union[_paging_pb2.PageInfo, _Mapping]] = ...) -> None: ...
+
+class ProposeDefectFixRequest(_message.Message):
+    __slots__ = ("tenant_id", "signal_ids", "root_cause_ref", "fix_plan_ref", "regression_test", "report", "artifact_id", "idempotency_key")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_IDS_FIELD_NUMBER: _ClassVar[int]
+    ROOT_CAUSE_REF_FIELD_NUMBER: _ClassVar[int]
+    FIX_PLAN_REF_FIELD_NUMBER: _ClassVar[int]
+    REGRESSION_TEST_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    signal_ids: _containers.RepeatedScalarFieldContainer[str]
+    root_cause_ref: str
+    fix_plan_ref: str
+    regression_test: _decision_pb2.Check
+    report: _decision_pb2.BuilderReport
+    artifact_id: str
+    idempotency_key: str
+    def __init__(self, tenant_id: _Optional[str] = ..., signal_ids: _Optional[_Iterable[str]] = ..., root_cause_ref: _Optional[str] = ..., fix_plan_ref: _Optional[str] = ..., regression_test: _Optional[_Union[_decision_pb2.Check, _Mapping]] = ..., report: _Optional[_Union[_decision_pb2.BuilderReport, _Mapping]] = ..., artifact_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class ProposeDefectFixResponse(_message.Message):
+    __slots__ = ("fix",)
+    FIX_FIELD_NUMBER: _ClassVar[int]
+    fix: _defect_pb2.DefectFix
+    def __init__(self, fix: _Optional[_Union[_defect_pb2.DefectFix, _Mapping]] = ...) -> None: ...
+
+class CloseDefectsRequest(_message.Message):
+    __slots__ = ("tenant_id", "fix_id", "idempotency_key")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    FIX_ID_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    fix_id: str
+    idempotency_key: str
+    def __init__(self, tenant_id: _Optional[str] = ..., fix_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class CloseDefectsResponse(_message.Message):
+    __slots__ = ("closures",)
+    CLOSURES_FIELD_NUMBER: _ClassVar[int]
+    closures: _containers.RepeatedCompositeFieldContainer[_defect_pb2.DefectClosure]
+    def __init__(self, closures: _Optional[_Iterable[_Union[_defect_pb2.DefectClosure, _Mapping]]] = ...) -> None: ...

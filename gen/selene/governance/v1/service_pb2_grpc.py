@@ -770,6 +770,184 @@ class GovernanceService(object):
             _registered_method=True)
 
 
+class DefectServiceStub(object):
+    """Defects at which safety is at stake (§8, path A). Which signals are such defects, learning decides when it captures them; until each is closed by proof, no pack
+    that is learned of its domain is allowed, begins a rollout, or enters another stage of one.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListDefects = channel.unary_unary(
+                '/selene.governance.v1.DefectService/ListDefects',
+                request_serializer=selene_dot_governance_dot_v1_dot_service__pb2.ListDefectsRequest.SerializeToString,
+                response_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.ListDefectsResponse.FromString,
+                _registered_method=True)
+        self.ProposeDefectFix = channel.unary_unary(
+                '/selene.governance.v1.DefectService/ProposeDefectFix',
+                request_serializer=selene_dot_governance_dot_v1_dot_service__pb2.ProposeDefectFixRequest.SerializeToString,
+                response_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.ProposeDefectFixResponse.FromString,
+                _registered_method=True)
+        self.CloseDefects = channel.unary_unary(
+                '/selene.governance.v1.DefectService/CloseDefects',
+                request_serializer=selene_dot_governance_dot_v1_dot_service__pb2.CloseDefectsRequest.SerializeToString,
+                response_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.CloseDefectsResponse.FromString,
+                _registered_method=True)
+
+
+class DefectServiceServicer(object):
+    """Defects at which safety is at stake (§8, path A). Which signals are such defects, learning decides when it captures them; until each is closed by proof, no pack
+    that is learned of its domain is allowed, begins a rollout, or enters another stage of one.
+    """
+
+    def ListDefects(self, request, context):
+        """The tenant's defects, the oldest first. Roles: `service`, `operator`, `approver`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeDefectFix(self, request, context):
+        """Name what mends defects, with the proof. A pack that is named must have been learned from the signal of one of them, or of one that it was named for
+        before; these defects do not hold it any more, every gate still does. Roles: `service`, `operator`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+        (RESOURCE_NOT_FOUND, for a defect or the pack); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS
+        (IDEMPOTENCY_KEY_REUSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseDefects(self, request, context):
+        """Close the defects of a fix, as the person that the token names, who did not name the fix nor propose its pack. A pack that is the fix must serve everyone by
+        then. Closures are signed and never change. Role: `approver`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DefectServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListDefects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDefects,
+                    request_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.ListDefectsRequest.FromString,
+                    response_serializer=selene_dot_governance_dot_v1_dot_service__pb2.ListDefectsResponse.SerializeToString,
+            ),
+            'ProposeDefectFix': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeDefectFix,
+                    request_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.ProposeDefectFixRequest.FromString,
+                    response_serializer=selene_dot_governance_dot_v1_dot_service__pb2.ProposeDefectFixResponse.SerializeToString,
+            ),
+            'CloseDefects': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseDefects,
+                    request_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.CloseDefectsRequest.FromString,
+                    response_serializer=selene_dot_governance_dot_v1_dot_service__pb2.CloseDefectsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'selene.governance.v1.DefectService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('selene.governance.v1.DefectService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DefectService(object):
+    """Defects at which safety is at stake (§8, path A). Which signals are such defects, learning decides when it captures them; until each is closed by proof, no pack
+    that is learned of its domain is allowed, begins a rollout, or enters another stage of one.
+    """
+
+    @staticmethod
+    def ListDefects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.governance.v1.DefectService/ListDefects',
+            selene_dot_governance_dot_v1_dot_service__pb2.ListDefectsRequest.SerializeToString,
+            selene_dot_governance_dot_v1_dot_service__pb2.ListDefectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeDefectFix(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.governance.v1.DefectService/ProposeDefectFix',
+            selene_dot_governance_dot_v1_dot_service__pb2.ProposeDefectFixRequest.SerializeToString,
+            selene_dot_governance_dot_v1_dot_service__pb2.ProposeDefectFixResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseDefects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.governance.v1.DefectService/CloseDefects',
+            selene_dot_governance_dot_v1_dot_service__pb2.CloseDefectsRequest.SerializeToString,
+            selene_dot_governance_dot_v1_dot_service__pb2.CloseDefectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class ConsentServiceStub(object):
     """Consent to be learned from, and the end of it (§21). Whatever fails on the way is tried again until it is done.
     """

@@ -429,6 +429,109 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
 
 def add_GovernanceServiceServicer_to_server(servicer: GovernanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
+class DefectServiceStub:
+    """Defects at which safety is at stake (§8, path A). Which signals are such defects, learning decides when it captures them; until each is closed by proof, no pack
+    that is learned of its domain is allowed, begins a rollout, or enters another stage of one.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> DefectServiceAsyncStub: ...
+    ListDefects: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListDefectsRequest, _service_pb2.ListDefectsResponse]
+    """The tenant's defects, the oldest first. Roles: `service`, `operator`, `approver`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ProposeDefectFix: _grpc.UnaryUnaryMultiCallable[_service_pb2.ProposeDefectFixRequest, _service_pb2.ProposeDefectFixResponse]
+    """Name what mends defects, with the proof. A pack that is named must have been learned from the signal of one of them, or of one that it was named for
+    before; these defects do not hold it any more, every gate still does. Roles: `service`, `operator`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+    (RESOURCE_NOT_FOUND, for a defect or the pack); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS
+    (IDEMPOTENCY_KEY_REUSED).
+    """
+    CloseDefects: _grpc.UnaryUnaryMultiCallable[_service_pb2.CloseDefectsRequest, _service_pb2.CloseDefectsResponse]
+    """Close the defects of a fix, as the person that the token names, who did not name the fix nor propose its pack. A pack that is the fix must serve everyone by
+    then. Closures are signed and never change. Role: `approver`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    """
+
+@_typing.type_check_only
+class DefectServiceAsyncStub(DefectServiceStub):
+    """Defects at which safety is at stake (§8, path A). Which signals are such defects, learning decides when it captures them; until each is closed by proof, no pack
+    that is learned of its domain is allowed, begins a rollout, or enters another stage of one.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListDefects: _aio.UnaryUnaryMultiCallable[_service_pb2.ListDefectsRequest, _service_pb2.ListDefectsResponse]  # type: ignore[assignment]
+    """The tenant's defects, the oldest first. Roles: `service`, `operator`, `approver`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ProposeDefectFix: _aio.UnaryUnaryMultiCallable[_service_pb2.ProposeDefectFixRequest, _service_pb2.ProposeDefectFixResponse]  # type: ignore[assignment]
+    """Name what mends defects, with the proof. A pack that is named must have been learned from the signal of one of them, or of one that it was named for
+    before; these defects do not hold it any more, every gate still does. Roles: `service`, `operator`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+    (RESOURCE_NOT_FOUND, for a defect or the pack); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS
+    (IDEMPOTENCY_KEY_REUSED).
+    """
+    CloseDefects: _aio.UnaryUnaryMultiCallable[_service_pb2.CloseDefectsRequest, _service_pb2.CloseDefectsResponse]  # type: ignore[assignment]
+    """Close the defects of a fix, as the person that the token names, who did not name the fix nor propose its pack. A pack that is the fix must serve everyone by
+    then. Closures are signed and never change. Role: `approver`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    """
+
+class DefectServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Defects at which safety is at stake (§8, path A). Which signals are such defects, learning decides when it captures them; until each is closed by proof, no pack
+    that is learned of its domain is allowed, begins a rollout, or enters another stage of one.
+    """
+
+    @_abc_1.abstractmethod
+    def ListDefects(
+        self,
+        request: _service_pb2.ListDefectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListDefectsResponse, _abc.Awaitable[_service_pb2.ListDefectsResponse]]:
+        """The tenant's defects, the oldest first. Roles: `service`, `operator`, `approver`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID, PAGE_TOKEN_INVALID); UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def ProposeDefectFix(
+        self,
+        request: _service_pb2.ProposeDefectFixRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ProposeDefectFixResponse, _abc.Awaitable[_service_pb2.ProposeDefectFixResponse]]:
+        """Name what mends defects, with the proof. A pack that is named must have been learned from the signal of one of them, or of one that it was named for
+        before; these defects do not hold it any more, every gate still does. Roles: `service`, `operator`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+        (RESOURCE_NOT_FOUND, for a defect or the pack); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS
+        (IDEMPOTENCY_KEY_REUSED).
+        """
+
+    @_abc_1.abstractmethod
+    def CloseDefects(
+        self,
+        request: _service_pb2.CloseDefectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.CloseDefectsResponse, _abc.Awaitable[_service_pb2.CloseDefectsResponse]]:
+        """Close the defects of a fix, as the person that the token names, who did not name the fix nor propose its pack. A pack that is the fix must serve everyone by
+        then. Closures are signed and never change. Role: `approver`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (DEFECT_STATE_REFUSED, DEFECT_FIX_UNPROVED, ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        """
+
+def add_DefectServiceServicer_to_server(servicer: DefectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
 class ConsentServiceStub:
     """Consent to be learned from, and the end of it (§21). Whatever fails on the way is tried again until it is done."""
 

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eselene/learning/v1/drift.proto\x12\x12selene.learning.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x02\n\x0b\x44riftBreach\x12\x18\n\x07subject\x18\x01 \x01(\tR\x07subject\x12=\n\x08\x64\x65tector\x18\x02 \x01(\x0e\x32!.selene.learning.v1.DriftDetectorR\x08\x64\x65tector\x12@\n\x0ewindow_ends_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cwindowEndsAt\x12\x16\n\x06recent\x18\x04 \x01(\x01R\x06recent\x12\x1c\n\treference\x18\x05 \x01(\x01R\treference\x12\x18\n\x07samples\x18\x06 \x01(\x03R\x07samples\x12=\n\x08recovery\x18\x07 \x01(\x0e\x32!.selene.learning.v1.DriftRecoveryR\x08recovery\x12:\n\x07outcome\x18\x08 \x01(\x0e\x32 .selene.learning.v1.DriftOutcomeR\x07outcome\"\xcf\x01\n\rConfusionPair\x12\"\n\rfirst_user_id\x18\x01 \x01(\tR\x0b\x66irstUserId\x12$\n\x0esecond_user_id\x18\x02 \x01(\tR\x0csecondUserId\x12\x1e\n\ncollisions\x18\x03 \x01(\x03R\ncollisions\x12\x1f\n\x0b\x63lose_calls\x18\x04 \x01(\x03R\ncloseCalls\x12\x33\n\x07last_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06lastAt*\xe2\x01\n\rDriftDetector\x12\x1e\n\x1a\x44RIFT_DETECTOR_UNSPECIFIED\x10\x00\x12 \n\x1c\x44RIFT_DETECTOR_QUALITY_DECAY\x10\x01\x12 \n\x1c\x44RIFT_DETECTOR_FALSE_REJECTS\x10\x02\x12 \n\x1c\x44RIFT_DETECTOR_FALSE_ACCEPTS\x10\x03\x12%\n!DRIFT_DETECTOR_MARGIN_COMPRESSION\x10\x04\x12$\n DRIFT_DETECTOR_COHORT_REGRESSION\x10\x05*n\n\rDriftRecovery\x12\x1e\n\x1a\x44RIFT_RECOVERY_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44RIFT_RECOVERY_ADAPTATION\x10\x01\x12\x1e\n\x1a\x44RIFT_RECOVERY_REENROLMENT\x10\x02*\xb9\x01\n\x0c\x44riftOutcome\x12\x1d\n\x19\x44RIFT_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44RIFT_OUTCOME_STARTED\x10\x01\x12)\n%DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED\x10\x02\x12*\n&DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED\x10\x03\x12\x18\n\x14\x44RIFT_OUTCOME_FROZEN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eselene/learning/v1/drift.proto\x12\x12selene.learning.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x03\n\x0b\x44riftBreach\x12\x18\n\x07subject\x18\x01 \x01(\tR\x07subject\x12=\n\x08\x64\x65tector\x18\x02 \x01(\x0e\x32!.selene.learning.v1.DriftDetectorR\x08\x64\x65tector\x12@\n\x0ewindow_ends_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cwindowEndsAt\x12\x16\n\x06recent\x18\x04 \x01(\x01R\x06recent\x12\x1c\n\treference\x18\x05 \x01(\x01R\treference\x12\x18\n\x07samples\x18\x06 \x01(\x03R\x07samples\x12=\n\x08recovery\x18\x07 \x01(\x0e\x32!.selene.learning.v1.DriftRecoveryR\x08recovery\x12:\n\x07outcome\x18\x08 \x01(\x0e\x32 .selene.learning.v1.DriftOutcomeR\x07outcome\x12\x1e\n\x0bgold_set_id\x18\t \x01(\tR\tgoldSetId\"\xcf\x01\n\rConfusionPair\x12\"\n\rfirst_user_id\x18\x01 \x01(\tR\x0b\x66irstUserId\x12$\n\x0esecond_user_id\x18\x02 \x01(\tR\x0csecondUserId\x12\x1e\n\ncollisions\x18\x03 \x01(\x03R\ncollisions\x12\x1f\n\x0b\x63lose_calls\x18\x04 \x01(\x03R\ncloseCalls\x12\x33\n\x07last_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06lastAt*\xe2\x01\n\rDriftDetector\x12\x1e\n\x1a\x44RIFT_DETECTOR_UNSPECIFIED\x10\x00\x12 \n\x1c\x44RIFT_DETECTOR_QUALITY_DECAY\x10\x01\x12 \n\x1c\x44RIFT_DETECTOR_FALSE_REJECTS\x10\x02\x12 \n\x1c\x44RIFT_DETECTOR_FALSE_ACCEPTS\x10\x03\x12%\n!DRIFT_DETECTOR_MARGIN_COMPRESSION\x10\x04\x12$\n DRIFT_DETECTOR_COHORT_REGRESSION\x10\x05*n\n\rDriftRecovery\x12\x1e\n\x1a\x44RIFT_RECOVERY_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44RIFT_RECOVERY_ADAPTATION\x10\x01\x12\x1e\n\x1a\x44RIFT_RECOVERY_REENROLMENT\x10\x02*\x83\x02\n\x0c\x44riftOutcome\x12\x1d\n\x19\x44RIFT_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44RIFT_OUTCOME_STARTED\x10\x01\x12)\n%DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED\x10\x02\x12*\n&DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED\x10\x03\x12\x18\n\x14\x44RIFT_OUTCOME_FROZEN\x10\x04\x12$\n DRIFT_OUTCOME_ADAPTATION_ALLOWED\x10\x05\x12\"\n\x1e\x44RIFT_OUTCOME_NOTHING_TO_LEARN\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'selene.learning.v1.drift_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DRIFTDETECTOR']._serialized_start=672
-  _globals['_DRIFTDETECTOR']._serialized_end=898
-  _globals['_DRIFTRECOVERY']._serialized_start=900
-  _globals['_DRIFTRECOVERY']._serialized_end=1010
-  _globals['_DRIFTOUTCOME']._serialized_start=1013
-  _globals['_DRIFTOUTCOME']._serialized_end=1198
+  _globals['_DRIFTDETECTOR']._serialized_start=704
+  _globals['_DRIFTDETECTOR']._serialized_end=930
+  _globals['_DRIFTRECOVERY']._serialized_start=932
+  _globals['_DRIFTRECOVERY']._serialized_end=1042
+  _globals['_DRIFTOUTCOME']._serialized_start=1045
+  _globals['_DRIFTOUTCOME']._serialized_end=1304
   _globals['_DRIFTBREACH']._serialized_start=88
-  _globals['_DRIFTBREACH']._serialized_end=459
-  _globals['_CONFUSIONPAIR']._serialized_start=462
-  _globals['_CONFUSIONPAIR']._serialized_end=669
+  _globals['_DRIFTBREACH']._serialized_end=491
+  _globals['_CONFUSIONPAIR']._serialized_start=494
+  _globals['_CONFUSIONPAIR']._serialized_end=701
 # @@protoc_insertion_point(module_scope)

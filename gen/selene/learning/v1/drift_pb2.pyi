@@ -31,6 +31,8 @@ class DriftOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED: _ClassVar[DriftOutcome]
     DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED: _ClassVar[DriftOutcome]
     DRIFT_OUTCOME_FROZEN: _ClassVar[DriftOutcome]
+    DRIFT_OUTCOME_ADAPTATION_ALLOWED: _ClassVar[DriftOutcome]
+    DRIFT_OUTCOME_NOTHING_TO_LEARN: _ClassVar[DriftOutcome]
 DRIFT_DETECTOR_UNSPECIFIED: DriftDetector
 DRIFT_DETECTOR_QUALITY_DECAY: DriftDetector
 DRIFT_DETECTOR_FALSE_REJECTS: DriftDetector
@@ -45,9 +47,11 @@ DRIFT_OUTCOME_STARTED: DriftOutcome
 DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED: DriftOutcome
 DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED: DriftOutcome
 DRIFT_OUTCOME_FROZEN: DriftOutcome
+DRIFT_OUTCOME_ADAPTATION_ALLOWED: DriftOutcome
+DRIFT_OUTCOME_NOTHING_TO_LEARN: DriftOutcome
 
 class DriftBreach(_message.Message):
-    __slots__ = ("subject", "detector", "window_ends_at", "recent", "reference", "samples", "recovery", "outcome")
+    __slots__ = ("subject", "detector", "window_ends_at", "recent", "reference", "samples", "recovery", "outcome", "gold_set_id")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     DETECTOR_FIELD_NUMBER: _ClassVar[int]
     WINDOW_ENDS_AT_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +60,7 @@ class DriftBreach(_message.Message):
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     RECOVERY_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    GOLD_SET_ID_FIELD_NUMBER: _ClassVar[int]
     subject: str
     detector: DriftDetector
     window_ends_at: _timestamp_pb2.Timestamp
@@ -64,7 +69,8 @@ class DriftBreach(_message.Message):
     samples: int
     recovery: DriftRecovery
     outcome: DriftOutcome
-    def __init__(self, subject: _Optional[str] = ..., detector: _Optional[_Union[DriftDetector, str]] = ..., window_ends_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recent: _Optional[float] = ..., reference: _Optional[float] = ..., samples: _Optional[int] = ..., recovery: _Optional[_Union[DriftRecovery, str]] = ..., outcome: _Optional[_Union[DriftOutcome, str]] = ...) -> None: ...
+    gold_set_id: str
+    def __init__(self, subject: _Optional[str] = ..., detector: _Optional[_Union[DriftDetector, str]] = ..., window_ends_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recent: _Optional[float] = ..., reference: _Optional[float] = ..., samples: _Optional[int] = ..., recovery: _Optional[_Union[DriftRecovery, str]] = ..., outcome: _Optional[_Union[DriftOutcome, str]] = ..., gold_set_id: _Optional[str] = ...) -> None: ...
 
 class ConfusionPair(_message.Message):
     __slots__ = ("first_user_id", "second_user_id", "collisions", "close_calls", "last_at")

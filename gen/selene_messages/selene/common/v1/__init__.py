@@ -466,9 +466,10 @@ class ErrorReason(betterproto2.Enum):
 
     GATE_BLOCKED = 150
     """
-    FAILED_PRECONDITION. A gate between gold and live behaviour has not passed. `missing`: the gates, in their order.
+    FAILED_PRECONDITION. A gate between gold and live behaviour has not passed. `missing`: the gates, in their order; `open_defects` is there where defects hold
+    the artifact (§8): the signals of the oldest.
 
-        {"reason": "GATE_BLOCKED", "domain": "selene", "metadata": {"missing": "LAUNCH_APPROVAL,CONSUMPTION_PROOF"}}
+        {"reason": "GATE_BLOCKED", "domain": "selene", "metadata": {"missing": "GOVERNANCE,CONSUMPTION_PROOF", "open_defects": "signal-7,signal-9"}}
     """
 
     ROLLOUT_STATE_REFUSED = 151
@@ -498,6 +499,21 @@ class ErrorReason(betterproto2.Enum):
     ALREADY_EXISTS. A window of this side and cohort covers a part of that time already, and says something else.
 
         {"reason": "KPI_WINDOW_OVERLAPS", "domain": "selene", "metadata": {"arm": "CANDIDATE", "cohort": "language:en"}}
+    """
+
+    DEFECT_STATE_REFUSED = 155
+    """
+    FAILED_PRECONDITION. Where the defect stands does not allow it: what was closed stays closed, by the proof that closed it.
+
+        {"reason": "DEFECT_STATE_REFUSED", "domain": "selene", "metadata": {"signal_id": "signal-7", "state": "CLOSED"}}
+    """
+
+    DEFECT_FIX_UNPROVED = 156
+    """
+    FAILED_PRECONDITION. What is named does not prove that the defect is fixed (§8). `cause`: REGRESSION_TEST_NOT_PASSED, VERIFICATION_NOT_PASSED,
+    NOT_LEARNED_FROM_DEFECT (no such defect taught the pack), FIX_NOT_SERVING (the pack does not serve everyone).
+
+        {"reason": "DEFECT_FIX_UNPROVED", "domain": "selene", "metadata": {"cause": "FIX_NOT_SERVING"}}
     """
 
     @classmethod
@@ -563,6 +579,8 @@ class ErrorReason(betterproto2.Enum):
             152: "ERROR_REASON_ARTIFACT_FROZEN",
             153: "ERROR_REASON_ROLLBACK_TARGET_MISSING",
             154: "ERROR_REASON_KPI_WINDOW_OVERLAPS",
+            155: "ERROR_REASON_DEFECT_STATE_REFUSED",
+            156: "ERROR_REASON_DEFECT_FIX_UNPROVED",
         }
 
     @classmethod
@@ -628,6 +646,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_ARTIFACT_FROZEN": 152,
             "ERROR_REASON_ROLLBACK_TARGET_MISSING": 153,
             "ERROR_REASON_KPI_WINDOW_OVERLAPS": 154,
+            "ERROR_REASON_DEFECT_STATE_REFUSED": 155,
+            "ERROR_REASON_DEFECT_FIX_UNPROVED": 156,
         }
 
 

@@ -195,7 +195,7 @@ class DriftOutcome(betterproto2.Enum):
 
     STARTED = 1
     """
-    The recovery began by itself.
+    The recovery began by itself: the user is asked to enrol again, or a gold candidate was proposed from the breach's signal.
     """
 
     ADAPTATION_RATE_LIMITED = 2
@@ -213,6 +213,16 @@ class DriftOutcome(betterproto2.Enum):
     Three breaches fell into 14 days: adaptation waits for a review.
     """
 
+    ADAPTATION_ALLOWED = 5
+    """
+    Governance lets adaptation begin; learning has not proposed a gold candidate yet.
+    """
+
+    NOTHING_TO_LEARN = 6
+    """
+    Adaptation did not begin: no signal of the breach may be learned from, for nobody consents to it or no longer does.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -221,6 +231,8 @@ class DriftOutcome(betterproto2.Enum):
             2: "DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED",
             3: "DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED",
             4: "DRIFT_OUTCOME_FROZEN",
+            5: "DRIFT_OUTCOME_ADAPTATION_ALLOWED",
+            6: "DRIFT_OUTCOME_NOTHING_TO_LEARN",
         }
 
     @classmethod
@@ -231,6 +243,8 @@ class DriftOutcome(betterproto2.Enum):
             "DRIFT_OUTCOME_ADAPTATION_RATE_LIMITED": 2,
             "DRIFT_OUTCOME_REENROLMENT_RATE_LIMITED": 3,
             "DRIFT_OUTCOME_FROZEN": 4,
+            "DRIFT_OUTCOME_ADAPTATION_ALLOWED": 5,
+            "DRIFT_OUTCOME_NOTHING_TO_LEARN": 6,
         }
 
 
@@ -962,6 +976,11 @@ class DriftBreach(betterproto2.Message):
     outcome: "DriftOutcome" = betterproto2.field(8, betterproto2.TYPE_ENUM, default_factory=lambda: DriftOutcome(0))
     """
     What came of it.
+    """
+
+    gold_set_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    The gold candidate that adaptation began with, where it did (§34.2).
     """
 
 
