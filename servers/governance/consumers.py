@@ -1,6 +1,7 @@
-"""Who consumes which artifact (§11), and by which row of §20 it is judged.
+"""Which engine of this repository loads which artifact (§11), and by which row of §20 it is judged.
 
-What stands in no row has no consumer: it is never activated (LRN-7).
+What stands in no row has no consumer: it is never activated (LRN-7). `ORPHANS` are the rows of §11 whose consumers are
+not built here.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from selene.governance.v1.rollout_pb2 import (
-    JUDGE_DOMAIN_CONTEXT,
     JUDGE_DOMAIN_LLM_BOUNDARY,
-    JUDGE_DOMAIN_NLP,
     JUDGE_DOMAIN_PAE_ROUTING,
     JUDGE_DOMAIN_STT,
     JUDGE_DOMAIN_TTS,
@@ -25,7 +24,7 @@ from selene.governance.v1.rollout_pb2 import (
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """The engines that load an artifact, and what it is judged by; UNSPECIFIED is never promoted."""
+    """The engines that load an artifact, and what it is judged by."""
 
     engines: tuple[str, ...]
     domain: JudgeDomain
@@ -34,18 +33,23 @@ class Consumer:
 CONSUMERS: Final[Mapping[str, Consumer]] = MappingProxyType(
     {
         "STT_ADAPTATION_PROFILE": Consumer(("PH1.C",), JUDGE_DOMAIN_STT),
-        "STT_ROUTING_POLICY_PACK": Consumer(("PH1.C", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING),
-        "STT_VOCAB_PACK": Consumer(("PH1.C", "PH1.SRL", "PH1.NLP"), JUDGE_DOMAIN_STT),
+        "STT_ROUTING_POLICY_PACK": Consumer(("PH1.C",), JUDGE_DOMAIN_PAE_ROUTING),
+        "STT_VOCAB_PACK": Consumer(("PH1.C",), JUDGE_DOMAIN_STT),
         "TTS_PRONUNCIATION_PACK": Consumer(("PH1.TTS",), JUDGE_DOMAIN_TTS),
-        "TTS_ROUTING_POLICY_PACK": Consumer(("PH1.TTS", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING),
-        # §20 has no row for persona and tone: nothing could show a regression, so they stay in the shadow.
-        "PERSONA_TONE_PROFILE_DELTA": Consumer(("PH1.X", "PH1.TTS"), JUDGE_DOMAIN_UNSPECIFIED),
-        "CONTEXT_RANKING_PACK": Consumer(("PH1.CACHE", "PH1.CONTEXT"), JUDGE_DOMAIN_CONTEXT),
-        "NLP_GOLD_LABEL_PACK": Consumer(("PH1.NLP",), JUDGE_DOMAIN_NLP),
+        "TTS_ROUTING_POLICY_PACK": Consumer(("PH1.TTS",), JUDGE_DOMAIN_PAE_ROUTING),
         "LLM_GOLD_LABEL_PACK": Consumer(("PH1.D",), JUDGE_DOMAIN_LLM_BOUNDARY),
         "VOICEID_THRESHOLD_PACK_V1": Consumer(("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY),
     }
 )
+
+ORPHANS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "PERSONA_TONE_PROFILE_DELTA": ("PH1.X", "PH1.TTS"),
+        "CONTEXT_RANKING_PACK": ("PH1.CACHE", "PH1.CONTEXT"),
+        "NLP_GOLD_LABEL_PACK": ("PH1.NLP",),
+    }
+)
+"""Whom §11 names: PH1.X, PH1.CACHE, PH1.CONTEXT and PH1.NLP are no servers here, and PH1.TTS goes by no tone."""
 
 
 def domain_of(artifact_type: str) -> JudgeDomain:

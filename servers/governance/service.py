@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,16 +38,19 @@ from selene.governance.v1.rollout_pb2 import (
 )
 
 from servers.governance import ENGINE_ID, ROLE_APPROVER, deciding, gates, moving, refusals, trail
-from servers.governance.approvals import own_work
+from servers.governance.approvals import own_proof, own_work
 from servers.governance.deciding import Held
 from servers.governance.judge import judge
 from servers.governance.places import following, place, spelled
 from servers.governance.rollout import PROMOTE_CHECK
+from servers.replaying import replay
+from servers.replays import Consumption
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
 from servers.runtime.errors import FieldViolation, Refusal, reason_name
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size
+from servers.runtime.peers import SERVICE_TENANT
 from servers.runtime.storage import Reply, actor, not_found, once, refusing_store_errors, turn
 from store import Store, Transaction, request_hash
 from store.governance import Case
@@ -73,10 +76,12 @@ _NOTED: Final = frozenset(
 class GovernanceV1(governance_grpc.GovernanceServiceServicer):
     """selene.governance.v1.GovernanceService."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+    def __init__(self, store: Store, clock: Clock, ids: Ids, consumers: Mapping[str, Consumption]) -> None:
+        """`consumers`: how each type of pack is read and answered by where it is loaded."""
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._consumers = consumers
         self._trusted = store.trusted_keys()
 
     async def Decide(self, request: messages.DecideRequest, context: Any) -> messages.DecideResponse:
@@ -159,15 +164,33 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             gate_bundle_ref=deciding.bundle_ref(artifact.bundle) if signed is not None else "",
         )
 
+    async def ReplayArtifact(
+        self, request: messages.ReplayArtifactRequest, context: Any
+    ) -> messages.ReplayArtifactResponse:
+        _caller(request, *_READERS)
+        artifact = await self._held(request)
+        with refusing_store_errors():
+            found = await replay(self._store, self._consumers, artifact.row)
+        return messages.ReplayArtifactResponse(replay=found)
+
     async def SubmitConsumptionProof(
         self, request: messages.SubmitConsumptionProofRequest, context: Any
     ) -> messages.SubmitConsumptionProofResponse:
-        caller = _caller(request, ROLE_SERVICE)
+        caller = _consumer(request)
         now = self._clock.now()
 
         async def work(tx: Transaction) -> messages.SubmitConsumptionProofResponse:
             artifact = await self._locked(tx, request.proof, tenant_id=request.tenant_id, thawed=True)
-            verdict = ConsumptionVerdict(proof=request.proof, parser=request.parser, shadow=request.shadow)
+            row = artifact.row
+            consumer = await actor(tx, caller)
+            given = await tx.governance.cases.approvers(row.tenant_id, row.artifact_id)
+            cause = own_proof(consumer, proposers=set(artifact.case.proposers), given=given)
+            if cause is not None:
+                raise refusals.own_work(cause)
+            found = await replay(tx, self._consumers, row)
+            if not await deciding.consent_active(tx, row, now):
+                found.shadow.privacy_leaks += 1
+            verdict = ConsumptionVerdict(proof=request.proof, parser=request.parser, shadow=request.shadow, found=found)
             verdict.judged_at.FromDatetime(now)
             proposed = replace(artifact, case=replace(artifact.case, verdict=verdict))
             blocks = await deciding.proof_blocks(tx, proposed, self._trusted)
@@ -179,9 +202,14 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                 artifact.subject,
                 trail.PROVED,
                 _block_reason(blocks),
-                actor=await actor(tx, caller),
+                actor=consumer,
                 idempotency_key=request.idempotency_key,
-                facts={"engine": request.proof.consumer_engine_id, "passed": "no" if blocks else "yes"},
+                facts={
+                    "engine": request.proof.consumer_engine_id,
+                    "passed": "no" if blocks else "yes",
+                    "replay_found": found.replay_hash.hex(),
+                    "parser_found": found.parser.defect or "OK",
+                },
             )
             return messages.SubmitConsumptionProofResponse(verdict=verdict)
 
@@ -477,6 +505,16 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
 def _caller(request: Any, *roles: str) -> Principal:
     require_tenant(request.tenant_id)
     return require_role(*roles)
+
+
+def _consumer(request: messages.SubmitConsumptionProofRequest) -> Principal:
+    """The caller as the engine that consumes: a service of the tenant, or of the deployment, for itself only."""
+    caller = require_role(ROLE_SERVICE)
+    if caller.tenant_id != SERVICE_TENANT:
+        return require_tenant(request.tenant_id)
+    if caller.subject != request.proof.consumer_engine_id:
+        raise Refusal(reasons.ERROR_REASON_SUBJECT_MISMATCH, "the token does not speak for this engine")
+    return caller
 
 
 def _content(caller: Principal, request: Message) -> bytes:

@@ -31,7 +31,7 @@ from servers.cohort import serves
 from servers.learning_demonstration.house import SCOPE, TENANT, House, until
 from servers.learning_demonstration.voices import Counted, Trial, Turns, Voices, replay_hash, replayed
 from servers.learning_demonstration.voices import frozen as frozen_of
-from servers.pack_formats import CONSUMERS, THRESHOLD_PACK
+from servers.pack_formats import FORMATS, THRESHOLD_PACK
 from servers.voiceid.calibration.pack import ThresholdPack, parse
 
 AT_ONCE: Final = 500
@@ -238,8 +238,8 @@ async def prove(house: House, proposal: Proposal, gate_bundle_ref: str) -> decis
             artifact_id=row.artifact_id,
             artifact_type=row.artifact_type,
             artifact_version=row.artifact_version,
-            consumer_engine_id=CONSUMERS[THRESHOLD_PACK].engine_id,
-            consumer_capability_id=CONSUMERS[THRESHOLD_PACK].capability_id,
+            consumer_engine_id=FORMATS[THRESHOLD_PACK].engine_id,
+            consumer_capability_id=FORMATS[THRESHOLD_PACK].capability_id,
             apply_plan_hash=hashlib.sha256(b"the pointer moves; the next decision reads it").digest(),
             replay_validation_hash=replay_hash(read, proposal.turns),
             shadow_eval_result_ref=f"shadow:{row.artifact_id}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -18,24 +17,17 @@ from selene.stt.v1 import service_pb2_grpc as stt_grpc
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
-from servers.routing.ranking import ranking_of
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import OnStop, Runtime, Service
 from servers.runtime.wheels import WheelError
-from servers.stt import ENGINE_ID, NAME, learned
+from servers.stt import ENGINE_ID, NAME
 from servers.stt.adapter import CALLER_FAULTS, SttAdapter
+from servers.stt.consumption import CONSUMPTION, RANKING
 from servers.stt.service import ELSEWHERE, SpeechToTextV1
 from servers.stt.settings import SttSettings
 
-RANKING: Final = "STT_ROUTING_POLICY_PACK"
-PARSERS: Final[Parsers] = MappingProxyType(
-    {
-        learned.VOCABULARY: learned.read_terms,
-        learned.ADAPTATION: learned.read_adaptation,
-        RANKING: partial(ranking_of, RANKING),
-    }
-)
+PARSERS: Final[Parsers] = MappingProxyType({pack_type: one.read for pack_type, one in CONSUMPTION.items()})
 """The packs that this owner goes by (§11), and how it reads them."""
 
 

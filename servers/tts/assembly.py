@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -15,13 +14,13 @@ from selene.tts.v1 import service_pb2_grpc as tts_grpc
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
-from servers.routing.ranking import ranking_of
 from servers.routing.reasons import ProviderReason
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import OnStop, Runtime, Service
-from servers.tts import ENGINE_ID, NAME, lexicon
+from servers.tts import ENGINE_ID, NAME
 from servers.tts.adapter import CALLER_FAULTS, TtsAdapter, TtsReason
+from servers.tts.consumption import CONSUMPTION, RANKING
 from servers.tts.service import TextToSpeechV1
 from servers.tts.settings import TtsSettings
 
@@ -37,8 +36,7 @@ ELSEWHERE = frozenset(
 )
 """Faults of the request that another provider may not find in it."""
 
-RANKING: Final = "TTS_ROUTING_POLICY_PACK"
-PARSERS: Final[Parsers] = MappingProxyType({lexicon.PACK: lexicon.read, RANKING: partial(ranking_of, RANKING)})
+PARSERS: Final[Parsers] = MappingProxyType({pack_type: one.read for pack_type, one in CONSUMPTION.items()})
 """The packs that this owner goes by (§11), and how it reads them."""
 
 

@@ -70,7 +70,7 @@ async def test_commands_take_an_artifact_through_the_gates_into_a_rollout_and_ba
     assert "every gate has passed" in (await by("cay", "gate", "approve", row.artifact_id, "launch")).stdout
 
     shown = json.loads((await by("ann", "gate", "show", row.artifact_id, "--json")).stdout)
-    asked = messages.SubmitConsumptionProofRequest(**house.proof(row, shown["gate_bundle_ref"]))
+    asked = messages.SubmitConsumptionProofRequest(**await house.proof(row, shown["gate_bundle_ref"]))
     proved = await by("build", "gate", "prove", written(tmp_path, "p.json", asked))
     assert proved.exit_code == 0 and "passed" in proved.stdout
     assert (await by("ann", "gate", "check", row.artifact_id)).exit_code == 0
@@ -91,7 +91,7 @@ async def test_a_proof_that_is_blocked_exits_as_below_what_is_required(
     run: Run, house: Governed, tmp_path: Path
 ) -> None:
     row = await house.candidate()
-    asked = messages.SubmitConsumptionProofRequest(**house.proof(row, "store://nothing"))
+    asked = messages.SubmitConsumptionProofRequest(**await house.proof(row, "store://nothing"))
     file = written(tmp_path, "p.json", asked)
     blocked = await run("gate", "prove", file, "--token", token(house, "build"))
     assert blocked.exit_code == 3 and "GATE_BUNDLE_INCOMPLETE" in blocked.stdout

@@ -118,17 +118,18 @@ class ConsumptionBlockReason(betterproto2.Enum):
 
     PROOF_MISSING = 1
     """
-    CONSUMPTION_PROOF_MISSING: no proof packet, or the consumer's parser did not accept the artifact.
+    CONSUMPTION_PROOF_MISSING: no proof packet, not by a consumer of its kind, or the consumer's parser did not accept the artifact, as it says or as governance
+    found.
     """
 
     REPLAY_MISMATCH = 2
     """
-    CONSUMPTION_REPLAY_MISMATCH: the replay hash is not of the expected baseline class.
+    CONSUMPTION_REPLAY_MISMATCH: the replay hash is not what the Builder's report expects, or not what governance's own replay gives.
     """
 
     SHADOW_REGRESSION = 3
     """
-    CONSUMPTION_SHADOW_REGRESSION: the shadow evaluation shows a safety regression or a privacy leak.
+    CONSUMPTION_SHADOW_REGRESSION: the shadow evaluation of the consumer or of governance shows a safety regression or a privacy leak, or no turn at all.
     """
 
     ROLLBACK_POINTER_MISSING = 4
