@@ -29,10 +29,12 @@ from selene.learning.v1 import signal_pb2 as signals
 from servers import frozen
 from servers.cohort import serves
 from servers.learning_demonstration.house import SCOPE, TENANT, House, until
-from servers.learning_demonstration.voices import Counted, Trial, Turns, Voices, replay_hash, replayed
+from servers.learning_demonstration.voices import Counted, Trial, Turns, Voices, replayed
 from servers.learning_demonstration.voices import frozen as frozen_of
 from servers.pack_formats import FORMATS, THRESHOLD_PACK
+from servers.replaying import replay
 from servers.voiceid.calibration.pack import ThresholdPack, parse
+from servers.voiceid.consumption import CONSUMPTION
 
 AT_ONCE: Final = 500
 """Items, or labels, of one request: they fit into 64 KiB, which every owner takes."""
@@ -160,14 +162,13 @@ async def loaded(house: House, row: ArtifactRow) -> ThresholdPack:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A pack on its way through the gates: what it came from, and the recorded turns that it is held against."""
+    """A pack on its way through the gates, and what it came from."""
 
     row: ArtifactRow
     gold_set_id: str
     signals: int
     active: ThresholdPack
     candidate: ThresholdPack
-    turns: Turns
 
 
 async def decide(
@@ -192,7 +193,9 @@ async def decide(
 
 
 async def report(house: House, proposal: Proposal) -> decisions.GateBundle:
-    """The Builder's report, with the outcome that a replay of the recorded turns must reproduce."""
+    """The Builder's report, with the outcome that a replay of the frozen set's trials must reproduce."""
+    asked = governance.ReplayArtifactRequest(tenant_id=TENANT, artifact_id=proposal.row.artifact_id)
+    expected = (await house.call("builder", house.gates.ReplayArtifact, asked)).replay.replay_hash
     suite = decisions.VerificationSuite(
         **{field.name: PASSED for field in decisions.VerificationSuite.DESCRIPTOR.fields}
     )
@@ -206,7 +209,7 @@ async def report(house: House, proposal: Proposal) -> decisions.GateBundle:
             evidence_refs=[f"gold:{proposal.gold_set_id}"],
             release_candidate=f"{proposal.row.artifact_type}@{proposal.row.artifact_version}",
             verification=suite,
-            expected_replay_hash=replay_hash(proposal.candidate, proposal.turns),
+            expected_replay_hash=expected,
         ),
         idempotency_key=house.key(),
     )
@@ -228,10 +231,9 @@ async def bundle_ref(house: House, row: ArtifactRow) -> str:
 
 
 async def prove(house: House, proposal: Proposal, gate_bundle_ref: str) -> decisions.ConsumptionVerdict:
-    """Voice identity loads the pack, replays the recorded turns and runs it beside the active one (§19)."""
+    """Voice identity loads the pack, replays the recorded trials and runs it beside the active one (§19)."""
     row = proposal.row
-    read = await loaded(house, row)
-    beside = replayed(proposal.active, proposal.turns), replayed(read, proposal.turns)
+    found = await replay(house.store, CONSUMPTION, row)
     request = governance.SubmitConsumptionProofRequest(
         tenant_id=TENANT,
         proof=ConsumptionProof(
@@ -241,17 +243,13 @@ async def prove(house: House, proposal: Proposal, gate_bundle_ref: str) -> decis
             consumer_engine_id=FORMATS[THRESHOLD_PACK].engine_id,
             consumer_capability_id=FORMATS[THRESHOLD_PACK].capability_id,
             apply_plan_hash=hashlib.sha256(b"the pointer moves; the next decision reads it").digest(),
-            replay_validation_hash=replay_hash(read, proposal.turns),
-            shadow_eval_result_ref=f"shadow:{row.artifact_id}",
+            replay_validation_hash=found.replay_hash,
+            shadow_eval_result_ref=",".join(found.evidence_refs),
             rollback_pointer_ref=row.rollback_pointer_ref,
             gate_bundle_ref=gate_bundle_ref or "incomplete",
         ),
-        parser=decisions.ParserResult(accepted=True, package_hash=row.package_hash),
-        shadow=decisions.ShadowResult(
-            turns=beside[0].turns,
-            safety_events_active=beside[0].false_accepts,
-            safety_events_candidate=beside[1].false_accepts,
-        ),
+        parser=found.parser,
+        shadow=found.shadow,
         idempotency_key=house.key(),
     )
     return (await house.call("voiceid", house.gates.SubmitConsumptionProof, request)).verdict

@@ -118,7 +118,7 @@ class Story:
         before = await self._house.active_pack()
         self._say(f"Voice identity serves {before.pack_ref}: CONF_HIGH_BP {before.conf_high_bp}.")
         await self._refused("A rollout now", lambda: chain.start(self._house, learned.row))
-        if not await self._pass_gates(learned, ALIKE, ALIKE):
+        if not await self._pass_gates(learned, ALIKE):
             raise Stopped("a gate stayed shut for a pack that the evidence supports")
         rollout = await self._roll_out(learned, lambda day: ALIKE)
         after = await self._house.active_pack()
@@ -127,10 +127,10 @@ class Story:
         self._say(f"Voice identity serves {after.pack_ref}: CONF_HIGH_BP {after.conf_high_bp}. Nobody restarted it.")
         return rollout
 
-    async def _pass_gates(self, learned: Learned, evaluation: Voices, recording: Voices) -> bool:
+    async def _pass_gates(self, learned: Learned, evaluation: Voices) -> bool:
         """Decision, report, two permissions, proof and release gate; False where governance does not allow it.
 
-        `evaluation` is who speaks in what the proposer evaluates by, `recording` in the turns that are replayed.
+        `evaluation` is who speaks in what the proposer evaluates by; what is replayed is the frozen set.
         """
         house, row = self._house, learned.row
         active, candidate = await self._active(), await chain.loaded(house, row)
@@ -142,8 +142,7 @@ class Story:
         self._say(f"Governance, by {told}: {_decided(statement)} ({named}).")
         if statement.decision != decisions.DECISION_ALLOW:
             return False
-        turns = recorded(recording, seed=TRAFFIC_SEED)
-        proposal = chain.Proposal(row, learned.gold_set_id, len(learned.signals), active, candidate, turns)
+        proposal = chain.Proposal(row, learned.gold_set_id, len(learned.signals), active, candidate)
         await chain.report(house, proposal)
         for who, kind in chain.APPROVERS:
             await chain.approve(house, row, who, kind)
@@ -179,11 +178,11 @@ class Story:
         worse = await self._gold(UNLIKE, UNLIKE_USERS, genuine=100, impostors=1_000, seed=11)
         before = await self._house.active_pack()
         self._house.clock.skip(chain.DAY)
-        if await self._pass_gates(worse, ALIKE, UNLIKE):
+        if await self._pass_gates(worse, ALIKE):
             raise Stopped("governance allowed a pack that accepts too many impostors")
         await self._refused("A rollout all the same", lambda: chain.start(self._house, worse.row))
         self._say("Its proposer evaluates it again, on voices that are not alike:")
-        if not await self._pass_gates(worse, UNLIKE, UNLIKE):
+        if not await self._pass_gates(worse, UNLIKE):
             raise Stopped("the flattering evaluation did not pass either")
         rollout = await self._roll_out(worse, lambda day: UNLIKE if day == 0 else ALIKE)
         if rollout.state != rollouts.ROLLOUT_STATE_ROLLED_BACK:

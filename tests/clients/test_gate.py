@@ -17,7 +17,7 @@ from clients.errors import SeleneError
 from clients.governance import Consents, Governance
 from clients.retry import NO_RETRY
 from servers.runtime.auth import Principal, issue_token
-from tests.servers.governance.house import EVIDENCE, REPORT, ROLES, Governed, governing
+from tests.servers.governance.house import EVIDENCE, ROLES, Governed, governing
 from tests.servers.governance.windows import both
 from tests.support.talking import Run, command
 
@@ -54,7 +54,10 @@ async def test_commands_take_an_artifact_through_the_gates_into_a_rollout_and_ba
     run: Run, house: Governed, tmp_path: Path
 ) -> None:
     row = await house.candidate()
-    evidence, report = written(tmp_path, "e.json", EVIDENCE), written(tmp_path, "r.json", REPORT)
+    evidence, report = (
+        written(tmp_path, "e.json", EVIDENCE),
+        written(tmp_path, "r.json", await house.report(row)),
+    )
 
     async def by(who: str, *arguments: object) -> Any:
         return await run(*arguments, "--token", token(house, who))
@@ -85,6 +88,19 @@ async def test_commands_take_an_artifact_through_the_gates_into_a_rollout_and_ba
     assert report_of["report"]["rollout"]["rollout_id"] == started["rollout_id"]
     back = await by("ann", "rollout", "rollback", started["rollout_id"], "--reason", "VENDOR_INCIDENT")
     assert back.exit_code == 0 and "rolled_back" in back.stdout
+
+
+async def test_a_replay_is_shown_and_exits_as_below_what_is_required_where_nobody_would_load_it(
+    run: Run, house: Governed
+) -> None:
+    row = await house.candidate()
+    found = await house.replay(row)
+    shown = await run("gate", "replay", row.artifact_id, "--token", token(house, "build"))
+    assert shown.exit_code == 0
+    assert found.replay_hash.hex() in shown.stdout and "1 turns beside version 1" in shown.stdout
+    broken = await house.register(b"no pack")
+    refused = await run("gate", "replay", broken.artifact_id, "--token", token(house, "build"))
+    assert refused.exit_code == 3 and "would not load it: UNREADABLE" in refused.stdout
 
 
 async def test_a_proof_that_is_blocked_exits_as_below_what_is_required(
