@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionBlockReason
@@ -48,9 +48,7 @@ from servers.replaying import beside, rollback_target
 from servers.runtime.storage import not_found
 from store import Rooms, Transaction
 from store.gold import artifact_ref
-from store.governance import Case
-
-BUNDLE_REF: Final = "store://governance_gate_bundles/"
+from store.governance import Case, gate_bundle_ref
 
 Statement = TypeVar("Statement", bound=Message)
 
@@ -292,7 +290,7 @@ async def keep(
 
 def bundle_ref(bundle: GateBundle) -> str:
     """What a consumption proof names the bundle by; empty while something is missing."""
-    return "" if bundle.missing else BUNDLE_REF + digest(bundle).hex()
+    return "" if bundle.missing else gate_bundle_ref(digest(bundle))
 
 
 async def settle_bundle(tx: Transaction, artifact: Held, trusted: Trusted, now: datetime) -> GateBundle:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from selene.artifacts.v1.artifacts_pb2 import ConsumptionBlockReason
+from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionBlockReason
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.governance.v1 import service_pb2 as messages
 from selene.governance.v1 import service_pb2_grpc as governance_grpc
@@ -22,6 +22,7 @@ from selene.governance.v1.decision_pb2 import (
     Approval,
     ApprovalKind,
     ApprovalStatement,
+    ConsumptionReplay,
     ConsumptionVerdict,
     Gate,
     GateBundle,
@@ -43,7 +44,7 @@ from servers.governance.deciding import Held
 from servers.governance.judge import judge
 from servers.governance.places import following, place, spelled
 from servers.governance.rollout import PROMOTE_CHECK
-from servers.replaying import replay
+from servers.replaying import beside, replay
 from servers.replays import Consumption
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
@@ -178,6 +179,8 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
     ) -> messages.SubmitConsumptionProofResponse:
         caller = _consumer(request)
         now = self._clock.now()
+        with refusing_store_errors():
+            ahead = await self._replayed(request)
 
         async def work(tx: Transaction) -> messages.SubmitConsumptionProofResponse:
             artifact = await self._locked(tx, request.proof, tenant_id=request.tenant_id, thawed=True)
@@ -187,7 +190,8 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             cause = own_proof(consumer, proposers=set(artifact.case.proposers), given=given)
             if cause is not None:
                 raise refusals.own_work(cause)
-            found = await replay(tx, self._consumers, row)
+            found = ConsumptionReplay()
+            found.CopyFrom(await ahead.as_of(tx, row))
             if not await deciding.consent_active(tx, row, now):
                 found.shadow.privacy_leaks += 1
             verdict = ConsumptionVerdict(proof=request.proof, parser=request.parser, shadow=request.shadow, found=found)
@@ -427,6 +431,14 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         )
         return Approval(statement=statement, signed=signed)
 
+    async def _replayed(self, request: messages.SubmitConsumptionProofRequest) -> _Replayed:
+        """The replay, before the transaction: many turns take seconds, in which nobody else could write."""
+        row = await self._store.governance.cases.artifact(request.tenant_id, request.proof.artifact_id)
+        if row is None:
+            return _Replayed(self._consumers)
+        other = await beside(self._store, row)
+        return _Replayed(self._consumers, await replay(self._store, self._consumers, row), other)
+
     async def _settle(self, tx: Transaction, request: Any, now: datetime) -> GateBundle:
         """The gate bundle after a change, signed where it is whole."""
         artifact = await deciding.held(tx, self._trusted, request.tenant_id, request.artifact_id)
@@ -500,6 +512,21 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                             facts={"method": method, **refusal.metadata},
                         )
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Replayed:
+    """A replay and the version that it ran beside."""
+
+    consumers: Mapping[str, Consumption]
+    found: ConsumptionReplay | None = None
+    other: ArtifactRow | None = None
+
+    async def as_of(self, tx: Transaction, row: ArtifactRow) -> ConsumptionReplay:
+        """The same, or another one where another version serves by now. StoreUnavailable."""
+        if self.found is None or await beside(tx, row) != self.other:
+            return await replay(tx, self.consumers, row)
+        return self.found
 
 
 def _caller(request: Any, *roles: str) -> Principal:

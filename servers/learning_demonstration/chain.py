@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from selene.artifacts.v1 import artifacts_pb2 as artifacts
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionProof
 from selene.gold.v1.gold_pb2 import (
     GOLD_DOMAIN_VOICE_IDENTITY,
@@ -253,6 +254,14 @@ async def prove(house: House, proposal: Proposal, gate_bundle_ref: str) -> decis
         idempotency_key=house.key(),
     )
     return (await house.call("voiceid", house.gates.SubmitConsumptionProof, request)).verdict
+
+
+async def proved_by_itself(house: House, row: ArtifactRow) -> governance.CheckReleaseGateResponse:
+    """The gate once voice identity has handed in its own proof: its process looks for packs that want one."""
+    return await until(
+        lambda: gate(house, row),
+        lambda seen: artifacts.CONSUMPTION_BLOCK_REASON_PROOF_MISSING not in seen.block_reasons,
+    )
 
 
 async def gate(house: House, row: ArtifactRow) -> governance.CheckReleaseGateResponse:

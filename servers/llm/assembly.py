@@ -16,6 +16,7 @@ from servers.llm.consumption import CONSUMPTION
 from servers.llm.local import LocalLlm, shipped_grammar
 from servers.llm.service import LanguageV1
 from servers.llm.settings import LLAMA, OPENAI, LlmSettings
+from servers.proving import open_prover
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
@@ -63,6 +64,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         keyed=made.keys() - (set() if settings.llama.needs_secret else {LLAMA}),
         prices=prices(runtime),
     )
+    open_prover(runtime, ENGINE_ID, CONSUMPTION)
     routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(

@@ -14,6 +14,7 @@ from selene.provider.v1.provider_pb2 import CAPABILITY_STT
 from selene.routing.v1.routing_pb2 import DOMAIN_STT
 from selene.stt.v1 import service_pb2_grpc as stt_grpc
 
+from servers.proving import open_prover
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
@@ -64,6 +65,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         listening_s=settings.max_audio_s,
         ranking=RANKING,
     )
+    open_prover(runtime, ENGINE_ID, CONSUMPTION)
     routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(

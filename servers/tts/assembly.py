@@ -11,6 +11,7 @@ from selene.provider.v1.provider_pb2 import CAPABILITY_TTS
 from selene.routing.v1.routing_pb2 import DOMAIN_TTS
 from selene.tts.v1 import service_pb2_grpc as tts_grpc
 
+from servers.proving import open_prover
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
@@ -72,6 +73,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         prices=prices(runtime),
         ranking=RANKING,
     )
+    open_prover(runtime, ENGINE_ID, CONSUMPTION)
     routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(

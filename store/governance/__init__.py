@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from store.access import Reads, Writes
-from store.governance.case import Case, Cases, CasesReader
+from store.governance.case import Case, Cases, CasesReader, Unproved, gate_bundle_ref
 from store.governance.consent import Consents, ConsentsReader, KeptConsent, KeptRevocation
 from store.governance.measured import Measured, MeasuredReader
 from store.governance.rollout import Rollouts, RolloutsReader
@@ -26,6 +26,8 @@ __all__ = [
     "KeptConsent",
     "KeptRevocation",
     "Signature",
+    "Unproved",
+    "gate_bundle_ref",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from selene.governance.v1.decision_pb2 import (
     BuilderReport,
     ConsumptionVerdict,
     DecisionEvidence,
+    GateBundleStatement,
     SignedStatement,
 )
 from sqlalchemy import Row, Text, bindparam, func, select, tuple_, update
@@ -34,6 +35,19 @@ class Case:
     bundle: SignedStatement | None = None
     verdict: ConsumptionVerdict | None = None
     frozen_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """An artifact whose gate bundle is signed, and of which nobody handed in a consumption proof with that bundle."""
+
+    row: ArtifactRow
+    gate_bundle_ref: str
+
+
+def gate_bundle_ref(bundle_hash: bytes) -> str:
+    """What a gate bundle is named by: `store://governance_gate_bundles/<SHA-256>`. Pure."""
+    return f"store://governance_gate_bundles/{bundle_hash.hex()}"
 
 
 class CasesReader:
@@ -63,6 +77,31 @@ class CasesReader:
             found = found.where(tuple_(table.proposed_at, table.artifact_id) < tuple_(at, last))
         found = found.order_by(table.proposed_at.desc(), table.artifact_id.desc()).limit(limit)
         return [_case(row) for row in await self._reads.rows(found)]
+
+    async def unproved(self, artifact_types: Sequence[str], limit: int) -> list[Unproved]:
+        """Artifacts of these kinds, of all tenants, that want a proof; those of the latest proposals, at most so many.
+
+        What is frozen wants none.
+        """
+        table, ledger = cases.c, artifacts_ledger.c
+        found = (
+            select(ledger.canonical, table.bundle, table.verdict)
+            .join_from(cases, artifacts_ledger, table.artifact_id == ledger.artifact_id)
+            .where(
+                table.tenant_id == ledger.tenant_id,
+                ledger.artifact_type.in_(artifact_types),
+                table.bundle != b"",
+                table.frozen_by == "",
+            )
+            .order_by(table.proposed_at.desc(), table.artifact_id)
+        )
+        wanting = []
+        for row in await self._reads.rows(found):
+            signed = GateBundleStatement.FromString(SignedStatement.FromString(row.bundle).payload)
+            ref = gate_bundle_ref(signed.bundle_hash)
+            if ConsumptionVerdict.FromString(row.verdict).proof.gate_bundle_ref != ref:
+                wanting.append(Unproved(ArtifactRow.FromString(row.canonical), ref))
+        return wanting[:limit]
 
     async def decisions(self, tenant_id: str, artifact_id: str) -> list[SignedStatement]:
         """Everything that was decided, oldest first."""

@@ -39,7 +39,7 @@ ENOUGH = {"genuine": 150, "impostors": 1_500}
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     begin_migrated(settings_of(tmp_path))
-    async with housed(tmp_path) as opened_house:
+    async with housed(tmp_path, proves=False) as opened_house:
         await chain.freeze(opened_house, UNLIKE, seed=400)
         yield opened_house
 

@@ -22,8 +22,8 @@ from tests.support.stores import DIALECTS, Postgres, audit, migrated_sqlite, ope
 from tests.support.time import FakeClock
 
 TENANTS = ("t1", "t2")
-LEFT = 2 * AT_ONCE + 40
-"""Three batches."""
+LEFT = AT_ONCE + 40
+"""Two batches."""
 KNOWN_BEFORE, LATE = 7, 11
 """The one was captured over the wire already, the other breaks a rule."""
 MOST_BOUNDARIES = 30
