@@ -19,7 +19,7 @@ from selene.governance.v1.decision_pb2 import (
 from sqlalchemy import Row, Text, bindparam, func, select, tuple_, update
 
 from store.access import Reads, Writes
-from store.governance.tables import approvals, cases, decisions
+from store.governance.tables import DUE, approvals, cases, decisions
 from store.schema import Instant, artifacts_ledger
 
 
@@ -83,25 +83,16 @@ class CasesReader:
 
         What is frozen wants none.
         """
-        table, ledger = cases.c, artifacts_ledger.c
+        ledger = artifacts_ledger.c
         found = (
-            select(ledger.canonical, table.bundle, table.verdict)
-            .join_from(cases, artifacts_ledger, table.artifact_id == ledger.artifact_id)
-            .where(
-                table.tenant_id == ledger.tenant_id,
-                ledger.artifact_type.in_(artifact_types),
-                table.bundle != b"",
-                table.frozen_by == "",
-            )
-            .order_by(table.proposed_at.desc(), table.artifact_id)
+            select(ledger.canonical, cases.c.bundle)
+            .join_from(cases, artifacts_ledger, cases.c.artifact_id == ledger.artifact_id)
+            .where(DUE, cases.c.frozen_by == "", ledger.artifact_type.in_(artifact_types))
+            .order_by(cases.c.proposed_at.desc(), cases.c.artifact_id)
+            .limit(limit)
         )
-        wanting = []
-        for row in await self._reads.rows(found):
-            signed = GateBundleStatement.FromString(SignedStatement.FromString(row.bundle).payload)
-            ref = gate_bundle_ref(signed.bundle_hash)
-            if ConsumptionVerdict.FromString(row.verdict).proof.gate_bundle_ref != ref:
-                wanting.append(Unproved(ArtifactRow.FromString(row.canonical), ref))
-        return wanting[:limit]
+        rows = await self._reads.rows(found)
+        return [Unproved(ArtifactRow.FromString(row.canonical), _bundle_ref(row.bundle)) for row in rows]
 
     async def decisions(self, tenant_id: str, artifact_id: str) -> list[SignedStatement]:
         """Everything that was decided, oldest first."""
@@ -147,11 +138,14 @@ class Cases(CasesReader):
 
     async def keep_bundle(self, tenant_id: str, case: Case, signed: SignedStatement) -> None:
         """Keep the signature over the complete gate bundle. The case is locked."""
-        await self._change(tenant_id, case, bundle=_bytes(signed))
+        await self._change(tenant_id, case, bundle=_bytes(signed), proof_due=1)
 
     async def keep_verdict(self, tenant_id: str, case: Case, verdict: ConsumptionVerdict) -> None:
         """Keep what was made of the consumption proof. The case is locked."""
-        await self._change(tenant_id, case, verdict=_bytes(verdict))
+        values: dict[str, Any] = {"verdict": _bytes(verdict)}
+        if case.bundle is not None and verdict.proof.gate_bundle_ref == _bundle_ref(_bytes(case.bundle)):
+            values["proof_due"] = 0
+        await self._change(tenant_id, case, **values)
 
     async def keep_decision(self, tenant_id: str, artifact_id: str, signed: SignedStatement) -> None:
         """Add a decision. The case is locked."""
@@ -188,6 +182,11 @@ def _is(table: Any, tenant_id: str, artifact_id: str) -> tuple[Any, ...]:
 def _bytes(message: Any) -> bytes:
     canonical: bytes = message.SerializeToString(deterministic=True)
     return canonical
+
+
+def _bundle_ref(signed: bytes) -> str:
+    statement = GateBundleStatement.FromString(SignedStatement.FromString(signed).payload)
+    return gate_bundle_ref(statement.bundle_hash)
 
 
 def _empty(tenant_id: str, artifact_id: str) -> dict[str, Any]:
