@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -155,3 +156,12 @@ async def test_a_pack_beside_a_stricter_one_that_came_into_force_meanwhile_regre
     assert made is not None
     assert (made.found.shadow.safety_events_active, made.found.shadow.safety_events_candidate) == (0, 1)
     assert artifacts.CONSUMPTION_BLOCK_REASON_SHADOW_REGRESSION in made.block_reasons
+
+
+async def test_two_processes_of_an_engine_prove_a_pack_once(house: Governed) -> None:
+    row = await house.candidate()
+    await house.permit(row)
+    await asyncio.gather(*(prover(house).tick() for _ in range(4)))
+    made = await verdict(house, row)
+    assert made is not None and made.passed
+    assert len(await house.trail("consumption.proved")) == 1

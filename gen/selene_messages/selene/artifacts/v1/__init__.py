@@ -367,7 +367,7 @@ default_message_pool.register_message("selene.artifacts.v1", "ConsumptionProof",
 @dataclass(eq=False, repr=False)
 class ContextRankingPack(betterproto2.Message):
     """
-    CONTEXT_RANKING_PACK: which contexts were relevant to a query, for PH1.CACHE and PH1.CONTEXT.
+    CONTEXT_RANKING_PACK: which contexts were relevant to a query, for PH1.CACHE and PH1.CONTEXT. No server here loads it: an orphan.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -497,7 +497,7 @@ default_message_pool.register_message("selene.artifacts.v1", "LlmGoldLabelPack",
 @dataclass(eq=False, repr=False)
 class NlpGoldLabelPack(betterproto2.Message):
     """
-    NLP_GOLD_LABEL_PACK: turns with their meaning, for PH1.NLP.
+    NLP_GOLD_LABEL_PACK: turns with their meaning, for PH1.NLP. No server here loads it: an orphan.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -547,7 +547,7 @@ default_message_pool.register_message("selene.artifacts.v1", "PackHeader", PackH
 @dataclass(eq=False, repr=False)
 class PersonaToneProfileDelta(betterproto2.Message):
     """
-    PERSONA_TONE_PROFILE_DELTA: how tone moves, for PH1.X and PH1.TTS.
+    PERSONA_TONE_PROFILE_DELTA: how tone moves, for PH1.X and PH1.TTS. No server here loads it: an orphan, which is built and never activated.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -692,7 +692,7 @@ default_message_pool.register_message("selene.artifacts.v1", "SttSubstitution", 
 @dataclass(eq=False, repr=False)
 class SttVocabPack(betterproto2.Message):
     """
-    STT_VOCAB_PACK: names and terms that PH1.C, PH1.SRL and PH1.NLP should know. Written by PH1.KNOW.
+    STT_VOCAB_PACK: names and terms that PH1.C, PH1.SRL and PH1.NLP should know; PH1.C loads it. Written by PH1.KNOW.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)

@@ -403,7 +403,7 @@ class DecisionReason(betterproto2.Enum):
 
     NO_CONSUMER = 11
     """
-    No engine consumes artifacts of this kind (§11).
+    No engine that is served here loads artifacts of this kind (§11): an orphan.
     """
 
     OPERATOR_REQUEST = 12
