@@ -110,6 +110,14 @@ class Governance(_Calls):
         message = v1.GetGateBundleRequest(tenant_id=self.tenant_id, artifact_id=artifact_id)
         return await self._ask(self._stub.GetGateBundle, message, wire.GetGateBundleRequest, v1.GetGateBundleResponse)
 
+    async def replay(self, artifact_id: str) -> v1.ConsumptionReplay:
+        """What governance finds when it replays recorded turns by an artifact itself; a proof has to agree with it."""
+        message = v1.ReplayArtifactRequest(tenant_id=self.tenant_id, artifact_id=artifact_id)
+        reply = await self._ask(
+            self._stub.ReplayArtifact, message, wire.ReplayArtifactRequest, v1.ReplayArtifactResponse
+        )
+        return reply.replay or v1.ConsumptionReplay()
+
     async def prove(
         self,
         proof: ConsumptionProof,
@@ -118,7 +126,7 @@ class Governance(_Calls):
         *,
         idempotency_key: str = "",
     ) -> v1.ConsumptionVerdict:
-        """Hand in a consumption proof, as the engine that will load the artifact. `service`."""
+        """Hand in a consumption proof, as the engine that will load the artifact. `service`; OWN_WORK_REFUSED."""
         message = v1.SubmitConsumptionProofRequest(
             tenant_id=self.tenant_id,
             proof=proof,

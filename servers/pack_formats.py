@@ -1,4 +1,5 @@
-"""The parsers of packs (§11): what their consumers read them with, and what nothing is packaged or proved without.
+"""The formats of packs (§11), how they are parsed, and whether a server here loads them: nothing is packaged without a
+format, and nothing goes live that nobody loads.
 
 A pack's bytes are its message's deterministic ones and nothing else, so that its hash names its content. Threshold
 packs of voice identity are canonical JSON; here is checked what everybody may know of them, the rest by their consumer.
@@ -28,7 +29,7 @@ class PackFault(StrEnum):
     """Why a pack is refused; stable, for programs."""
 
     TYPE_UNKNOWN = "TYPE_UNKNOWN"
-    """Nobody here consumes it: an orphan."""
+    """It has no format here, or nobody who loads it: an orphan."""
     UNREADABLE = "UNREADABLE"
     FIELD_INVALID = "FIELD_INVALID"
     NOT_CANONICAL = "NOT_CANONICAL"
@@ -44,20 +45,24 @@ class PackUnusable(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Consumer:
-    """Who loads a pack, what of it changes there, and how it is read: `parse` raises PackUnusable."""
+class Format:
+    """Whom §11 names for a pack, what of it changes there, and how it is read: `parse` raises PackUnusable.
+
+    `loaded`: a server of this repository is that engine and loads it. What its rule asks beyond the format, it checks.
+    """
 
     engine_id: str
     capability_id: str
     parse: Callable[[bytes], Any]
+    loaded: bool = True
 
 
 def parse(pack_type: str, payload: bytes) -> Any:
-    """A pack as its consumer reads it: the contract's message, or for threshold packs the JSON object. PackUnusable."""
-    consumer = CONSUMERS.get(pack_type)
-    if consumer is None:
+    """A pack by its format: the contract's message, or for threshold packs the JSON object. PackUnusable."""
+    known = FORMATS.get(pack_type)
+    if known is None:
         raise PackUnusable(PackFault.TYPE_UNKNOWN, pack_type)
-    return consumer.parse(payload)
+    return known.parse(payload)
 
 
 @cache
@@ -98,11 +103,13 @@ def _thresholds(payload: bytes) -> dict[str, Any]:
     return pack
 
 
-def _read_by(engine_id: str, capability_id: str, pack_type: str, kind: type[Message]) -> tuple[str, Consumer]:
-    return pack_type, Consumer(engine_id, capability_id, partial(_message, pack_type, kind))
+def _read_by(
+    engine_id: str, capability_id: str, pack_type: str, kind: type[Message], *, loaded: bool = True
+) -> tuple[str, Format]:
+    return pack_type, Format(engine_id, capability_id, partial(_message, pack_type, kind), loaded)
 
 
-CONSUMERS: Final[Mapping[str, Consumer]] = MappingProxyType(
+FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
     dict(
         (
             _read_by("PH1.C", "TRANSCRIBE", "STT_ADAPTATION_PROFILE", packs.SttAdaptationProfile),
@@ -110,15 +117,15 @@ CONSUMERS: Final[Mapping[str, Consumer]] = MappingProxyType(
             _read_by("PH1.C", "VOCABULARY", "STT_VOCAB_PACK", packs.SttVocabPack),
             _read_by("PH1.TTS", "PRONOUNCE", "TTS_PRONUNCIATION_PACK", packs.TtsPronunciationPack),
             _read_by("PH1.TTS", "ROUTE", "TTS_ROUTING_POLICY_PACK", packs.TtsRoutingPolicyPack),
-            _read_by("PH1.X", "TONE", "PERSONA_TONE_PROFILE_DELTA", packs.PersonaToneProfileDelta),
-            _read_by("PH1.CONTEXT", "RANK", "CONTEXT_RANKING_PACK", packs.ContextRankingPack),
-            _read_by("PH1.NLP", "PARSE", "NLP_GOLD_LABEL_PACK", packs.NlpGoldLabelPack),
+            _read_by("PH1.X", "TONE", "PERSONA_TONE_PROFILE_DELTA", packs.PersonaToneProfileDelta, loaded=False),
+            _read_by("PH1.CONTEXT", "RANK", "CONTEXT_RANKING_PACK", packs.ContextRankingPack, loaded=False),
+            _read_by("PH1.NLP", "PARSE", "NLP_GOLD_LABEL_PACK", packs.NlpGoldLabelPack, loaded=False),
             _read_by("PH1.D", "DECIDE", "LLM_GOLD_LABEL_PACK", packs.LlmGoldLabelPack),
-            (THRESHOLD_PACK, Consumer("PH1.VOICE.ID", "IDENTIFY", _thresholds)),
+            (THRESHOLD_PACK, Format("PH1.VOICE.ID", "IDENTIFY", _thresholds)),
         )
     )
 )
-"""Every row of §11, and threshold packs (§38.1). A type that is not here is an orphan: it is never packaged."""
+"""Every row of §11, and threshold packs (§38.1). A type that is not here is never packaged."""
 
 WRITERS: Final[Mapping[str, str]] = MappingProxyType(
     {"STT_VOCAB_PACK": "PH1.KNOW", "TTS_PRONUNCIATION_PACK": "PH1.KNOW"}

@@ -23,7 +23,7 @@ from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope, ScopeType
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_VOICE_IDENTITY
 
 from servers import pack_formats
-from servers.pack_formats import CONSUMERS, PackUnusable
+from servers.pack_formats import FORMATS, PackUnusable
 from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
@@ -93,7 +93,7 @@ async def listed(store: Store, tenant_id: str) -> list[dict[str, Any]]:
     scope = scope_of(tenant_id)
     pointer = await store.artifacts.pointer(ARTIFACT_TYPE, tenant_id, scope)
     found = [(row, pointer) for row in await store.artifacts.versions(ARTIFACT_TYPE, tenant_id, scope)]
-    for other in sorted(await store.artifacts.all_pointers(list(CONSUMERS)), key=_place):
+    for other in sorted(await store.artifacts.all_pointers(list(FORMATS)), key=_place):
         if other.tenant_id == tenant_id and (other.artifact_type, other.scope) != (ARTIFACT_TYPE, scope):
             for version in filter(None, (other.rollback_version, other.active_version)):
                 line = (other.artifact_type, tenant_id, other.scope)

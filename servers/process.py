@@ -49,6 +49,8 @@ class _Known:
     engine_id: str
     port: int
     receive_bytes: int = 0
+    knows_consumers: bool = False
+    """It is given how every owner consumes packs: owners import no owner."""
 
 
 OWNERS: Final = {
@@ -60,7 +62,7 @@ OWNERS: Final = {
     "kms": _Known("PH1.KMS", 7406),
     "delivery": _Known("PH1.DELIVERY", 7407, receive_bytes=16 * 1024 * 1024),
     "learning": _Known("PH1.FEEDBACK", 7408, receive_bytes=4 * 1024 * 1024),
-    "governance": _Known("PH1.GOV", 7409),
+    "governance": _Known("PH1.GOV", 7409, knows_consumers=True),
 }
 """Every owner that can be served, with its default port. `servers.<name>.build` makes its services."""
 
@@ -70,7 +72,8 @@ def owner(name: str) -> Owner:
     known = OWNERS[name]
 
     async def build(runtime: Runtime) -> Sequence[Service]:
-        services: Sequence[Service] = await importlib.import_module(f"servers.{name}").build(runtime)
+        given = (importlib.import_module("servers.consumers").CONSUMERS,) if known.knows_consumers else ()
+        services: Sequence[Service] = await importlib.import_module(f"servers.{name}").build(runtime, *given)
         return services
 
     return Owner(name, known.engine_id, build, known.port, known.receive_bytes)

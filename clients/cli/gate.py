@@ -43,6 +43,7 @@ def register(commands: Commands) -> None:
         ("decide", gate_decide),
         ("report", gate_report),
         ("approve", gate_approve),
+        ("replay", gate_replay),
         ("prove", gate_prove),
         ("check", gate_check),
         ("show", gate_show),
@@ -101,6 +102,19 @@ async def gate_approve(session: Session, artifact: _Artifact, kind: _Kind, idemp
     reply = await _governance(session).approve(artifact, permission, idempotency_key=idempotency_key)
     session.output.show(to_document(reply), _gates((reply.bundle or v1.GateBundle()).missing))
     return OK
+
+
+async def gate_replay(session: Session, artifact: _Artifact) -> int:
+    """Replay recorded turns by an artifact, as governance does itself before it believes a proof.
+
+    A report expects this replay hash, and a proof has to have it. Exits with 3 where the consumer's parser refuses.
+
+    \b
+      selene gate replay 0198c1… --json | jq -r .replay.replay_hash
+    """
+    found = await _governance(session).replay(artifact)
+    session.output.show({"replay": to_document(found)}, _replayed(found))
+    return OK if (found.parser or v1.ParserResult()).accepted else BELOW_REQUIRED
 
 
 async def gate_prove(session: Session, proof: _File, idempotency_key: _Idem = "") -> int:
@@ -197,6 +211,15 @@ def _gates(missing: list[v1.Gate]) -> Text:
     if not missing:
         return Text("every gate has passed", style="green")
     return Text("missing: " + ", ".join((gate.name or "?").lower() for gate in missing), style=_SHUT)
+
+
+def _replayed(found: v1.ConsumptionReplay) -> Text:
+    parser, shadow = found.parser or v1.ParserResult(), found.shadow or v1.ShadowResult()
+    if not parser.accepted:
+        return Text(f"its consumer would not load it: {parser.defect}", style=_SHUT)
+    told = f"{shadow.turns} turns beside version {found.beside_version}" if shadow.turns else "no recorded turns"
+    events = f"safety events {shadow.safety_events_candidate}, of the version beside it {shadow.safety_events_active}"
+    return Text(f"replay hash {found.replay_hash.hex()}\n{told}; {events}; privacy leaks {shadow.privacy_leaks}")
 
 
 def _decided(statement: v1.DecisionStatement) -> Text:

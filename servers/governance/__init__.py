@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from servers.replays import Consumption
     from servers.runtime.server import Runtime, Service
 
 NAME = "governance"
@@ -18,8 +19,8 @@ ENGINE_ID = "PH1.GOV"
 ROLE_APPROVER = "approver"
 
 
-async def build(runtime: Runtime) -> Sequence[Service]:
-    """The services of this owner, on the runtime's store."""
+async def build(runtime: Runtime, consumers: Mapping[str, Consumption]) -> Sequence[Service]:
+    """The services of this owner, on the runtime's store. `consumers`: how packs are consumed, by their types."""
     from servers.governance.assembly import assemble  # imported late: a client of the name needs no grpc
 
-    return assemble(runtime)
+    return assemble(runtime, consumers)

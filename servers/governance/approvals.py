@@ -1,4 +1,6 @@
-"""Who may give a permission (§12): two people, neither of whom proposed what they permit."""
+"""Who may give a permission (§12): two people, neither of whom proposed what they permit. A consumption proof is of
+neither the one nor the other (§19).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ KINDS: Final = (APPROVAL_KIND_CODE, APPROVAL_KIND_LAUNCH)
 
 
 class OwnWork(StrEnum):
-    """Why a person may not give a permission."""
+    """Why somebody may not give a permission, or a proof."""
 
     PROPOSER = "PROPOSER"
     APPROVER = "APPROVER"
@@ -30,6 +32,13 @@ def own_work(
     if any(other == approver for earlier, other in given.items() if earlier != kind):
         return OwnWork.APPROVER
     return None
+
+
+def own_proof(consumer: str, *, proposers: Set[str], given: Mapping[ApprovalKind, str]) -> OwnWork | None:
+    """Why whoever this is may not prove that an artifact is consumed (§19); None where they may."""
+    if consumer in proposers:
+        return OwnWork.PROPOSER
+    return OwnWork.APPROVER if consumer in given.values() else None
 
 
 def distinct(given: Mapping[ApprovalKind, str], proposers: Set[str]) -> frozenset[ApprovalKind]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from selene.governance.v1 import service_pb2_grpc as governance_grpc
 
@@ -12,10 +12,11 @@ from servers.governance.controller import Controller
 from servers.governance.defect_service import DefectsV1
 from servers.governance.service import GovernanceV1
 from servers.governance.settings import GovernanceSettings
+from servers.replays import Consumption
 from servers.runtime.server import Runtime, Service
 
 
-def assemble(runtime: Runtime) -> Sequence[Service]:
+def assemble(runtime: Runtime, consumers: Mapping[str, Consumption]) -> Sequence[Service]:
     """The services of this owner. ConfigError."""
     settings = runtime.settings.owner_settings(NAME, GovernanceSettings)
     controller = Controller(runtime.store, runtime.clock, every_s=settings.look_every_s)
@@ -26,7 +27,7 @@ def assemble(runtime: Runtime) -> Sequence[Service]:
     return (
         Service(
             governance_grpc.add_GovernanceServiceServicer_to_server,
-            GovernanceV1(store, clock, ids),
+            GovernanceV1(store, clock, ids, consumers),
             "selene.governance.v1.GovernanceService",
         ),
         Service(

@@ -1,6 +1,8 @@
-"""Who consumes which artifact (§11), by which row of §20 it is judged, and whose defects concern it (§8).
+"""Which engine of this repository loads which artifact (§11), by which row of §20 it is judged, and whose defects
+concern it (§8).
 
-What stands in no row has no consumer: it is never activated (LRN-7).
+What stands in no row has no consumer: it is never activated (LRN-7). `ORPHANS` are the rows of §11 whose consumers are
+not built here.
 """
 
 from __future__ import annotations
@@ -11,11 +13,8 @@ from types import MappingProxyType
 from typing import Final
 
 from selene.gold.v1.gold_pb2 import (
-    GOLD_DOMAIN_CONTEXT_RANK,
     GOLD_DOMAIN_LLM_BOUNDARY,
-    GOLD_DOMAIN_NLP_INTENT_SLOT,
     GOLD_DOMAIN_PAE_ROUTE,
-    GOLD_DOMAIN_PERSONA_TONE,
     GOLD_DOMAIN_STT_TRANSCRIPT,
     GOLD_DOMAIN_TTS_PRONUNCIATION,
     GOLD_DOMAIN_TTS_ROUTE,
@@ -24,9 +23,7 @@ from selene.gold.v1.gold_pb2 import (
     GoldDomain,
 )
 from selene.governance.v1.rollout_pb2 import (
-    JUDGE_DOMAIN_CONTEXT,
     JUDGE_DOMAIN_LLM_BOUNDARY,
-    JUDGE_DOMAIN_NLP,
     JUDGE_DOMAIN_PAE_ROUTING,
     JUDGE_DOMAIN_STT,
     JUDGE_DOMAIN_TTS,
@@ -51,29 +48,27 @@ class Consumer:
 CONSUMERS: Final[Mapping[str, Consumer]] = MappingProxyType(
     {
         "STT_ADAPTATION_PROFILE": Consumer(("PH1.C",), JUDGE_DOMAIN_STT, (GOLD_DOMAIN_STT_TRANSCRIPT,)),
-        "STT_ROUTING_POLICY_PACK": Consumer(("PH1.C", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING, (GOLD_DOMAIN_PAE_ROUTE,)),
-        "STT_VOCAB_PACK": Consumer(
-            ("PH1.C", "PH1.SRL", "PH1.NLP"), JUDGE_DOMAIN_STT, (GOLD_DOMAIN_STT_TRANSCRIPT, GOLD_DOMAIN_VOCABULARY)
-        ),
+        "STT_ROUTING_POLICY_PACK": Consumer(("PH1.C",), JUDGE_DOMAIN_PAE_ROUTING, (GOLD_DOMAIN_PAE_ROUTE,)),
+        "STT_VOCAB_PACK": Consumer(("PH1.C",), JUDGE_DOMAIN_STT, (GOLD_DOMAIN_STT_TRANSCRIPT, GOLD_DOMAIN_VOCABULARY)),
         "TTS_PRONUNCIATION_PACK": Consumer(("PH1.TTS",), JUDGE_DOMAIN_TTS, (GOLD_DOMAIN_TTS_PRONUNCIATION,)),
         "TTS_ROUTING_POLICY_PACK": Consumer(
-            ("PH1.TTS", "PH1.PAE"), JUDGE_DOMAIN_PAE_ROUTING, (GOLD_DOMAIN_TTS_ROUTE, GOLD_DOMAIN_PAE_ROUTE)
+            ("PH1.TTS",), JUDGE_DOMAIN_PAE_ROUTING, (GOLD_DOMAIN_TTS_ROUTE, GOLD_DOMAIN_PAE_ROUTE)
         ),
-        # §20 has no row for persona and tone: nothing could show a regression, so they stay in the shadow (§29), and
-        # the board says so until an operator takes them back.
-        "PERSONA_TONE_PROFILE_DELTA": Consumer(
-            ("PH1.X", "PH1.TTS"), JUDGE_DOMAIN_UNSPECIFIED, (GOLD_DOMAIN_PERSONA_TONE,)
-        ),
-        "CONTEXT_RANKING_PACK": Consumer(
-            ("PH1.CACHE", "PH1.CONTEXT"), JUDGE_DOMAIN_CONTEXT, (GOLD_DOMAIN_CONTEXT_RANK,)
-        ),
-        "NLP_GOLD_LABEL_PACK": Consumer(("PH1.NLP",), JUDGE_DOMAIN_NLP, (GOLD_DOMAIN_NLP_INTENT_SLOT,)),
         "LLM_GOLD_LABEL_PACK": Consumer(("PH1.D",), JUDGE_DOMAIN_LLM_BOUNDARY, (GOLD_DOMAIN_LLM_BOUNDARY,)),
         "VOICEID_THRESHOLD_PACK_V1": Consumer(
             ("PH1.VOICE.ID",), JUDGE_DOMAIN_VOICE_IDENTITY, (GOLD_DOMAIN_VOICE_IDENTITY,)
         ),
     }
 )
+
+ORPHANS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "PERSONA_TONE_PROFILE_DELTA": ("PH1.X", "PH1.TTS"),
+        "CONTEXT_RANKING_PACK": ("PH1.CACHE", "PH1.CONTEXT"),
+        "NLP_GOLD_LABEL_PACK": ("PH1.NLP",),
+    }
+)
+"""Whom §11 names: PH1.X, PH1.CACHE, PH1.CONTEXT and PH1.NLP are no servers here, and PH1.TTS goes by no tone."""
 
 
 def domain_of(artifact_type: str) -> JudgeDomain:

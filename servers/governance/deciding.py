@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionBlockReason
@@ -47,13 +46,11 @@ from servers.governance.evaluating import Examined
 from servers.governance.revocation import late
 from servers.governance.rollout import stability_days
 from servers.governance.statement import StatementRefused, canonical, digest, opened, payload_type, signed_bytes
+from servers.replaying import beside, rollback_target
 from servers.runtime.storage import not_found
-from store import NotFound, Rooms, Transaction
+from store import Rooms, Transaction
 from store.gold import artifact_ref
-from store.governance import Case
-
-BUNDLE_REF: Final = "store://governance_gate_bundles/"
-_POINTER: Final = re.compile(r"([A-Z][A-Z0-9_]{2,63})@([1-9][0-9]{0,17})")
+from store.governance import Case, gate_bundle_ref
 
 Statement = TypeVar("Statement", bound=Message)
 
@@ -158,19 +155,6 @@ def sign(tx: Transaction, message: Message) -> SignedStatement:
     return SignedStatement(payload_type=kind, payload=payload, signature=made.signature, signing_key_id=made.key_id)
 
 
-async def rollback_target(rooms: Reads, row: ArtifactRow) -> ArtifactRow | None:
-    """The version that an artifact names to return to: an earlier one of its own line whose content is there."""
-    pointer = _POINTER.fullmatch(row.rollback_pointer_ref)
-    if pointer is None or pointer[1] != row.artifact_type or int(pointer[2]) >= row.artifact_version:
-        return None
-    try:
-        target = await rooms.artifacts.version(row.artifact_type, row.tenant_id, row.scope, int(pointer[2]))
-        await rooms.artifacts.payload(target.package_hash)
-    except NotFound:
-        return None
-    return target
-
-
 async def consent_active(rooms: Reads, row: ArtifactRow, now: datetime) -> bool:
     """Whether everyone whose signals the artifact came from still consents."""
     refs = await rooms.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
@@ -190,11 +174,7 @@ async def examined(rooms: Reads, row: ArtifactRow, action: DecisionAction) -> Ex
     """What the frozen evaluation set shows of an artifact that is to go on, beside the version that serves now."""
     if action not in GOING_FORWARD:
         return Examined()
-    pointer = await rooms.artifacts.pointer(row.artifact_type, row.tenant_id, row.scope)
-    if pointer is None or pointer.active_version == row.artifact_version:
-        return await evaluating.examine(rooms, row, await rollback_target(rooms, row))
-    line = (row.artifact_type, row.tenant_id, row.scope)
-    return await evaluating.examine(rooms, row, await rooms.artifacts.version(*line, pointer.active_version))
+    return await evaluating.examine(rooms, row, await beside(rooms, row))
 
 
 async def preflight(
@@ -330,7 +310,7 @@ async def keep(
 
 def bundle_ref(bundle: GateBundle) -> str:
     """What a consumption proof names the bundle by; empty while something is missing."""
-    return "" if bundle.missing else BUNDLE_REF + digest(bundle).hex()
+    return "" if bundle.missing else gate_bundle_ref(digest(bundle))
 
 
 async def settle_bundle(tx: Transaction, artifact: Held, trusted: Trusted, now: datetime) -> GateBundle:
@@ -364,7 +344,9 @@ def permitted_hash(artifact: Held, trusted: Trusted) -> bytes:
 
 
 async def proof_blocks(rooms: Reads, artifact: Held, trusted: Trusted) -> tuple[ConsumptionBlockReason, ...]:
-    """Why the artifact may not become ACTIVE, by the proof that was handed in and what is known now (§19)."""
+    """Why the artifact may not become ACTIVE: by the proof that was handed in, by what governance found itself then,
+    and by what is known now (§19).
+    """
     verdict, row = artifact.case.verdict, artifact.row
     engine = verdict.proof.consumer_engine_id if verdict else ""
     is_signed = signature_of(artifact, trusted) is not None
@@ -374,6 +356,7 @@ async def proof_blocks(rooms: Reads, artifact: Held, trusted: Trusted) -> tuple[
             proof=verdict.proof if verdict else None,
             parser=verdict.parser if verdict else None,
             shadow=verdict.shadow if verdict else None,
+            found=verdict.found if verdict and verdict.HasField("found") else None,
             consumer_known=consumes(engine, row.artifact_type),
             expected_replay_hash=artifact.case.report.expected_replay_hash if artifact.case.report else b"",
             rollback_pointer_ref=row.rollback_pointer_ref,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Final
 
-from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactPointer, ArtifactRow
-from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_TENANT
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow
 from selene.gold.v1.evidence_pb2 import GoldItem
 from selene.governance.v1.rollout_pb2 import JUDGE_DOMAIN_VOICE_IDENTITY
 
 from servers import activation
-from servers.frozen_sets import FROZEN_SET, FrozenSet, FrozenSetUnusable, parse
+from servers.frozen_sets import FrozenSet
 from servers.governance import ENGINE_ID, trail
 from servers.governance.consumers import domain_of
 from servers.governance.frozen import EVALUATION, Evaluation, Finding, NotComparable, Pair, document, evaluate, leaks
+from servers.replaying import frozen_pointer, frozen_set
 from store import NotFound, Rooms, Transaction
 from store.gold import artifact_ref
 
@@ -45,8 +44,8 @@ async def examine(rooms: Reads, row: ArtifactRow, baseline: ArtifactRow | None) 
     """
     if domain_of(row.artifact_type) != JUDGE_DOMAIN_VOICE_IDENTITY:
         return Examined()
-    pointer = await _pointer(rooms, row)
-    found = await _read(rooms, pointer) if pointer is not None else None
+    pointer = await frozen_pointer(rooms, row)
+    found = await frozen_set(rooms, pointer) if pointer is not None else None
     if found is None:
         return Examined(Finding.MISSING)
     frozen_row, frozen = found
@@ -69,11 +68,11 @@ async def leaked(rooms: Reads, row: ArtifactRow) -> bool:
     """
     if domain_of(row.artifact_type) != JUDGE_DOMAIN_VOICE_IDENTITY:
         return False
-    pointer = await _pointer(rooms, row)
+    pointer = await frozen_pointer(rooms, row)
     proposed_at = (await rooms.governance.cases.get(row.tenant_id, row.artifact_id)).proposed_at
     if pointer is None or (proposed_at is not None and pointer.updated_at.ToDatetime(tzinfo=UTC) < proposed_at):
         return False
-    found = await _read(rooms, pointer)
+    found = await frozen_set(rooms, pointer)
     return found is not None and await _leaks(rooms, row, *found)
 
 
@@ -143,28 +142,6 @@ async def _register(tx: Transaction, row: ArtifactRow, examined: Examined) -> Ar
         ),
         payload,
     )
-
-
-async def _pointer(rooms: Reads, row: ArtifactRow) -> ArtifactPointer | None:
-    """To the set of the artifact's own scope, else the tenant's, else the deployment's."""
-    pointers = {
-        (one.scope.scope_type, one.scope.scope_id): one
-        for one in await rooms.artifacts.pointers(FROZEN_SET, row.tenant_id)
-    }
-    own = (row.scope.scope_type, row.scope.scope_id)
-    chain = (own, (SCOPE_TYPE_TENANT, row.tenant_id), (SCOPE_TYPE_GLOBAL, ""))
-    return next((pointers[scope] for scope in chain if scope in pointers), None)
-
-
-async def _read(rooms: Reads, pointer: ArtifactPointer) -> tuple[ArtifactRow, FrozenSet] | None:
-    try:
-        line = (FROZEN_SET, pointer.tenant_id, pointer.scope)
-        found = await rooms.artifacts.version(*line, pointer.active_version)
-        frozen = await asyncio.to_thread(parse, await rooms.artifacts.payload(found.package_hash))
-    except (NotFound, FrozenSetUnusable):
-        return None
-    case = await rooms.governance.cases.get(found.tenant_id, found.artifact_id)
-    return None if case.frozen_by else (found, frozen)
 
 
 async def _leaks(rooms: Reads, row: ArtifactRow, frozen_row: ArtifactRow, frozen: FrozenSet) -> bool:

@@ -71,6 +71,7 @@ from servers.governance.rollout import (
     check_rollback,
     stable_since,
 )
+from servers.replaying import rollback_target
 from store import Rooms, Transaction
 from store.gold import artifact_ref
 
@@ -283,7 +284,7 @@ async def _activate(tx: Transaction, row: ArtifactRow, rollout: Rollout, now: da
     """Move the pointer: running servers take the candidate up, and N-1 stays to return to."""
     pointer = await tx.artifacts.pointer(row.artifact_type, row.tenant_id, row.scope)
     if pointer is None:
-        target = await deciding.rollback_target(tx, row)
+        target = await rollback_target(tx, row)
         if target is not None:
             await tx.artifacts.activate(row.artifact_type, row.tenant_id, row.scope, target.artifact_version)
     await tx.artifacts.activate(row.artifact_type, row.tenant_id, row.scope, row.artifact_version)
@@ -366,7 +367,7 @@ async def take_back(tx: Transaction, row: ArtifactRow, idempotency_key: str) -> 
     revoked = await revoked_contents(tx, row)
     target = await _version(tx, row, pointer.rollback_version)
     while target is not None and target.package_hash in revoked:
-        target = await deciding.rollback_target(tx, target)
+        target = await rollback_target(tx, target)
     if target is None:
         await tx.artifacts.withdraw(*line)
         return None

@@ -1,4 +1,8 @@
-"""The consumption proof gate (§19): five criteria, five block reasons. All that apply are given, in their order."""
+"""The consumption proof gate (§19): five criteria, five block reasons. All that apply are given, in their order.
+
+Of parser, replay and shadow governance has worked out its own (`found`). What the consumer says beside it has to agree,
+and is believed only where it speaks against the artifact.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from selene.artifacts.v1.artifacts_pb2 import (
     ConsumptionBlockReason,
     ConsumptionProof,
 )
-from selene.governance.v1.decision_pb2 import ArtifactRef, ParserResult, ShadowResult
+from selene.governance.v1.decision_pb2 import ArtifactRef, ConsumptionReplay, ParserResult, ShadowResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,8 @@ class Claim:
     proof: ConsumptionProof | None = None
     parser: ParserResult | None = None
     shadow: ShadowResult | None = None
+    found: ConsumptionReplay | None = None
+    """What governance worked out itself, with the consumer's parser and rule."""
     consumer_known: bool = False
     """The engine that hands it in consumes artifacts of this kind (§11)."""
     expected_replay_hash: bytes = b""
@@ -39,23 +45,34 @@ class Claim:
 
 
 def _unproved(claim: Claim) -> bool:
-    proof, parser, subject = claim.proof, claim.parser, claim.subject
-    if proof is None or parser is None:
+    proof, subject = claim.proof, claim.subject
+    if proof is None or claim.found is None:
         return True
     named = (proof.artifact_id, proof.artifact_type, proof.artifact_version)
     is_subject = named == (subject.artifact_id, subject.artifact_type, subject.artifact_version)
-    accepted = parser.accepted and parser.package_hash == subject.package_hash
+    accepted = all(_accepts(parser, subject) for parser in (claim.parser, claim.found.parser))
     return not (is_subject and accepted and claim.consumer_known)
+
+
+def _accepts(parser: ParserResult | None, subject: ArtifactRef) -> bool:
+    return parser is not None and parser.accepted and parser.package_hash == subject.package_hash
 
 
 def _replay_differs(claim: Claim) -> bool:
     expected = claim.expected_replay_hash
-    return claim.proof is None or not expected or claim.proof.replay_validation_hash != expected
+    if claim.proof is None or claim.found is None or not expected:
+        return True
+    return not claim.proof.replay_validation_hash == claim.found.replay_hash == expected
 
 
 def _shadow_regressed(claim: Claim) -> bool:
-    shadow = claim.shadow
-    if shadow is None or claim.proof is None or not claim.proof.shadow_eval_result_ref or not shadow.turns:
+    if claim.proof is None or not claim.proof.shadow_eval_result_ref or claim.found is None:
+        return True
+    return any(_regresses(shadow) for shadow in (claim.shadow, claim.found.shadow))
+
+
+def _regresses(shadow: ShadowResult | None) -> bool:
+    if shadow is None or not shadow.turns:
         return True
     return shadow.safety_events_candidate > shadow.safety_events_active or shadow.privacy_leaks > 0
 

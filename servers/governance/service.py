@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from selene.artifacts.v1.artifacts_pb2 import ConsumptionBlockReason
+from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionBlockReason
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.governance.v1 import service_pb2 as messages
 from selene.governance.v1 import service_pb2_grpc as governance_grpc
@@ -20,6 +20,7 @@ from selene.governance.v1.decision_pb2 import (
     Approval,
     ApprovalKind,
     ApprovalStatement,
+    ConsumptionReplay,
     ConsumptionVerdict,
     Gate,
     GateBundle,
@@ -38,17 +39,20 @@ from selene.governance.v1.rollout_pb2 import (
 
 from servers import activation
 from servers.governance import ROLE_APPROVER, deciding, gates, moving, refusals, trail
-from servers.governance.approvals import own_work
+from servers.governance.approvals import own_proof, own_work
 from servers.governance.asking import once_noted
 from servers.governance.deciding import Held
 from servers.governance.judge import judge
 from servers.governance.places import following, place, spelled
 from servers.governance.rollout import PROMOTE_CHECK
+from servers.replaying import beside, replay
+from servers.replays import Consumption
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
 from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size
+from servers.runtime.peers import SERVICE_TENANT
 from servers.runtime.storage import Reply, actor, not_found, refusing_store_errors
 from store import Store, Transaction
 from store.governance import Case
@@ -74,10 +78,12 @@ _NOTED: Final = frozenset(
 class GovernanceV1(governance_grpc.GovernanceServiceServicer):
     """selene.governance.v1.GovernanceService."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+    def __init__(self, store: Store, clock: Clock, ids: Ids, consumers: Mapping[str, Consumption]) -> None:
+        """`consumers`: how each type of pack is read and answered by where it is loaded."""
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._consumers = consumers
         self._trusted = store.trusted_keys()
 
     async def Decide(self, request: messages.DecideRequest, context: Any) -> messages.DecideResponse:
@@ -161,15 +167,36 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             gate_bundle_ref=deciding.bundle_ref(artifact.bundle) if signed is not None else "",
         )
 
+    async def ReplayArtifact(
+        self, request: messages.ReplayArtifactRequest, context: Any
+    ) -> messages.ReplayArtifactResponse:
+        _caller(request, *_READERS)
+        artifact = await self._held(request)
+        with refusing_store_errors():
+            found = await replay(self._store, self._consumers, artifact.row)
+        return messages.ReplayArtifactResponse(replay=found)
+
     async def SubmitConsumptionProof(
         self, request: messages.SubmitConsumptionProofRequest, context: Any
     ) -> messages.SubmitConsumptionProofResponse:
-        caller = _caller(request, ROLE_SERVICE)
+        caller = _consumer(request)
         now = self._clock.now()
+        with refusing_store_errors():
+            ahead = await self._replayed(request)
 
         async def work(tx: Transaction) -> messages.SubmitConsumptionProofResponse:
             artifact = await self._locked(tx, request.proof, tenant_id=request.tenant_id, thawed=True)
-            verdict = ConsumptionVerdict(proof=request.proof, parser=request.parser, shadow=request.shadow)
+            row = artifact.row
+            consumer = await actor(tx, caller)
+            given = await tx.governance.cases.approvers(row.tenant_id, row.artifact_id)
+            cause = own_proof(consumer, proposers=set(artifact.case.proposers), given=given)
+            if cause is not None:
+                raise refusals.own_work(cause)
+            found = ConsumptionReplay()
+            found.CopyFrom(await ahead.as_of(tx, row))
+            if not await deciding.consent_active(tx, row, now):
+                found.shadow.privacy_leaks += 1
+            verdict = ConsumptionVerdict(proof=request.proof, parser=request.parser, shadow=request.shadow, found=found)
             verdict.judged_at.FromDatetime(now)
             proposed = replace(artifact, case=replace(artifact.case, verdict=verdict))
             blocks = await deciding.proof_blocks(tx, proposed, self._trusted)
@@ -181,9 +208,14 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
                 artifact.subject,
                 activation.PROVED,
                 _block_reason(blocks),
-                actor=await actor(tx, caller),
+                actor=consumer,
                 idempotency_key=request.idempotency_key,
-                facts={"engine": request.proof.consumer_engine_id, "passed": "no" if blocks else "yes"},
+                facts={
+                    "engine": request.proof.consumer_engine_id,
+                    "passed": "no" if blocks else "yes",
+                    "replay_found": found.replay_hash.hex(),
+                    "parser_found": found.parser.defect or "OK",
+                },
             )
             return messages.SubmitConsumptionProofResponse(verdict=verdict)
 
@@ -421,6 +453,14 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         )
         return Approval(statement=statement, signed=signed)
 
+    async def _replayed(self, request: messages.SubmitConsumptionProofRequest) -> _Replayed:
+        """The replay, before the transaction: many turns take seconds, in which nobody else could write."""
+        row = await self._store.governance.cases.artifact(request.tenant_id, request.proof.artifact_id)
+        if row is None:
+            return _Replayed(self._consumers)
+        other = await beside(self._store, row)
+        return _Replayed(self._consumers, await replay(self._store, self._consumers, row), other)
+
     async def _settle(self, tx: Transaction, request: Any, now: datetime) -> GateBundle:
         """The gate bundle after a change, signed where it is whole."""
         artifact = await deciding.held(tx, self._trusted, request.tenant_id, request.artifact_id)
@@ -466,9 +506,34 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
         return await once_noted(self._store, caller, request, reply, work, noted=_NOTED, transition="gate.refused")
 
 
+@dataclass(frozen=True, slots=True)
+class _Replayed:
+    """A replay and the version that it ran beside."""
+
+    consumers: Mapping[str, Consumption]
+    found: ConsumptionReplay | None = None
+    other: ArtifactRow | None = None
+
+    async def as_of(self, tx: Transaction, row: ArtifactRow) -> ConsumptionReplay:
+        """The same, or another one where another version serves by now. StoreUnavailable."""
+        if self.found is None or await beside(tx, row) != self.other:
+            return await replay(tx, self.consumers, row)
+        return self.found
+
+
 def _caller(request: Any, *roles: str) -> Principal:
     require_tenant(request.tenant_id)
     return require_role(*roles)
+
+
+def _consumer(request: messages.SubmitConsumptionProofRequest) -> Principal:
+    """The caller as the engine that consumes: a service of the tenant, or of the deployment, for itself only."""
+    caller = require_role(ROLE_SERVICE)
+    if caller.tenant_id != SERVICE_TENANT:
+        return require_tenant(request.tenant_id)
+    if caller.subject != request.proof.consumer_engine_id:
+        raise Refusal(reasons.ERROR_REASON_SUBJECT_MISMATCH, "the token does not speak for this engine")
+    return caller
 
 
 def _require_gates(artifact: Held, through: Gate) -> None:

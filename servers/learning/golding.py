@@ -42,7 +42,7 @@ from servers.learning.identity import canonical_payload, idempotency_key
 from servers.learning.machine import Guard
 from servers.learning.matrix import ROWS, Subject, assess, counting
 from servers.learning.packs import BuildFailed, Source, build, empty, orphans
-from servers.pack_formats import writer_of
+from servers.pack_formats import FORMATS, writer_of
 
 GOLD_WRITER: Final = "PH1.LEARN"
 BASELINE: Final = "baseline"
@@ -221,7 +221,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Packaging:
-    """What came of packaging: the packs, the types that nobody here consumes, and why there are none."""
+    """What came of packaging: the packs, the types that nobody here loads, and why there are none."""
 
     packs: tuple[Pack, ...] = ()
     orphans: tuple[str, ...] = ()
@@ -231,7 +231,8 @@ class Packaging:
 def packaged(
     gold_set: GoldSet, content: Sequence[LabelledItem], base: bytes, built_at: str, commitments: Mapping[str, bytes]
 ) -> Packaging:
-    """The packs of a gold set's domain (§11), each accepted by its consumer's parser.
+    """The packs of a gold set's domain (§11), each accepted by the parser of its format. One that nobody here loads yet
+    is built and reported as the orphan that it is.
 
     `base` is the threshold pack that is in force, empty where there is none; `commitments` are of the users in trials.
     A pack without something to return to is not built: there is always the one that changes nothing, or the one in
@@ -253,7 +254,7 @@ def packaged(
     built = []
     try:
         for pack_type in pack_types:
-            if pack_type in unread:
+            if pack_type not in FORMATS:
                 continue
             payload = build(pack_type, source)
             if payload:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from selene.artifacts.v1 import artifacts_pb2 as artifacts
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionProof
 from selene.gold.v1.gold_pb2 import (
     GOLD_DOMAIN_VOICE_IDENTITY,
@@ -29,10 +30,12 @@ from selene.learning.v1 import signal_pb2 as signals
 from servers import frozen
 from servers.cohort import serves
 from servers.learning_demonstration.house import SCOPE, TENANT, House, until
-from servers.learning_demonstration.voices import Counted, Trial, Turns, Voices, replay_hash, replayed
+from servers.learning_demonstration.voices import Counted, Trial, Turns, Voices, replayed
 from servers.learning_demonstration.voices import frozen as frozen_of
-from servers.pack_formats import CONSUMERS, THRESHOLD_PACK
+from servers.pack_formats import FORMATS, THRESHOLD_PACK
+from servers.replaying import replay
 from servers.voiceid.calibration.pack import ThresholdPack, parse
+from servers.voiceid.consumption import CONSUMPTION
 
 AT_ONCE: Final = 500
 """Items, or labels, of one request: they fit into 64 KiB, which every owner takes."""
@@ -170,14 +173,13 @@ async def loaded(house: House, row: ArtifactRow) -> ThresholdPack:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A pack on its way through the gates: what it came from, and the recorded turns that it is held against."""
+    """A pack on its way through the gates, and what it came from."""
 
     row: ArtifactRow
     gold_set_id: str
     signals: int
     active: ThresholdPack
     candidate: ThresholdPack
-    turns: Turns
 
 
 async def decide(
@@ -201,8 +203,10 @@ async def decide(
     return (await house.call("ann", house.gates.Decide, request)).decision.statement
 
 
-def builder_report(proposal: Proposal) -> decisions.BuilderReport:
-    """The Builder's report, with the outcome that a replay of the recorded turns must reproduce."""
+async def builder_report(house: House, proposal: Proposal) -> decisions.BuilderReport:
+    """The Builder's report, with the outcome that a replay of the frozen set's trials must reproduce."""
+    asked = governance.ReplayArtifactRequest(tenant_id=TENANT, artifact_id=proposal.row.artifact_id)
+    expected = (await house.call("builder", house.gates.ReplayArtifact, asked)).replay.replay_hash
     suite = decisions.VerificationSuite(
         **{field.name: PASSED for field in decisions.VerificationSuite.DESCRIPTOR.fields}
     )
@@ -213,7 +217,7 @@ def builder_report(proposal: Proposal) -> decisions.BuilderReport:
         evidence_refs=[f"gold:{proposal.gold_set_id}"],
         release_candidate=f"{proposal.row.artifact_type}@{proposal.row.artifact_version}",
         verification=suite,
-        expected_replay_hash=replay_hash(proposal.candidate, proposal.turns),
+        expected_replay_hash=expected,
     )
 
 
@@ -222,7 +226,7 @@ async def report(house: House, proposal: Proposal) -> decisions.GateBundle:
     request = governance.SubmitBuilderReportRequest(
         tenant_id=TENANT,
         artifact_id=proposal.row.artifact_id,
-        report=builder_report(proposal),
+        report=await builder_report(house, proposal),
         idempotency_key=house.key(),
     )
     return (await house.call("builder", house.gates.SubmitBuilderReport, request)).bundle
@@ -236,7 +240,7 @@ async def name_fix(house: House, proposal: Proposal, signal_ids: Iterable[str]) 
         root_cause_ref=f"gold:{proposal.gold_set_id}",
         fix_plan_ref=f"artifact:{proposal.row.artifact_id}",
         regression_test=PASSED,
-        report=builder_report(proposal),
+        report=await builder_report(house, proposal),
         artifact_id=proposal.row.artifact_id,
         idempotency_key=house.key(),
     )
@@ -265,33 +269,36 @@ async def bundle_ref(house: House, row: ArtifactRow) -> str:
 
 
 async def prove(house: House, proposal: Proposal, gate_bundle_ref: str) -> decisions.ConsumptionVerdict:
-    """Voice identity loads the pack, replays the recorded turns and runs it beside the active one (§19)."""
+    """Voice identity loads the pack, replays the recorded trials and runs it beside the active one (§19)."""
     row = proposal.row
-    read = await loaded(house, row)
-    beside = replayed(proposal.active, proposal.turns), replayed(read, proposal.turns)
+    found = await replay(house.store, CONSUMPTION, row)
     request = governance.SubmitConsumptionProofRequest(
         tenant_id=TENANT,
         proof=ConsumptionProof(
             artifact_id=row.artifact_id,
             artifact_type=row.artifact_type,
             artifact_version=row.artifact_version,
-            consumer_engine_id=CONSUMERS[THRESHOLD_PACK].engine_id,
-            consumer_capability_id=CONSUMERS[THRESHOLD_PACK].capability_id,
+            consumer_engine_id=FORMATS[THRESHOLD_PACK].engine_id,
+            consumer_capability_id=FORMATS[THRESHOLD_PACK].capability_id,
             apply_plan_hash=hashlib.sha256(b"the pointer moves; the next decision reads it").digest(),
-            replay_validation_hash=replay_hash(read, proposal.turns),
-            shadow_eval_result_ref=f"shadow:{row.artifact_id}",
+            replay_validation_hash=found.replay_hash,
+            shadow_eval_result_ref=",".join(found.evidence_refs),
             rollback_pointer_ref=row.rollback_pointer_ref,
             gate_bundle_ref=gate_bundle_ref or "incomplete",
         ),
-        parser=decisions.ParserResult(accepted=True, package_hash=row.package_hash),
-        shadow=decisions.ShadowResult(
-            turns=beside[0].turns,
-            safety_events_active=beside[0].false_accepts,
-            safety_events_candidate=beside[1].false_accepts,
-        ),
+        parser=found.parser,
+        shadow=found.shadow,
         idempotency_key=house.key(),
     )
     return (await house.call("voiceid", house.gates.SubmitConsumptionProof, request)).verdict
+
+
+async def proved_by_itself(house: House, row: ArtifactRow) -> governance.CheckReleaseGateResponse:
+    """The gate once voice identity has handed in its own proof: its process looks for packs that want one."""
+    return await until(
+        lambda: gate(house, row),
+        lambda seen: artifacts.CONSUMPTION_BLOCK_REASON_PROOF_MISSING not in seen.block_reasons,
+    )
 
 
 async def gate(house: House, row: ArtifactRow) -> governance.CheckReleaseGateResponse:

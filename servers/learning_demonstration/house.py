@@ -159,8 +159,10 @@ async def until(look: Callable[[], Awaitable[Reply]], holds: Callable[[Reply], b
 
 
 @asynccontextmanager
-async def housed(data_dir: Path) -> AsyncIterator[House]:
-    """The owners until the block ends. Voice identity runs without models: nobody speaks here."""
+async def housed(data_dir: Path, *, proves: bool = True) -> AsyncIterator[House]:
+    """The owners until the block ends. Voice identity runs without models: nobody speaks here. It proves by itself what
+    it consumes, unless `proves` is false.
+    """
     models = data_dir / "no-models"
     models.mkdir(parents=True)
     settings = load_settings(
@@ -171,6 +173,7 @@ async def housed(data_dir: Path) -> AsyncIterator[House]:
             "development.anonymous": False,
             "owners.voiceid": {"models_dir": str(models), "kpi_look_s": LOOK_EVERY_S},
             "owners.governance": {"look_every_s": LOOK_EVERY_S},
+            "owners.proofs": {"look_every_s": LOOK_EVERY_S, "loop": proves},
             **{f"listen.ports.{name}": 0 for name in OWNERS},
         },
     )

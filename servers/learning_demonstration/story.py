@@ -131,8 +131,7 @@ class Story:
     async def _name_fix(self, learned: Learned) -> str:
         """The pack that the defects taught is what mends them."""
         active, candidate = await self._active(), await chain.loaded(self._house, learned.row)
-        turns = recorded(ALIKE, seed=TRAFFIC_SEED)
-        proposal = chain.Proposal(learned.row, learned.gold_set_id, len(learned.signals), active, candidate, turns)
+        proposal = chain.Proposal(learned.row, learned.gold_set_id, len(learned.signals), active, candidate)
         fix_id = await chain.name_fix(self._house, proposal, [signal_id for _, signal_id in learned.signals])
         self._say("ann names the pack that they taught as their fix: of all packs these defects do not hold this one.")
         await self._refused("To close them before it serves", lambda: chain.close(self._house, fix_id, "lena"))
@@ -147,7 +146,7 @@ class Story:
         before = await self._house.active_pack()
         self._say(f"Voice identity serves {before.pack_ref}: CONF_HIGH_BP {before.conf_high_bp}.")
         await self._refused("A rollout now", lambda: chain.start(self._house, learned.row))
-        if not await self._pass_gates(learned, ALIKE, ALIKE):
+        if not await self._pass_gates(learned, ALIKE):
             raise Stopped("a gate stayed shut for a pack that the evidence supports")
         rollout = await self._roll_out(learned, lambda day: ALIKE)
         after = await self._house.active_pack()
@@ -156,10 +155,10 @@ class Story:
         self._say(f"Voice identity serves {after.pack_ref}: CONF_HIGH_BP {after.conf_high_bp}. Nobody restarted it.")
         return rollout
 
-    async def _pass_gates(self, learned: Learned, evaluation: Voices, recording: Voices) -> bool:
+    async def _pass_gates(self, learned: Learned, evaluation: Voices) -> bool:
         """Decision, report, two permissions, proof and release gate; False where governance does not allow it.
 
-        `evaluation` is who speaks in what the proposer evaluates by, `recording` in the turns that are replayed.
+        `evaluation` is who speaks in what the proposer evaluates by; what is replayed is the frozen set.
         """
         house, row = self._house, learned.row
         active, candidate = await self._active(), await chain.loaded(house, row)
@@ -170,16 +169,14 @@ class Story:
         self._say(f"Governance, by {told}: {_told(statement)}.")
         if statement.decision != decisions.DECISION_ALLOW:
             return False
-        turns = recorded(recording, seed=TRAFFIC_SEED)
-        proposal = chain.Proposal(row, learned.gold_set_id, len(learned.signals), active, candidate, turns)
+        proposal = chain.Proposal(row, learned.gold_set_id, len(learned.signals), active, candidate)
         await chain.report(house, proposal)
         for who, kind in chain.APPROVERS:
             await chain.approve(house, row, who, kind)
             self._say(f"{who} gives the {_name(decisions.ApprovalKind, kind, 'APPROVAL_KIND_')} permission.")
-        verdict = await chain.prove(house, proposal, await chain.bundle_ref(house, row))
-        blocks = [_name(ConsumptionBlockReason, one, "CONSUMPTION_BLOCK_REASON_") for one in verdict.block_reasons]
-        self._say(f"Parser, replay and shadow of voice identity: {'proved' if verdict.passed else ', '.join(blocks)}.")
-        gate = await chain.gate(house, row)
+        gate = await chain.proved_by_itself(house, row)
+        blocks = [_name(ConsumptionBlockReason, one, "CONSUMPTION_BLOCK_REASON_") for one in gate.block_reasons]
+        self._say(f"Parser, replay and shadow, by voice identity's own process: {', '.join(blocks) or 'proved'}.")
         self._say(f"Release gate: {'open' if gate.open else 'shut'}.")
         return gate.open
 
@@ -208,11 +205,11 @@ class Story:
         worse = await self._gold(UNLIKE, UNLIKE_USERS, rejected, genuine=100, impostors=1_000, seed=11)
         before = await self._house.active_pack()
         self._house.clock.skip(chain.DAY)
-        if await self._pass_gates(worse, ALIKE, UNLIKE):
+        if await self._pass_gates(worse, ALIKE):
             raise Stopped("governance allowed a pack that accepts too many impostors")
         await self._refused("A rollout all the same", lambda: chain.start(self._house, worse.row))
         self._say("Its proposer evaluates it again, on voices that are not alike:")
-        if not await self._pass_gates(worse, UNLIKE, UNLIKE):
+        if not await self._pass_gates(worse, UNLIKE):
             raise Stopped("the flattering evaluation did not pass either")
         rollout = await self._roll_out(worse, lambda day: UNLIKE if day == 0 else ALIKE)
         if rollout.state != rollouts.ROLLOUT_STATE_ROLLED_BACK:

@@ -6,7 +6,6 @@ calibrated log-likelihood ratios, normal on both sides. In a household where voi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -138,17 +137,6 @@ def replayed(pack: ThresholdPack, turns: Turns) -> Counted:
         false_accepts=int((impostors >= policy.conf_high_bp).sum()),
         asked=int((rejected & (genuine >= policy.conf_mid_bp)).sum()),
     )
-
-
-def replay_hash(pack: ThresholdPack, turns: Turns) -> bytes:
-    """SHA-256 of the outcome of every turn: the same pack over the same turns gives the same bytes (§19)."""
-    policy = pack.thresholds().policy
-    outcome = hashlib.sha256()
-    for scores in (turns.genuine, turns.impostors):
-        posterior = _posterior_bp(pack, scores)
-        tiers = (posterior >= policy.conf_mid_bp).astype(np.uint8) + (posterior >= policy.conf_high_bp)
-        outcome.update(tiers.tobytes())
-    return outcome.digest()
 
 
 def frozen(pack: ThresholdPack, voices: Voices, *, seed: int) -> FrozenSet:

@@ -10,11 +10,13 @@ from selene.llm.v1 import service_pb2_grpc as llm_grpc
 from selene.provider.v1.provider_pb2 import CAPABILITY_LLM
 from selene.routing.v1.routing_pb2 import DOMAIN_LLM
 
-from servers.llm import ENGINE_ID, NAME, learned
+from servers.llm import ENGINE_ID, NAME
 from servers.llm.adapter import CALLER_FAULTS, LlmAdapter, LlmReason
+from servers.llm.consumption import CONSUMPTION
 from servers.llm.local import LocalLlm, shipped_grammar
 from servers.llm.service import LanguageV1
 from servers.llm.settings import LLAMA, OPENAI, LlmSettings
+from servers.proving import open_prover
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
@@ -28,7 +30,7 @@ ELSEWHERE: Final = frozenset(
 )
 """Faults of the request that another provider may not find in it."""
 
-PARSERS: Final[Parsers] = MappingProxyType({learned.PACK: learned.read})
+PARSERS: Final[Parsers] = MappingProxyType({pack_type: one.read for pack_type, one in CONSUMPTION.items()})
 """The packs that this owner goes by (§11), and how it reads them."""
 
 
@@ -62,6 +64,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         keyed=made.keys() - (set() if settings.llama.needs_secret else {LLAMA}),
         prices=prices(runtime),
     )
+    open_prover(runtime, ENGINE_ID, CONSUMPTION)
     routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(

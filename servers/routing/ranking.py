@@ -59,19 +59,24 @@ def ranked(resolved: Resolved, domain: Domain, ranking: Ranking) -> Resolved:
     return replace(resolved, domains=domains)
 
 
-def _ordered(providers: Sequence[ResolvedProvider], pairs: Sequence[Pair]) -> tuple[ResolvedProvider, ...]:
+def ordered(provider_refs: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
     """Each in its turn, and before it whoever has to come before it."""
-    ordered: dict[str, ResolvedProvider] = {}
+    found: dict[str, None] = {}
 
-    def place(provider: ResolvedProvider) -> None:
-        for other in providers:
-            if (other.provider_ref, provider.provider_ref) in pairs and other.provider_ref not in ordered:
+    def place(provider_ref: str) -> None:
+        for other in provider_refs:
+            if (other, provider_ref) in pairs and other not in found:
                 place(other)
-        ordered.setdefault(provider.provider_ref, provider)
+        found.setdefault(provider_ref)
 
-    for each in providers:
+    for each in provider_refs:
         place(each)
-    return tuple(ordered.values())
+    return tuple(found)
+
+
+def _ordered(providers: Sequence[ResolvedProvider], pairs: Sequence[Pair]) -> tuple[ResolvedProvider, ...]:
+    by_ref = {each.provider_ref: each for each in providers}
+    return tuple(by_ref[ref] for ref in ordered(tuple(by_ref), pairs))
 
 
 def _reaches(pairs: Sequence[Pair], start: str, end: str) -> bool:

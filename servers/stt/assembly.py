@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -15,27 +14,21 @@ from selene.provider.v1.provider_pb2 import CAPABILITY_STT
 from selene.routing.v1.routing_pb2 import DOMAIN_STT
 from selene.stt.v1 import service_pb2_grpc as stt_grpc
 
+from servers.proving import open_prover
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
-from servers.routing.ranking import ranking_of
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import OnStop, Runtime, Service
 from servers.runtime.wheels import WheelError
-from servers.stt import ENGINE_ID, NAME, learned
+from servers.stt import ENGINE_ID, NAME
 from servers.stt.adapter import CALLER_FAULTS, SttAdapter
+from servers.stt.consumption import CONSUMPTION, RANKING
 from servers.stt.service import ELSEWHERE, SpeechToTextV1
 from servers.stt.settings import SttSettings
 
-RANKING: Final = "STT_ROUTING_POLICY_PACK"
-PARSERS: Final[Parsers] = MappingProxyType(
-    {
-        learned.VOCABULARY: learned.read_terms,
-        learned.ADAPTATION: learned.read_adaptation,
-        RANKING: partial(ranking_of, RANKING),
-    }
-)
+PARSERS: Final[Parsers] = MappingProxyType({pack_type: one.read for pack_type, one in CONSUMPTION.items()})
 """The packs that this owner goes by (§11), and how it reads them."""
 
 
@@ -72,6 +65,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         listening_s=settings.max_audio_s,
         ranking=RANKING,
     )
+    open_prover(runtime, ENGINE_ID, CONSUMPTION)
     routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(

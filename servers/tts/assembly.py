@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -12,16 +11,17 @@ from selene.provider.v1.provider_pb2 import CAPABILITY_TTS
 from selene.routing.v1.routing_pb2 import DOMAIN_TTS
 from selene.tts.v1 import service_pb2_grpc as tts_grpc
 
+from servers.proving import open_prover
 from servers.routing.assembly import CredentialOf, left_out, open_leases, open_routing, prices
 from servers.routing.credentials import Credential
 from servers.routing.live_packs import Parsers
-from servers.routing.ranking import ranking_of
 from servers.routing.reasons import ProviderReason
 from servers.routing.router import Domestic
 from servers.runtime.clock import Clock
 from servers.runtime.server import OnStop, Runtime, Service
-from servers.tts import ENGINE_ID, NAME, lexicon
+from servers.tts import ENGINE_ID, NAME
 from servers.tts.adapter import CALLER_FAULTS, TtsAdapter, TtsReason
+from servers.tts.consumption import CONSUMPTION, RANKING
 from servers.tts.service import TextToSpeechV1
 from servers.tts.settings import TtsSettings
 
@@ -37,8 +37,7 @@ ELSEWHERE = frozenset(
 )
 """Faults of the request that another provider may not find in it."""
 
-RANKING: Final = "TTS_ROUTING_POLICY_PACK"
-PARSERS: Final[Parsers] = MappingProxyType({lexicon.PACK: lexicon.read, RANKING: partial(ranking_of, RANKING)})
+PARSERS: Final[Parsers] = MappingProxyType({pack_type: one.read for pack_type, one in CONSUMPTION.items()})
 """The packs that this owner goes by (§11), and how it reads them."""
 
 
@@ -74,6 +73,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
         prices=prices(runtime),
         ranking=RANKING,
     )
+    open_prover(runtime, ENGINE_ID, CONSUMPTION)
     routing = await open_routing(runtime, ENGINE_ID, domestic, leases, PARSERS)
     return (
         Service(

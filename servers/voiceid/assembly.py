@@ -9,9 +9,11 @@ import structlog
 from selene.voiceid.v1 import service_pb2_grpc as v1_grpc
 from selene.voiceid.v2 import service_pb2_grpc as v2_grpc
 
+from servers.proving import open_prover
 from servers.runtime.server import Runtime, Service
 from servers.runtime.signals import producer
 from servers.voiceid import NAME
+from servers.voiceid.consumption import CONSUMPTION
 from servers.voiceid.conversation import Conversation
 from servers.voiceid.engine import ENGINE_ID, Engine
 from servers.voiceid.enrollment_service import EnrollmentV1
@@ -50,6 +52,7 @@ async def assemble(runtime: Runtime) -> Sequence[Service]:
     measuring = meter(runtime.store, runtime.clock, settings)
     runtime.on_stop(measuring.stop)
     measuring.start()
+    open_prover(runtime, ENGINE_ID, CONSUMPTION)
     enrollment = EnrollmentV1(runtime.store, runtime.clock, runtime.ids, settings, models, batcher, engine.packs)
     return (
         Service(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from store.access import Reads, Writes
-from store.governance.case import Case, Cases, CasesReader
+from store.governance.case import Case, Cases, CasesReader, Unproved, gate_bundle_ref
 from store.governance.consent import Consents, ConsentsReader, KeptConsent, KeptRevocation
 from store.governance.defect import DefectRow, Defects, DefectsReader
 from store.governance.measured import Measured, MeasuredReader
@@ -29,6 +29,8 @@ __all__ = [
     "KeptConsent",
     "KeptRevocation",
     "Signature",
+    "Unproved",
+    "gate_bundle_ref",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,13 @@ from selene.governance.v1.decision_pb2 import (
     BuilderReport,
     ConsumptionVerdict,
     DecisionEvidence,
+    GateBundleStatement,
     SignedStatement,
 )
 from sqlalchemy import Row, Text, bindparam, func, select, tuple_, update
 
 from store.access import Reads, Writes
-from store.governance.tables import approvals, cases, decisions
+from store.governance.tables import DUE, approvals, cases, decisions
 from store.schema import Instant, artifacts_ledger
 
 
@@ -34,6 +35,19 @@ class Case:
     bundle: SignedStatement | None = None
     verdict: ConsumptionVerdict | None = None
     frozen_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """An artifact whose gate bundle is signed, and of which nobody handed in a consumption proof with that bundle."""
+
+    row: ArtifactRow
+    gate_bundle_ref: str
+
+
+def gate_bundle_ref(bundle_hash: bytes) -> str:
+    """What a gate bundle is named by: `store://governance_gate_bundles/<SHA-256>`. Pure."""
+    return f"store://governance_gate_bundles/{bundle_hash.hex()}"
 
 
 class CasesReader:
@@ -63,6 +77,22 @@ class CasesReader:
             found = found.where(tuple_(table.proposed_at, table.artifact_id) < tuple_(at, last))
         found = found.order_by(table.proposed_at.desc(), table.artifact_id.desc()).limit(limit)
         return [_case(row) for row in await self._reads.rows(found)]
+
+    async def unproved(self, artifact_types: Sequence[str], limit: int) -> list[Unproved]:
+        """Artifacts of these kinds, of all tenants, that want a proof; those of the latest proposals, at most so many.
+
+        What is frozen wants none.
+        """
+        ledger = artifacts_ledger.c
+        found = (
+            select(ledger.canonical, cases.c.bundle)
+            .join_from(cases, artifacts_ledger, cases.c.artifact_id == ledger.artifact_id)
+            .where(DUE, cases.c.frozen_by == "", ledger.artifact_type.in_(artifact_types))
+            .order_by(cases.c.proposed_at.desc(), cases.c.artifact_id)
+            .limit(limit)
+        )
+        rows = await self._reads.rows(found)
+        return [Unproved(ArtifactRow.FromString(row.canonical), _bundle_ref(row.bundle)) for row in rows]
 
     async def decisions(self, tenant_id: str, artifact_id: str) -> list[SignedStatement]:
         """Everything that was decided, oldest first."""
@@ -108,11 +138,14 @@ class Cases(CasesReader):
 
     async def keep_bundle(self, tenant_id: str, case: Case, signed: SignedStatement) -> None:
         """Keep the signature over the complete gate bundle. The case is locked."""
-        await self._change(tenant_id, case, bundle=_bytes(signed))
+        await self._change(tenant_id, case, bundle=_bytes(signed), proof_due=1)
 
     async def keep_verdict(self, tenant_id: str, case: Case, verdict: ConsumptionVerdict) -> None:
         """Keep what was made of the consumption proof. The case is locked."""
-        await self._change(tenant_id, case, verdict=_bytes(verdict))
+        values: dict[str, Any] = {"verdict": _bytes(verdict)}
+        if case.bundle is not None and verdict.proof.gate_bundle_ref == _bundle_ref(_bytes(case.bundle)):
+            values["proof_due"] = 0
+        await self._change(tenant_id, case, **values)
 
     async def keep_decision(self, tenant_id: str, artifact_id: str, signed: SignedStatement) -> None:
         """Add a decision. The case is locked."""
@@ -149,6 +182,11 @@ def _is(table: Any, tenant_id: str, artifact_id: str) -> tuple[Any, ...]:
 def _bytes(message: Any) -> bytes:
     canonical: bytes = message.SerializeToString(deterministic=True)
     return canonical
+
+
+def _bundle_ref(signed: bytes) -> str:
+    statement = GateBundleStatement.FromString(SignedStatement.FromString(signed).payload)
+    return gate_bundle_ref(statement.bundle_hash)
 
 
 def _empty(tenant_id: str, artifact_id: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from sqlalchemy import JSON, BigInteger, Column, Index, Integer, LargeBinary, Ta
 
 from store.schema import Instant, metadata
 
+DUE = text("proof_due = 1")
+
 # What there is of an artifact's evidence beside decisions and permissions. A row without `proposed_at` is only frozen.
 cases = Table(
     "governance_cases",
@@ -24,7 +26,10 @@ cases = Table(
     Column("bundle", LargeBinary, nullable=False),
     Column("verdict", LargeBinary, nullable=False),
     Column("frozen_by", Text, nullable=False),
+    # 1 while the signed bundle is one that no consumption proof names.
+    Column("proof_due", Integer, nullable=False, server_default="0"),
     Index("ix_governance_cases_proposed_at", "tenant_id", "proposed_at", "artifact_id"),
+    Index("ix_governance_cases_proof_due", "proposed_at", "artifact_id", sqlite_where=DUE, postgresql_where=DUE),
 )
 
 decisions = Table(

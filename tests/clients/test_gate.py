@@ -17,7 +17,7 @@ from clients.errors import SeleneError
 from clients.governance import Consents, Governance
 from clients.retry import NO_RETRY
 from servers.runtime.auth import Principal, issue_token
-from tests.servers.governance.house import EVIDENCE, REPORT, ROLES, Governed, governing
+from tests.servers.governance.house import EVIDENCE, ROLES, Governed, governing
 from tests.servers.governance.windows import both
 from tests.support.talking import Run, command
 
@@ -54,7 +54,10 @@ async def test_commands_take_an_artifact_through_the_gates_into_a_rollout_and_ba
     run: Run, house: Governed, tmp_path: Path
 ) -> None:
     row = await house.candidate()
-    evidence, report = written(tmp_path, "e.json", EVIDENCE), written(tmp_path, "r.json", REPORT)
+    evidence, report = (
+        written(tmp_path, "e.json", EVIDENCE),
+        written(tmp_path, "r.json", await house.report(row)),
+    )
 
     async def by(who: str, *arguments: object) -> Any:
         return await run(*arguments, "--token", token(house, who))
@@ -70,7 +73,7 @@ async def test_commands_take_an_artifact_through_the_gates_into_a_rollout_and_ba
     assert "every gate has passed" in (await by("cay", "gate", "approve", row.artifact_id, "launch")).stdout
 
     shown = json.loads((await by("ann", "gate", "show", row.artifact_id, "--json")).stdout)
-    asked = messages.SubmitConsumptionProofRequest(**house.proof(row, shown["gate_bundle_ref"]))
+    asked = messages.SubmitConsumptionProofRequest(**await house.proof(row, shown["gate_bundle_ref"]))
     proved = await by("build", "gate", "prove", written(tmp_path, "p.json", asked))
     assert proved.exit_code == 0 and "passed" in proved.stdout
     assert (await by("ann", "gate", "check", row.artifact_id)).exit_code == 0
@@ -87,11 +90,24 @@ async def test_commands_take_an_artifact_through_the_gates_into_a_rollout_and_ba
     assert back.exit_code == 0 and "rolled_back" in back.stdout
 
 
+async def test_a_replay_is_shown_and_exits_as_below_what_is_required_where_nobody_would_load_it(
+    run: Run, house: Governed
+) -> None:
+    row = await house.candidate()
+    found = await house.replay(row)
+    shown = await run("gate", "replay", row.artifact_id, "--token", token(house, "build"))
+    assert shown.exit_code == 0
+    assert found.replay_hash.hex() in shown.stdout and "1 turns beside version 1" in shown.stdout
+    broken = await house.register(b"no pack")
+    refused = await run("gate", "replay", broken.artifact_id, "--token", token(house, "build"))
+    assert refused.exit_code == 3 and "would not load it: UNREADABLE" in refused.stdout
+
+
 async def test_a_proof_that_is_blocked_exits_as_below_what_is_required(
     run: Run, house: Governed, tmp_path: Path
 ) -> None:
     row = await house.candidate()
-    asked = messages.SubmitConsumptionProofRequest(**house.proof(row, "store://nothing"))
+    asked = messages.SubmitConsumptionProofRequest(**await house.proof(row, "store://nothing"))
     file = written(tmp_path, "p.json", asked)
     blocked = await run("gate", "prove", file, "--token", token(house, "build"))
     assert blocked.exit_code == 3 and "GATE_BUNDLE_INCOMPLETE" in blocked.stdout

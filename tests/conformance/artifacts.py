@@ -1,6 +1,7 @@
 """What the ledger of a tenant holds before a case of governance begins: no RPC puts anything into it at once.
 
-`STT_VOCAB_PACK@1` is active, `@2` is a candidate whose id is the tenant's name, and which mira's `signal-1` led to.
+`STT_VOCAB_PACK@1` is active, `@2` is a candidate whose id is the tenant's name, and which mira's `signal-1` and two
+recorded turns led to.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from servers.runtime.clock import SystemClock
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.storage import open_store
 from store.gold import artifact_ref, signal_ref
+from tests.support.live_packs import vocabulary
+from tests.support.recorded import utterances
 from tests.support.servers import settings_of
 
 FOLDER: Final = "governance"
 PACK: Final = "STT_VOCAB_PACK"
-CONTENTS: Final = (b"one", b"two")
+CONTENTS: Final = (vocabulary("one"), vocabulary("one", "two"))
 
 
 def _base64(content: bytes) -> str:
@@ -62,7 +65,9 @@ GOVERNED: Final[dict[str, Any]] = {
     },
     "parser": {"accepted": True, "package_hash": _base64(hashlib.sha256(CONTENTS[1]).digest())},
 }
-"""Messages that governance asks for, of the candidate; everything holds. The proof still lacks its bundle."""
+"""Messages that governance asks for, of the candidate. The proof still lacks its bundle, and it and the report what a
+replay gives.
+"""
 
 
 async def prepare(data_dir: Path, tenants: Iterable[str]) -> None:
@@ -85,9 +90,10 @@ async def prepare(data_dir: Path, tenants: Iterable[str]) -> None:
                         status=ARTIFACT_STATUS_CANDIDATE if number == 2 else ARTIFACT_STATUS_ACTIVE,
                         rollback_pointer_ref=f"{PACK}@1" if number == 2 else "",
                     )
-                    await tx.artifacts.register(row, content)
+                    row = await tx.artifacts.register(row, content)
                 await tx.artifacts.activate(PACK, tenant, scope, 1)
                 await tx.gold.lineage.link(tenant, [signal_ref("signal-1")], artifact_ref(tenant))
+                await utterances(tx, row, "one more", "two more")
                 what = "artifact.registered"
                 tx.audit(tenant_id=tenant, owner="PH1.KNOW", actor="system", transition=what, reason_code="OK")
     finally:

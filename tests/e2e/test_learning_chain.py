@@ -39,7 +39,7 @@ ENOUGH = {"genuine": 150, "impostors": 1_500}
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     begin_migrated(settings_of(tmp_path))
-    async with housed(tmp_path) as opened_house:
+    async with housed(tmp_path, proves=False) as opened_house:
         await chain.freeze(opened_house, UNLIKE, seed=400)
         yield opened_house
 
@@ -64,10 +64,10 @@ async def candidate(house: House, conf_high_bp: int) -> ArtifactRow:
     return await register_pack(house.store, payload, **where, activate=False)
 
 
-async def proposal_of(house: House, row: ArtifactRow, gold_set_id: str, signals: int, voices: Voices) -> Proposal:
-    """The pack beside the one that is active, on recorded turns."""
+async def proposal_of(house: House, row: ArtifactRow, gold_set_id: str, signals: int) -> Proposal:
+    """The pack beside the one that is active."""
     active = parse((await house.active_pack()).canonical_json.encode())
-    return Proposal(row, gold_set_id, signals, active, await chain.loaded(house, row), traffic(voices, 0))
+    return Proposal(row, gold_set_id, signals, active, await chain.loaded(house, row))
 
 
 async def rolled_out(house: House, proposal: Proposal, voices: Voices) -> rollouts.Rollout:
@@ -153,7 +153,7 @@ async def test_what_was_learned_serves_once_every_gate_has_passed_and_no_longer_
     await pairs_are_of(house, row, USERS)
     before = await house.active_pack()
     assert await not_put_in_force(house, row) == packs.PackReason.PACK_NEEDS_GATES
-    proposal = await proposal_of(house, row, gold_set_id, 10, UNLIKE)
+    proposal = await proposal_of(house, row, gold_set_id, 10)
     fix_id = await mend(house, proposal)
     await pass_gates_one_by_one(house, proposal)
     assert (await state_of(house, gold_set_id)) == gold.GOLD_STATE_PACKAGED
@@ -242,7 +242,7 @@ async def every_row_is_signed(house: House, row: ArtifactRow, rollout: rollouts.
 async def test_a_worse_pack_is_held_and_where_its_evaluation_flatters_it_the_judge_takes_it_back(house: House) -> None:
     row = await candidate(house, conf_high_bp=7_000)
     before = await house.active_pack()
-    proposal = await proposal_of(house, row, "none", 1, UNLIKE)
+    proposal = await proposal_of(house, row, "none", 1)
     held = await chain.decide(house, row, "none", evaluated(proposal.candidate, ALIKE, seed=500))
     assert (held.decision, list(held.reasons)) == (
         decisions.DECISION_HOLD,

@@ -59,7 +59,7 @@ async def test_what_the_gates_let_pass_reaches_calls_and_what_the_judge_takes_ba
 
         await governed.register(adaptation(("shivon", "Siobhan")), artifact_type=PROFILE, active=True)
         row = await governed.register(adaptation(("shivon", "Siobhán")), artifact_type=PROFILE)
-        rollout = await governed.start(row)
+        rollout = await governed.start(await governed.recorded(row, "ask shivon"))
         early, late = (
             somebody(*places, prefix="user", rollout_id=rollout.rollout_id) for places in ((0, 500), (2_500, 10_000))
         )

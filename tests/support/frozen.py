@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from servers.frozen_sets import FrozenSet, scorer_sha256
+from tests.support.packs import variant
 
 PRIOR = 0.5
 """At this prior the ratio of a posterior is its log odds."""
@@ -17,10 +19,17 @@ COHORT = ("en", "mixed", "kitchen", "home")
 NAMES = ("language:en", "accent:mixed", "device:kitchen", "noise:home")
 SPEAKERS = ("frozen-ada", "frozen-bob", "frozen-cyd")
 
+_SHIPPED: dict[str, Any] = json.loads(variant(proven=True))
+
 
 def pack(high_bp: int, *, models: str = "a" * 64, prior: float = PRIOR) -> dict[str, Any]:
-    """As much of a threshold pack as an evaluation reads."""
-    return {"model_set_hash": models, "fused": {"prior": prior, "weights": [1.0]}, "policy": {"conf_high_bp": high_bp}}
+    """A threshold pack of this upper limit, as JSON."""
+    return {
+        **_SHIPPED,
+        "model_set_hash": models,
+        "fused": {**_SHIPPED["fused"], "prior": prior},
+        "policy": {**_SHIPPED["policy"], "conf_high_bp": high_bp},
+    }
 
 
 def llr_of(posterior_bp: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from typing import Any
 
@@ -9,6 +10,7 @@ from servers.shipped import SHIPPED
 from servers.voiceid.calibration.pack import PackStatus, ThresholdPack, parse
 
 
+@functools.cache
 def shipped() -> ThresholdPack:
     """The pack that ships."""
     return parse((resources.files("servers.voiceid") / "packs" / SHIPPED).read_bytes())

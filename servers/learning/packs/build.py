@@ -16,7 +16,7 @@ from servers.learning.packs.routes import preferences
 from servers.learning.packs.speech import adaptation, pronunciations, vocabulary
 from servers.learning.packs.thresholds import with_trials
 from servers.learning.packs.understanding import contexts, packets, texts
-from servers.pack_formats import CONSUMERS, THRESHOLD_PACK, PackUnusable, parse
+from servers.pack_formats import FORMATS, THRESHOLD_PACK, PackUnusable, parse
 
 FORMAT: Final = 1
 
@@ -91,17 +91,17 @@ def routed_types(items: Sequence[LabelledItem]) -> tuple[str, ...]:
 
 
 def orphans(pack_types: Iterable[str]) -> tuple[str, ...]:
-    """Those that nobody here would read: they are reported, and never packaged (LRN-7)."""
-    return tuple(one for one in pack_types if one not in CONSUMERS)
+    """Those that nobody here would load: they are reported, and never activated (LRN-7)."""
+    return tuple(one for one in pack_types if one not in FORMATS or not FORMATS[one].loaded)
 
 
 def build(pack_type: str, source: Source) -> bytes:
-    """The pack's canonical bytes, which its consumer's parser accepted. b"" where the items say nothing of it.
+    """The pack's canonical bytes, which the parser of its format accepted. b"" where the items say nothing of it.
 
     BuildFailed.
     """
-    if pack_type not in CONSUMERS:
-        raise BuildFailed(f"{pack_type} has no consumer")
+    if pack_type not in FORMATS:
+        raise BuildFailed(f"{pack_type} has no format")
     if pack_type == THRESHOLD_PACK:
         payload = _thresholds(source)
     else:

@@ -32,6 +32,7 @@ from selene.governance.v1 import service_pb2 as governance
 from selene.learning.v1 import service_pb2 as learning
 from selene.learning.v1.signal_pb2 import CAPTURE_SOURCE_RUNTIME_OUTCOME
 
+from servers.consumers import CONSUMERS
 from servers.governance.consent_service import ConsentsV1
 from servers.governance.controller import Controller
 from servers.governance.defect_service import DefectsV1
@@ -51,7 +52,6 @@ from tests.support.stores import MASTER_KEY, SIGNING_KEY
 TENANT: Final = "dev"
 PACK: Final = "TTS_PRONUNCIATION_PACK"
 START: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
-REPLAY: Final = b"r" * 32
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "ann": ("operator",),
     "dan": ("operator", "approver"),
@@ -81,7 +81,7 @@ REPORT: Final = decisions.BuilderReport(
     evidence_refs=["gold:1"],
     release_candidate="rc-1",
     verification=SUITE,
-    expected_replay_hash=REPLAY,
+    expected_replay_hash=b"r" * 32,
 )
 ON_THE_WAY: Final[Sequence[GoldState]] = (
     GOLD_STATE_VALIDATING,
@@ -131,7 +131,7 @@ class Chain:
         self._services: tuple[Any, ...] = (
             SignalsV1(store, clock, Rules(limits), asyncio.Event(), batch=1),
             GoldV1(store, clock, ids),
-            GovernanceV1(store, clock, ids),
+            GovernanceV1(store, clock, ids, CONSUMERS),
             ConsentsV1(store, clock),
             DefectsV1(store, clock, ids),
         )
@@ -232,7 +232,18 @@ class Chain:
         [row] = reply.packs
         return row
 
-    def proof(self, row: ArtifactRow, bundle: str, **fields: Any) -> dict[str, Any]:
+    async def report(self, row: ArtifactRow) -> decisions.BuilderReport:
+        """The Builder's, which expects what a replay gives."""
+        report = decisions.BuilderReport()
+        report.CopyFrom(REPORT)
+        report.expected_replay_hash = await self.replay_hash(row)
+        return report
+
+    async def replay_hash(self, row: ArtifactRow) -> bytes:
+        """What a replay of the turns that the pack came from gives."""
+        return bytes((await self.call("build", "ReplayArtifact", artifact_id=row.artifact_id)).replay.replay_hash)
+
+    async def proof(self, row: ArtifactRow, bundle: str, **fields: Any) -> dict[str, Any]:
         """A consumption proof that holds, but for what is given."""
         shown = {
             "artifact_id": row.artifact_id,
@@ -241,7 +252,7 @@ class Chain:
             "consumer_engine_id": "PH1.TTS",
             "consumer_capability_id": "tts.lexicon",
             "apply_plan_hash": b"p" * 32,
-            "replay_validation_hash": REPLAY,
+            "replay_validation_hash": await self.replay_hash(row),
             "shadow_eval_result_ref": "shadow://1",
             "rollback_pointer_ref": row.rollback_pointer_ref,
             "gate_bundle_ref": bundle,
@@ -261,10 +272,10 @@ class Chain:
         """Every gate, one after the other."""
         about = {"artifact_id": row.artifact_id}
         await self.call("ann", "Decide", **about, action=decisions.DECISION_ACTION_ACTIVATE, evidence=EVIDENCE)
-        await self.call("build", "SubmitBuilderReport", **about, report=REPORT)
+        await self.call("build", "SubmitBuilderReport", **about, report=await self.report(row))
         await self.call("bob", "Approve", **about, kind=decisions.APPROVAL_KIND_CODE)
         await self.call("cay", "Approve", **about, kind=decisions.APPROVAL_KIND_LAUNCH)
-        shown = self.proof(row, await self.bundle_ref(row))
+        shown = await self.proof(row, await self.bundle_ref(row))
         assert (await self.call("build", "SubmitConsumptionProof", **shown)).verdict.passed
 
     async def start(self, row: ArtifactRow) -> str:

@@ -27,12 +27,13 @@ from servers.governance.controller import Controller
 from servers.runtime.auth import Principal, issue_token
 from tests.servers.governance.windows import Counts, both
 from tests.support.governed import refusal
+from tests.support.live_packs import vocabulary
 from tests.support.owners import Owners, serving
+from tests.support.recorded import utterances
 
 TENANT = "dev"
 SCOPE = Scope(scope_type=SCOPE_TYPE_TENANT, scope_id=TENANT)
 PACK = "STT_VOCAB_PACK"
-REPLAY = b"r" * 32
 PASSED = decisions.Check(passed=True, evidence_ref="ci://run/1")
 SUITE = decisions.VerificationSuite(**{field.name: PASSED for field in decisions.VerificationSuite.DESCRIPTOR.fields})
 EVIDENCE = decisions.DecisionEvidence(
@@ -49,8 +50,9 @@ REPORT = decisions.BuilderReport(
     evidence_refs=["gold:g-1"],
     release_candidate="rc-7",
     verification=SUITE,
-    expected_replay_hash=REPLAY,
+    expected_replay_hash=b"r" * 32,
 )
+"""A report that a replay contradicts; `Governed.report` gives one that holds."""
 SERVICES = ("GovernanceService", "ConsentService", "DefectService")
 ROLES = {
     "ann": ("operator",),
@@ -58,13 +60,22 @@ ROLES = {
     "cay": ("approver",),
     "build": ("service",),
     "dan": ("operator", "approver"),
+    "sam": ("service",),
+    "tess": ("service", "approver"),
+    "PH1.C": ("service",),
+    "PH1.TTS": ("service",),
     "ula": ("user",),
 }
-"""Who is there: an operator, two approvers, a service, somebody with two roles, a user."""
+"""Who is there: an operator, two approvers, services, some with two roles, a user."""
 
 WORSE: Counts = {rollouts.KPI_METRIC_WORD_ERRORS: (1_300, 10_000), rollouts.KPI_METRIC_REJECTS: (20, 2_000)}
 BEFORE: Counts = {rollouts.KPI_METRIC_WORD_ERRORS: (1_000, 10_000), rollouts.KPI_METRIC_REJECTS: (20, 2_000)}
 BETTER: Counts = {rollouts.KPI_METRIC_WORD_ERRORS: (800, 10_000), rollouts.KPI_METRIC_REJECTS: (20, 2_000)}
+
+
+def words(term: str) -> bytes:
+    """A pack that knows one term."""
+    return vocabulary(term)
 
 
 class Governed:
@@ -140,8 +151,26 @@ class Governed:
         """A version that may come after the one that is active."""
         pointer = await self.pointer()
         if pointer is None:
-            await self.register(b"one", active=True)
-        return await self.register(f"content {next(self._keys)}".encode())
+            await self.register(words("one"), active=True)
+        return await self.recorded(await self.register(words(f"word {next(self._keys)}")))
+
+    async def recorded(self, row: ArtifactRow, *heard: str, right: Sequence[str] = ()) -> ArtifactRow:
+        """The same, with turns that it can be held against."""
+        async with self.store.transaction() as tx:
+            await utterances(tx, row, *(heard or ("ask one",)), right=right)
+            tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.recorded", reason_code="TEST")
+        return row
+
+    async def replay(self, row: ArtifactRow) -> decisions.ConsumptionReplay:
+        """What governance finds by itself."""
+        return (await self.call("build", "ReplayArtifact", artifact_id=row.artifact_id)).replay
+
+    async def report(self, row: ArtifactRow) -> decisions.BuilderReport:
+        """The Builder's, which expects what a replay gives."""
+        report = decisions.BuilderReport()
+        report.CopyFrom(REPORT)
+        report.expected_replay_hash = (await self.replay(row)).replay_hash or REPORT.expected_replay_hash
+        return report
 
     async def pointer(self) -> ArtifactPointer | None:
         """What running servers load."""
@@ -160,13 +189,14 @@ class Governed:
     async def permit(self, row: ArtifactRow) -> str:
         """Decision, report and both permissions; the reference of the bundle."""
         await self.allow(row)
-        await self.call("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=REPORT)
+        await self.call("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=await self.report(row))
         for who, kind in (("bob", decisions.APPROVAL_KIND_CODE), ("cay", decisions.APPROVAL_KIND_LAUNCH)):
             await self.call(who, "Approve", artifact_id=row.artifact_id, kind=kind)
         return (await self.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).gate_bundle_ref
 
-    def proof(self, row: ArtifactRow, bundle: str, **fields: Any) -> dict[str, Any]:
+    async def proof(self, row: ArtifactRow, bundle: str, **fields: Any) -> dict[str, Any]:
         """A consumption proof that holds, but for what is given."""
+        replay_hash = (await self.replay(row)).replay_hash or REPORT.expected_replay_hash
         shown = {
             "artifact_id": row.artifact_id,
             "artifact_type": row.artifact_type,
@@ -174,7 +204,7 @@ class Governed:
             "consumer_engine_id": "PH1.C",
             "consumer_capability_id": "stt.vocabulary",
             "apply_plan_hash": b"p" * 32,
-            "replay_validation_hash": REPLAY,
+            "replay_validation_hash": replay_hash,
             "shadow_eval_result_ref": "shadow://1",
             "rollback_pointer_ref": row.rollback_pointer_ref,
             "gate_bundle_ref": bundle,
@@ -189,7 +219,7 @@ class Governed:
     async def prove(self, row: ArtifactRow) -> decisions.ConsumptionVerdict:
         """Everything up to the consumption proof."""
         bundle = await self.permit(row)
-        return (await self.call("build", "SubmitConsumptionProof", **self.proof(row, bundle))).verdict
+        return (await self.call("build", "SubmitConsumptionProof", **await self.proof(row, bundle))).verdict
 
     async def start(self, row: ArtifactRow) -> rollouts.Rollout:
         """Everything up to the rollout."""

@@ -21,7 +21,7 @@ from selene.governance.v1 import rollout_pb2 as rollouts
 
 from servers.governance.statement import opened
 from store import Store
-from tests.servers.governance.chain import PACK, REPLAY, TENANT
+from tests.servers.governance.chain import PACK, TENANT
 
 STAGES: Final = (
     rollouts.ROLLOUT_STAGE_SHADOW,
@@ -334,5 +334,7 @@ async def proved(store: Store, row: ArtifactRow, at: datetime) -> bool:
         and bundle.subject.package_hash == row.package_hash
         and case.verdict.proof.gate_bundle_ref.endswith(bundle.bundle_hash.hex())
         and case.verdict.passed
-        and case.verdict.proof.replay_validation_hash == REPLAY
+        and case.verdict.proof.replay_validation_hash
+        == case.verdict.found.replay_hash
+        == case.report.expected_replay_hash
     )

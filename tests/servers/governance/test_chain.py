@@ -13,18 +13,11 @@ from selene.governance.v1 import decision_pb2 as v1
 
 from clients.errors import SeleneError, from_rpc
 from servers.governance.statement import opened
-from tests.servers.governance.house import EVIDENCE, REPORT, Governed, governing
+from tests.servers.governance.house import EVIDENCE, Governed, governing, words
 
 POOR = v1.DecisionEvidence(policy=EVIDENCE.policy, privacy=EVIDENCE.privacy)
 TRIES = 14
 STEPS = 26
-
-
-def failing() -> v1.BuilderReport:
-    report = v1.BuilderReport()
-    report.CopyFrom(REPORT)
-    report.verification.failover_simulations.passed = False
-    return report
 
 
 class Walk:
@@ -56,7 +49,8 @@ class Walk:
         await self.ask(who, "Decide", **about)
 
     async def report(self) -> None:
-        report = self.chance.choice([REPORT, REPORT, failing()])
+        report = await self.house.report(self.row)
+        report.verification.failover_simulations.passed = self.chance.choice([True, True, False])
         await self.ask("build", "SubmitBuilderReport", artifact_id=self.row.artifact_id, report=report)
 
     async def approve(self) -> None:
@@ -68,7 +62,7 @@ class Walk:
         bundle = (await self.ask("ann", "GetGateBundle", artifact_id=self.row.artifact_id)).gate_bundle_ref
         if bundle:
             replay = self.chance.choice([{}, {}, {"replay_validation_hash": b"x" * 32}])
-            await self.ask("build", "SubmitConsumptionProof", **self.house.proof(self.row, bundle, **replay))
+            await self.ask("build", "SubmitConsumptionProof", **await self.house.proof(self.row, bundle, **replay))
 
     async def start(self) -> None:
         await self.ask("ann", "StartRollout", artifact_id=self.row.artifact_id)
@@ -94,7 +88,10 @@ async def proved(house: Governed, row: ArtifactRow) -> bool:
         and all(getattr(suite, field.name).passed for field in suite.DESCRIPTOR.fields)
         and case.verdict is not None
         and case.verdict.passed
-        and case.verdict.proof.replay_validation_hash == REPORT.expected_replay_hash
+        and case.report is not None
+        and case.verdict.proof.replay_validation_hash
+        == case.verdict.found.replay_hash
+        == case.report.expected_replay_hash
     )
 
 
@@ -103,8 +100,9 @@ async def test_no_order_of_tries_gets_past_a_gate(tmp_path: Path) -> None:
     async with governing(tmp_path) as house:
         for seed in range(TRIES):
             scope = Scope(scope_type=SCOPE_TYPE_LOCALE, scope_id=f"locale-{seed}")
-            await house.register(b"one", scope=scope, active=True)
-            walk = Walk(house, await house.register(b"two", scope=scope), random.Random(seed))
+            await house.register(words("one"), scope=scope, active=True)
+            row = await house.recorded(await house.register(words("two"), scope=scope))
+            walk = Walk(house, row, random.Random(seed))
             for _ in range(STEPS):
                 await walk.step()
                 if walk.started:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 from selene.governance.v1.decision_pb2 import CohortResult
 
-from servers import pack_formats
+from servers import consumers, pack_formats
 from servers.governance.cohort_gates import OTHERS, VOICE, limits_of, passes, passing
-from servers.governance.consumers import CONSUMERS, consumes, domain_of
+from servers.governance.consumers import CONSUMERS, ORPHANS, consumes, domain_of
+from servers.llm import assembly as llm
+from servers.stt import assembly as stt
+from servers.tts import assembly as tts
+from servers.voiceid import active_packs as voiceid
+from servers.voiceid.consumption import read
 
 
 def result(genuine: int, rejects: int, impostors: int, accepts: int, cohort: str = "language:en") -> CohortResult:
@@ -51,5 +56,14 @@ def test_other_kinds_have_limits_of_their_own() -> None:
 
 def test_an_artifact_of_no_row_has_no_consumer() -> None:
     assert not any(consumes(engine, "LEFTOVER_PACK") for row in CONSUMERS.values() for engine in row.engines)
-    assert CONSUMERS.keys() == pack_formats.CONSUMERS.keys(), "what nobody parses, nobody loads"
+    assert not CONSUMERS.keys() & ORPHANS.keys()
+    assert CONSUMERS.keys() | ORPHANS.keys() == pack_formats.FORMATS.keys(), "every row of §11, and threshold packs"
     assert consumes("PH1.C", "STT_VOCAB_PACK") and not consumes("PH1.TTS", "STT_VOCAB_PACK")
+
+
+def test_whom_an_artifact_is_consumed_by_is_the_engine_whose_server_loads_it() -> None:
+    assert {name: row.engines for name, row in CONSUMERS.items()} == {
+        name: (one.engine_id,) for name, one in consumers.CONSUMERS.items()
+    }
+    loaded = {**stt.PARSERS, **tts.PARSERS, **llm.PARSERS, voiceid.ARTIFACT_TYPE: read}
+    assert {name: one.read for name, one in consumers.CONSUMERS.items()} == loaded

@@ -13,7 +13,7 @@ from selene.governance.v1.consent_pb2 import REVOCATION_TRIGGER_USER_REQUEST
 
 from servers.governance.controller import Controller
 from servers.governance.revocation import ORDER_OF_WORK
-from tests.servers.governance.house import BETTER, SCOPE, TENANT, Governed, governing
+from tests.servers.governance.house import BETTER, SCOPE, TENANT, Governed, governing, words
 from tests.servers.governance.test_consent_service import learn
 from tests.servers.governance.windows import window
 from tests.support.dying import Dying, Killed
@@ -41,8 +41,8 @@ async def stopped(house: Governed, at: int, *, committed: bool) -> bool:
 
 async def revoked(house: Governed) -> str:
     """A user's pack serves; the user revokes."""
-    await house.register(b"one", active=True)
-    await learn(house, await house.register(b"two", active=True), "g-1", {"s-1": "ula", "s-2": "other"})
+    await house.register(words("one"), active=True)
+    await learn(house, await house.register(words("two"), active=True), "g-1", {"s-1": "ula", "s-2": "other"})
     trigger = REVOCATION_TRIGGER_USER_REQUEST
     return str((await house.call("ula", "RevokeConsent", user_id="ula", trigger=trigger)).revocation.revocation_id)
 
@@ -59,7 +59,7 @@ async def test_a_controller_that_dies_at_any_commit_leaves_every_step_done_once(
             kept = await house.store.governance.consents.revocation(TENANT, revocation_id)
             assert kept is not None
             assert [record.step for record in kept.message.steps] == list(ORDER_OF_WORK)
-            assert await house.serves() == b"one"
+            assert await house.serves() == words("one")
             versions = await house.store.artifacts.versions("STT_VOCAB_PACK", TENANT, SCOPE)
             assert len(versions) == 3
             rebuilt = [one for one in await house.store.gold.page(TENANT, limit=9) if one.rebuilt_from]
@@ -89,7 +89,7 @@ async def test_four_controllers_at_once_do_each_step_of_a_revocation_once(tmp_pa
         assert kept is not None
         assert [record.step for record in kept.message.steps] == list(ORDER_OF_WORK)
         assert len(await house.trail(*TRANSITIONS)) == len(TRANSITIONS)
-        assert await house.serves() == b"one"
+        assert await house.serves() == words("one")
 
 
 async def test_a_rollout_whose_controller_died_before_the_commit_goes_on_with_the_next(tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ async def test_a_heartbeat_that_finds_nothing_writes_nothing(tmp_path: Path) -> 
 async def test_a_rollout_ends_when_another_version_takes_its_baselines_place(tmp_path: Path) -> None:
     async with governing(tmp_path) as house:
         rollout = await house.start(await house.candidate())
-        await house.register(b"another", active=True)
+        await house.register(words("another"), active=True)
         await house.controller.tick()
         ended = await house.rollout(rollout.rollout_id)
         assert ended.rollback_reason == decisions.DECISION_REASON_BASELINE_REPLACED
-        assert await house.serves() == b"another"
+        assert await house.serves() == words("another")

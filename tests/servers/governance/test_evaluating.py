@@ -22,7 +22,7 @@ from servers.governance.frozen import Finding
 from store.gold import artifact_ref, gold_ref, signal_ref
 from store.keys import signature_holds
 from store.learning import Pair
-from tests.servers.governance.house import PASSED, REPORT, SCOPE, TENANT, Governed, governing
+from tests.servers.governance.house import PASSED, SCOPE, TENANT, Governed, governing
 from tests.servers.governance.test_consent_service import learn, revoke, settled
 from tests.support.frozen import NAMES, SPEAKERS, Sample, frozen_set, pack
 
@@ -76,11 +76,11 @@ async def start(house: Governed, row: ArtifactRow) -> rollouts.Rollout:
     """Every gate, with the evidence of voice packs."""
     await decided(house, row)
     which = {"artifact_id": row.artifact_id}
-    await house.call("build", "SubmitBuilderReport", report=REPORT, **which)
+    await house.call("build", "SubmitBuilderReport", report=await house.report(row), **which)
     for who, kind in (("bob", v1.APPROVAL_KIND_CODE), ("cay", v1.APPROVAL_KIND_LAUNCH)):
         await house.call(who, "Approve", kind=kind, **which)
     bundle = (await house.call("ann", "GetGateBundle", **which)).gate_bundle_ref
-    shown = house.proof(row, bundle, consumer_engine_id="PH1.VOICE.ID", consumer_capability_id="IDENTIFY")
+    shown = await house.proof(row, bundle, consumer_engine_id="PH1.VOICE.ID", consumer_capability_id="IDENTIFY")
     await house.call("build", "SubmitConsumptionProof", **shown)
     return (await house.call("ann", "StartRollout", **which)).rollout
 

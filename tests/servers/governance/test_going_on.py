@@ -18,7 +18,6 @@ from tests.servers.governance.chain import (
     BETTER,
     EVIDENCE,
     PACK,
-    REPORT,
     START,
     TENANT,
     Chain,
@@ -45,7 +44,7 @@ async def begun(chain: Chain, coder: str = "bob") -> tuple[ArtifactRow, str]:
     row = await chain.packaged(LINE, {"s-1": "ula", "s-2": "vic"})
     about = {"artifact_id": row.artifact_id}
     await chain.call("ann", "Decide", **about, action=decisions.DECISION_ACTION_ACTIVATE, evidence=EVIDENCE)
-    await chain.call("build", "SubmitBuilderReport", **about, report=REPORT)
+    await chain.call("build", "SubmitBuilderReport", **about, report=await chain.report(row))
     await chain.call(coder, "Approve", **about, kind=decisions.APPROVAL_KIND_CODE)
     await chain.call("cay", "Approve", **about, kind=decisions.APPROVAL_KIND_LAUNCH)
     await shown(chain, row)
@@ -56,7 +55,7 @@ async def begun(chain: Chain, coder: str = "bob") -> tuple[ArtifactRow, str]:
 async def shown(chain: Chain, row: ArtifactRow, **fields: bytes) -> None:
     """Hand in a consumption proof."""
     bundle = await chain.bundle_ref(row)
-    await chain.call("build", "SubmitConsumptionProof", **chain.proof(row, bundle, **fields))
+    await chain.call("build", "SubmitConsumptionProof", **await chain.proof(row, bundle, **fields))
 
 
 async def a_good_day(chain: Chain, rollout_id: str) -> rollouts.RolloutStage:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from selene.artifacts.v1 import artifacts_pb2 as artifacts
-from selene.governance.v1.decision_pb2 import ArtifactRef, ParserResult, ShadowResult
+from selene.governance.v1.decision_pb2 import ArtifactRef, ConsumptionReplay, ParserResult, ShadowResult
 
 from servers.governance.proof import CRITERIA, Claim, blocked
 
@@ -25,11 +25,14 @@ FIELDS: dict[str, Any] = {
     "rollback_pointer_ref": "STT_VOCAB_PACK@1",
     "gate_bundle_ref": "bundle://1",
 }
+ACCEPTED = ParserResult(accepted=True, package_hash=CONTENT)
+SAFE = ShadowResult(turns=100, safety_events_active=2, safety_events_candidate=2)
 GOOD = Claim(
     subject=SUBJECT,
     proof=artifacts.ConsumptionProof(**FIELDS),
-    parser=ParserResult(accepted=True, package_hash=CONTENT),
-    shadow=ShadowResult(turns=100, safety_events_active=2, safety_events_candidate=2),
+    parser=ACCEPTED,
+    shadow=SAFE,
+    found=ConsumptionReplay(parser=ACCEPTED, replay_hash=REPLAY, shadow=SAFE),
     consumer_known=True,
     expected_replay_hash=REPLAY,
     rollback_pointer_ref="STT_VOCAB_PACK@1",
@@ -40,6 +43,11 @@ GOOD = Claim(
 
 def proving(**fields: Any) -> dict[str, Any]:
     return {"proof": artifacts.ConsumptionProof(**{**FIELDS, **fields})}
+
+
+def finding(**fields: Any) -> dict[str, Any]:
+    """What governance finds itself, whatever the consumer says."""
+    return {"found": ConsumptionReplay(**{"parser": ACCEPTED, "replay_hash": REPLAY, "shadow": SAFE, **fields})}
 
 
 def reason(name: str) -> artifacts.ConsumptionBlockReason:
@@ -61,6 +69,14 @@ def test_without_a_proof_every_criterion_fails() -> None:
         ({"parser": ParserResult(accepted=False, package_hash=CONTENT)}, "PROOF_MISSING"),
         ({"parser": ParserResult(accepted=True, package_hash=b"x" * 32)}, "PROOF_MISSING"),
         ({"consumer_known": False}, "PROOF_MISSING"),
+        (finding(parser=ParserResult(package_hash=CONTENT, defect="FIELD_INVALID")), "PROOF_MISSING"),
+        (finding(parser=ParserResult(accepted=True, package_hash=b"x" * 32)), "PROOF_MISSING"),
+        (finding(replay_hash=b"x" * 32), "REPLAY_MISMATCH"),
+        (finding(replay_hash=b""), "REPLAY_MISMATCH"),
+        ({"expected_replay_hash": b"x" * 32}, "REPLAY_MISMATCH"),
+        (finding(shadow=ShadowResult()), "SHADOW_REGRESSION"),
+        (finding(shadow=ShadowResult(turns=100, safety_events_candidate=1)), "SHADOW_REGRESSION"),
+        (finding(shadow=ShadowResult(turns=100, privacy_leaks=1)), "SHADOW_REGRESSION"),
         (proving(artifact_version=3), "PROOF_MISSING"),
         (proving(artifact_type="STT_ADAPTATION_PROFILE"), "PROOF_MISSING"),
         (proving(artifact_id="a-1"), "PROOF_MISSING"),
@@ -83,6 +99,12 @@ def test_without_a_proof_every_criterion_fails() -> None:
 )
 def test_each_criterion_blocks_by_itself(known: dict[str, Any], name: str) -> None:
     assert blocked(replace(GOOD, **known)) == (reason(name),)
+
+
+def test_what_governance_did_not_look_at_itself_is_not_proved_and_not_replayed_and_not_run_beside() -> None:
+    assert blocked(replace(GOOD, found=None)) == tuple(
+        map(reason, ("PROOF_MISSING", "REPLAY_MISMATCH", "SHADOW_REGRESSION"))
+    )
 
 
 @pytest.mark.parametrize("safer", [0, 1, 2])

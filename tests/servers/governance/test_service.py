@@ -16,11 +16,16 @@ from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
 
 from servers.cohort import serves
+from servers.governance.consumers import ORPHANS
 from servers.governance.statement import canonical, digest, opened, payload_type, signed_bytes
+from servers.learning.packs import empty
+from servers.runtime.peers import SERVICE_TENANT
 from store.keys import SigningKey
-from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, WORSE, Governed, governing
+from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, WORSE, Governed, governing, words
 from tests.servers.governance.windows import both
+from tests.support.live_packs import adaptation
 
+ACTIVATE = decisions.DECISION_ACTION_ACTIVATE
 CODE, LAUNCH = decisions.APPROVAL_KIND_CODE, decisions.APPROVAL_KIND_LAUNCH
 DAY = timedelta(days=1)
 
@@ -102,40 +107,6 @@ async def test_a_shadow_of_which_only_turns_were_counted_stays_until_its_guards_
     )
     await house.controller.tick()
     assert (await house.rollout(rollout.rollout_id)).stages[-1].stage == rollouts.ROLLOUT_STAGE_CANARY_1
-
-
-async def test_a_persona_that_no_row_is_about_stays_in_the_shadow(house: Governed) -> None:
-    persona = {"artifact_type": "PERSONA_TONE_PROFILE_DELTA"}
-    await house.register(b"one", **persona, active=True)
-    row = await house.register(b"two", **persona)
-    bundle = await house.permit(row)
-    await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, consumer_engine_id="PH1.X"))
-    rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
-    for _ in range(2):
-        await house.measure(rollout)
-        await house.controller.tick()
-    stands = await house.rollout(rollout.rollout_id)
-    assert (stands.state, len(stands.stages)) == (rollouts.ROLLOUT_STATE_RUNNING, 1)
-    assert list(stands.last_judgement.reasons) == [rollouts.JUDGE_REASON_NO_ROW]
-
-
-async def test_the_board_says_that_a_persona_is_held_for_good_and_that_an_operator_must_take_it_back(
-    house: Governed,
-) -> None:
-    persona = {"artifact_type": "PERSONA_TONE_PROFILE_DELTA"}
-    await house.register(b"one", **persona, active=True)
-    row = await house.register(b"two", **persona)
-    bundle = await house.permit(row)
-    before = await on_board(house, row)
-    assert list(before.held_by) == [rollouts.JUDGE_REASON_NO_ROW]
-    assert before.next_actor == board.BOARD_ACTOR_CONSUMER
-    await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, consumer_engine_id="PH1.X"))
-    rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
-    held = await on_board(house, row)
-    assert (held.stage, list(held.held_by)) == (rollouts.ROLLOUT_STAGE_SHADOW, [rollouts.JUDGE_REASON_NO_ROW])
-    assert (held.next_actor, list(held.unmeasured)) == (board.BOARD_ACTOR_OPERATOR, [])
-    await house.call("ann", "Rollback", rollout_id=rollout.rollout_id, reason_code="NOTHING_MEASURES_IT")
-    assert (await on_board(house, row)).next_actor == board.BOARD_ACTOR_UNSPECIFIED
 
 
 async def test_the_board_says_what_a_shadow_still_has_to_be_measured_by(house: Governed) -> None:
@@ -266,7 +237,7 @@ async def test_a_proof_that_does_not_hold_is_answered_with_its_block_reason(
 ) -> None:
     row = await house.candidate()
     bundle = await house.permit(row)
-    verdict = (await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, **fields))).verdict
+    verdict = (await house.call("build", "SubmitConsumptionProof", **await house.proof(row, bundle, **fields))).verdict
     named = [artifacts.ConsumptionBlockReason.Name(each) for each in verdict.block_reasons]
     assert named == [f"CONSUMPTION_BLOCK_REASON_{reason}"] and not verdict.passed
     gate = await house.call("ann", "CheckReleaseGate", artifact_id=row.artifact_id)
@@ -275,32 +246,141 @@ async def test_a_proof_that_does_not_hold_is_answered_with_its_block_reason(
 
 async def test_a_shadow_with_more_safety_events_blocks(house: Governed) -> None:
     row = await house.candidate()
-    shown = house.proof(row, await house.permit(row))
+    shown = await house.proof(row, await house.permit(row))
     shown["shadow"] = decisions.ShadowResult(turns=100, safety_events_active=1, safety_events_candidate=2)
     verdict = (await house.call("build", "SubmitConsumptionProof", **shown)).verdict
     assert list(verdict.block_reasons) == [artifacts.CONSUMPTION_BLOCK_REASON_SHADOW_REGRESSION]
 
 
-async def test_an_artifact_without_a_consumer_is_blocked(house: Governed) -> None:
-    await house.register(b"one", artifact_type="LEFTOVER_PACK", active=True)
-    orphan = await house.register(b"two", artifact_type="LEFTOVER_PACK")
+@pytest.mark.parametrize("artifact_type", [*sorted(ORPHANS), "LEFTOVER_PACK", "WAKE_THRESHOLD_PACK"])
+async def test_an_artifact_that_no_server_loads_is_an_orphan_and_blocked(house: Governed, artifact_type: str) -> None:
+    payload = empty(artifact_type) or b"one"
+    await house.register(payload, artifact_type=artifact_type, active=True)
+    orphan = await house.register(payload, artifact_type=artifact_type)
     decision = (await house.allow(orphan)).statement
     assert decision.decision == decisions.DECISION_BLOCK
     assert decisions.DECISION_REASON_NO_CONSUMER in decision.reasons
 
 
+@pytest.mark.parametrize("artifact_type", sorted(ORPHANS))
+async def test_an_orphan_is_not_proved_by_whoever_says_that_they_consume_it(
+    house: Governed, artifact_type: str
+) -> None:
+    await house.register(empty(artifact_type), artifact_type=artifact_type, active=True)
+    orphan = await house.recorded(await house.register(empty(artifact_type), artifact_type=artifact_type))
+    for engine in ORPHANS[artifact_type]:
+        shown = await house.proof(orphan, "bundle", consumer_engine_id=engine)
+        verdict = (await house.call("build", "SubmitConsumptionProof", **shown)).verdict
+        assert artifacts.CONSUMPTION_BLOCK_REASON_PROOF_MISSING in verdict.block_reasons
+        assert verdict.found.parser.defect == "TYPE_UNKNOWN"
+    refused = await house.refused("ann", "StartRollout", artifact_id=orphan.artifact_id)
+    assert refused.reason == "GATE_BLOCKED"
+
+
+@pytest.mark.parametrize(
+    ("payload", "defect"),
+    [
+        (b"not a pack", "UNREADABLE"),
+        (b"", "FIELD_INVALID"),
+        (adaptation(("heard", "meant")), "FIELD_INVALID"),
+        (words("two") + b"\xa2\x06\x01x", "NOT_CANONICAL"),
+    ],
+)
+async def test_a_payload_that_the_consumers_parser_refuses_is_not_proved_by_a_claim(
+    house: Governed, payload: bytes, defect: str
+) -> None:
+    await house.register(words("one"), active=True)
+    row = await house.recorded(await house.register(payload))
+    shown = await house.proof(row, await house.permit(row))
+    assert shown["parser"].accepted
+    verdict = (await house.call("build", "SubmitConsumptionProof", **shown)).verdict
+    assert (verdict.passed, verdict.found.parser.accepted, verdict.found.parser.defect) == (False, False, defect)
+    assert artifacts.CONSUMPTION_BLOCK_REASON_PROOF_MISSING in verdict.block_reasons
+    gate = await house.call("ann", "CheckReleaseGate", artifact_id=row.artifact_id)
+    assert (gate.open, list(gate.missing)) == (False, [decisions.GATE_CONSUMPTION_PROOF])
+    [told] = await house.trail("consumption.proved")
+    facts = {fact.name: fact.value for fact in told.facts}
+    assert (told.reason_code, facts["parser_found"]) == ("PROOF_MISSING", defect)
+
+
+async def test_a_replay_that_builder_and_consumer_agree_on_and_the_turns_do_not_give_is_blocked(
+    house: Governed,
+) -> None:
+    row = await house.candidate()
+    await house.allow(row)
+    await house.call("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=REPORT)
+    for who, kind in (("bob", CODE), ("cay", LAUNCH)):
+        await house.call(who, "Approve", artifact_id=row.artifact_id, kind=kind)
+    bundle = (await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).gate_bundle_ref
+    shown = await house.proof(row, bundle, replay_validation_hash=REPORT.expected_replay_hash)
+    verdict = (await house.call("build", "SubmitConsumptionProof", **shown)).verdict
+    assert list(verdict.block_reasons) == [artifacts.CONSUMPTION_BLOCK_REASON_REPLAY_MISMATCH]
+    assert verdict.found.replay_hash == (await house.replay(row)).replay_hash != REPORT.expected_replay_hash
+
+
+async def test_a_pack_without_recorded_turns_has_run_beside_nothing_whatever_was_counted(house: Governed) -> None:
+    await house.register(words("one"), active=True)
+    row = await house.register(words("two"))
+    shown = await house.proof(row, await house.permit(row))
+    assert shown["shadow"].turns == 1_000
+    verdict = (await house.call("build", "SubmitConsumptionProof", **shown)).verdict
+    assert list(verdict.block_reasons) == [artifacts.CONSUMPTION_BLOCK_REASON_SHADOW_REGRESSION]
+
+
+async def test_a_profile_that_writes_what_was_right_otherwise_regresses_though_its_consumer_counts_nothing(
+    house: Governed,
+) -> None:
+    profile = {"artifact_type": "STT_ADAPTATION_PROFILE"}
+    await house.register(adaptation(("shivon", "Siobhan")), **profile, active=True)
+    row = await house.register(adaptation(("shivon", "Siobhan"), ("ask", "axe")), **profile)
+    await house.recorded(row, "call shivon", right=("ask again", "never mind"))
+    shown = await house.proof(row, await house.permit(row))
+    verdict = (await house.call("build", "SubmitConsumptionProof", **shown)).verdict
+    assert list(verdict.block_reasons) == [artifacts.CONSUMPTION_BLOCK_REASON_SHADOW_REGRESSION]
+    found = verdict.found
+    assert (found.shadow.turns, found.shadow.safety_events_active, found.shadow.safety_events_candidate) == (3, 0, 1)
+    assert (found.beside_version, list(found.evidence_refs)) == (1, [f"gold:recorded-{row.artifact_id}"])
+
+
+async def test_nobody_proves_what_they_proposed_or_permitted(house: Governed) -> None:
+    row = await house.candidate()
+    await house.call("sam", "Decide", artifact_id=row.artifact_id, action=ACTIVATE, evidence=EVIDENCE)
+    await house.call("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=await house.report(row))
+    await house.call("tess", "Approve", artifact_id=row.artifact_id, kind=CODE)
+    await house.call("cay", "Approve", artifact_id=row.artifact_id, kind=LAUNCH)
+    bundle = (await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).gate_bundle_ref
+    shown = await house.proof(row, bundle)
+    for who, cause in (("sam", "PROPOSER"), ("tess", "APPROVER")):
+        own = await house.refused(who, "SubmitConsumptionProof", **shown)
+        assert (own.reason, own.metadata["cause"]) == ("OWN_WORK_REFUSED", cause)
+    assert (await house.call("build", "SubmitConsumptionProof", **shown)).verdict.passed
+    refused = await house.trail("gate.refused")
+    assert [event.reason_code for event in refused] == ["OWN_WORK_REFUSED"] * 2
+
+
+async def test_a_service_of_the_deployment_proves_for_the_engine_that_it_is_only(house: Governed) -> None:
+    row = await house.candidate()
+    shown = await house.proof(row, await house.permit(row))
+    other = await house.refused("PH1.TTS", "SubmitConsumptionProof", tenant=SERVICE_TENANT, **shown)
+    assert other.reason == "SUBJECT_MISMATCH"
+    itself = await house.refused("PH1.C", "SubmitConsumptionProof", tenant="somebody", **shown)
+    assert itself.reason == "TENANT_MISMATCH"
+    proved = await house.begin("PH1.C", "SubmitConsumptionProof", tenant=SERVICE_TENANT, **shown)
+    assert proved.verdict.passed
+
+
 async def test_an_artifact_for_everybody_is_no_tenants_to_activate(house: Governed) -> None:
     everybody = Scope(scope_type=SCOPE_TYPE_GLOBAL)
-    await house.register(b"one", scope=everybody, active=True)
-    wide = await house.register(b"two", scope=everybody)
+    await house.register(words("one"), scope=everybody, active=True)
+    wide = await house.register(words("two"), scope=everybody)
     decision = (await house.allow(wide)).statement
     assert decision.reasons[0] == decisions.DECISION_REASON_TENANT_SCOPE_UNVERIFIED
 
 
 @pytest.mark.parametrize("pointer", ["STT_VOCAB_PACK@7", "STT_ADAPTATION_PROFILE@1", "nothing", "STT_VOCAB_PACK@0"])
 async def test_a_rollback_pointer_to_nothing_is_held(house: Governed, pointer: str) -> None:
-    await house.register(b"one", active=True)
-    row = await house.register(b"two", pointer=pointer)
+    await house.register(words("one"), active=True)
+    row = await house.register(words("two"), pointer=pointer)
     decision = (await house.allow(row)).statement
     assert (decision.decision, list(decision.reasons)) == (
         decisions.DECISION_HOLD,
@@ -363,7 +443,7 @@ async def test_what_was_taken_back_waits_for_a_new_permission(house: Governed, b
 
     await house.allow(row)
     bundle = (await house.call("ann", "GetGateBundle", **about)).gate_bundle_ref
-    assert (await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle))).verdict.passed
+    assert (await house.call("build", "SubmitConsumptionProof", **await house.proof(row, bundle))).verdict.passed
     again = (await house.call("ann", "StartRollout", **about)).rollout
     assert again.stages[-1].stage == rollouts.ROLLOUT_STAGE_SHADOW
 
@@ -395,7 +475,7 @@ async def test_the_board_says_who_must_act(house: Governed) -> None:
     assert (await stands()).next_actor == board.BOARD_ACTOR_BUILDER
     bundle = await house.permit(row)
     assert (await stands()).next_actor == board.BOARD_ACTOR_CONSUMER
-    await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle))
+    await house.call("build", "SubmitConsumptionProof", **await house.proof(row, bundle))
     assert (await stands()).next_actor == board.BOARD_ACTOR_OPERATOR
     rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
     assert ((await stands()).next_actor, (await stands()).rollout_id) == (
@@ -465,7 +545,7 @@ async def test_a_decision_is_made_once_for_a_key_and_not_for_other_content(house
 async def test_a_version_that_is_not_newer_than_what_serves_does_not_begin(house: Governed) -> None:
     row = await house.candidate()
     await house.prove(row)
-    await house.register(b"newer", active=True)
+    await house.register(words("newer"), active=True)
     refused = await house.refused("ann", "StartRollout", artifact_id=row.artifact_id)
     assert (refused.reason, refused.metadata) == ("ROLLOUT_STATE_REFUSED", {"state": "SUPERSEDED"})
 

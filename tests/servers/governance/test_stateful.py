@@ -50,7 +50,6 @@ from tests.servers.governance.chain import (
     EVIDENCE,
     ON_THE_WAY,
     PACK,
-    REPORT,
     START,
     TENANT,
     WORSE,
@@ -69,9 +68,6 @@ USERS: Final = ("ula", "vic", "wim")
 QUALITIES: Final = (BETTER, ALIKE, WORSE)
 POOR: Final = decisions.DecisionEvidence(policy=EVIDENCE.policy, privacy=EVIDENCE.privacy)
 WHAT: Final = {"domain": GOLD_DOMAIN_TTS_PRONUNCIATION, "tier": GOLD_TIER_2_HUMAN_VERIFIED}
-FAILING: Final = decisions.BuilderReport()
-FAILING.CopyFrom(REPORT)
-FAILING.verification.failover_simulations.passed = False
 EXPECTED: Final = frozenset(
     {
         "GATE_BLOCKED",
@@ -208,9 +204,13 @@ class Learning(RuleBasedStateMachine):
     def decide(self, which: int, who: str, evidence: Any, action: Any) -> None:
         self.ask(who, "Decide", artifact_id=self.pack(which).artifact_id, action=action, evidence=evidence)
 
-    @rule(which=some, report=st.sampled_from((REPORT, FAILING)))
-    def report(self, which: int, report: decisions.BuilderReport) -> None:
-        self.ask("build", "SubmitBuilderReport", artifact_id=self.pack(which).artifact_id, report=report)
+    @rule(which=some, passed=st.booleans(), expected=st.sampled_from((b"", b"x" * 32)))
+    def report(self, which: int, passed: bool, expected: bytes) -> None:
+        row = self.pack(which)
+        report = self.run(self.chain.report(row))
+        report.verification.failover_simulations.passed = passed
+        report.expected_replay_hash = expected or report.expected_replay_hash
+        self.ask("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=report)
 
     @rule(
         which=some,
@@ -224,7 +224,8 @@ class Learning(RuleBasedStateMachine):
     def prove(self, which: int, replay: dict[str, Any]) -> None:
         row = self.pack(which)
         bundle = self.run(self.chain.bundle_ref(row))
-        self.ask("build", "SubmitConsumptionProof", **self.chain.proof(row, bundle or "none", **replay))
+        shown = self.run(self.chain.proof(row, bundle or "none", **replay))
+        self.ask("build", "SubmitConsumptionProof", **shown)
 
     @rule(which=some)
     def start(self, which: int) -> None:
@@ -232,9 +233,10 @@ class Learning(RuleBasedStateMachine):
 
     @rule(which=some, approver=st.sampled_from(("bob", "dan")))
     def start_through_every_gate(self, which: int, approver: str) -> None:
-        about = {"artifact_id": self.pack(which).artifact_id}
+        row = self.pack(which)
+        about = {"artifact_id": row.artifact_id}
         self.ask("ann", "Decide", **about, action=decisions.DECISION_ACTION_ACTIVATE, evidence=EVIDENCE)
-        self.ask("build", "SubmitBuilderReport", **about, report=REPORT)
+        self.ask("build", "SubmitBuilderReport", **about, report=self.run(self.chain.report(row)))
         self.ask(approver, "Approve", **about, kind=decisions.APPROVAL_KIND_CODE)
         self.ask("cay", "Approve", **about, kind=decisions.APPROVAL_KIND_LAUNCH)
         self.prove(which, {})

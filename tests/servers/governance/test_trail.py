@@ -65,7 +65,7 @@ async def shown_again(house: Governed, row: ArtifactRow) -> rollouts.Rollout:
     """What was taken back begins once more."""
     await house.allow(row)
     bundle = (await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).gate_bundle_ref
-    await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle))
+    await house.call("build", "SubmitConsumptionProof", **await house.proof(row, bundle))
     return (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
 
 
@@ -107,7 +107,7 @@ async def test_a_proof_that_failed_proves_nothing(house: Governed) -> None:
     row = await house.candidate()
     bundle = await house.permit(row)
     for fields in ({"replay_validation_hash": b"x" * 32}, {}):
-        await house.call("build", "SubmitConsumptionProof", **house.proof(row, bundle, **fields))
+        await house.call("build", "SubmitConsumptionProof", **await house.proof(row, bundle, **fields))
     rollout = (await house.call("ann", "StartRollout", artifact_id=row.artifact_id)).rollout
     [_, passed] = [event.sequence for event in await house.trail(PROVED)]
     assert (await trail.completeness(house.store, rollout)).complete
@@ -118,6 +118,6 @@ async def test_a_proof_that_fails_after_the_start_is_no_gap(house: Governed) -> 
     row = await house.candidate()
     rollout = await house.start(row)
     bundle = (await house.call("ann", "GetGateBundle", artifact_id=row.artifact_id)).gate_bundle_ref
-    shown = house.proof(row, bundle, replay_validation_hash=b"x" * 32)
+    shown = await house.proof(row, bundle, replay_validation_hash=b"x" * 32)
     await house.call("build", "SubmitConsumptionProof", **shown)
     assert (await trail.completeness(house.store, rollout)).complete

@@ -15,10 +15,11 @@ from selene.artifacts.v1 import packs_pb2 as packs
 from selene.gold.v1.evidence_pb2 import LabelledItem, OutputLabel, RoutedTurn, RouteLabel, RouteOutcome, TrialLabel
 
 from servers import pack_formats
+from servers.consumers import CONSUMERS
 from servers.learning.domains import DOMAINS
 from servers.learning.packs import BUILDERS, BuildFailed, Source, build, empty, orphans
 from servers.learning.packs.thresholds import high_bp, posterior_bp
-from servers.pack_formats import CONSUMERS, THRESHOLD_PACK, PackFault, PackUnusable, writer_of
+from servers.pack_formats import FORMATS, THRESHOLD_PACK, PackFault, PackUnusable, writer_of
 from servers.voiceid.calibration import pack as voiceid_pack
 from servers.voiceid.fusion import posterior
 from tests.servers.learning.items import (
@@ -52,6 +53,8 @@ ROWS_OF_11 = (
     "NLP_GOLD_LABEL_PACK",
     "LLM_GOLD_LABEL_PACK",
 )
+NOBODYS = {"PERSONA_TONE_PROFILE_DELTA", "CONTEXT_RANKING_PACK", "NLP_GOLD_LABEL_PACK"}
+"""Of engines that are no servers here: PH1.X, PH1.CONTEXT, PH1.NLP."""
 
 
 def source(items: Iterable[LabelledItem], **fields: Any) -> Source:
@@ -73,7 +76,7 @@ def shown(entries: Iterable[Message], *names: str) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("pack_type", ROWS_OF_11)
 def test_every_row_of_the_consumption_matrix_has_a_builder_a_parser_and_a_pack_to_return_to(pack_type: str) -> None:
     assert pack_type in BUILDERS
-    assert CONSUMERS[pack_type].engine_id.startswith("PH1.")
+    assert FORMATS[pack_type].engine_id.startswith("PH1.")
     nothing = pack_formats.parse(pack_type, empty(pack_type))
     assert nothing.header.pack_type == pack_type and nothing.header.gold_set_ref == ""
 
@@ -84,11 +87,19 @@ def test_every_pack_of_a_domain_is_built_or_reported_as_an_orphan() -> None:
         "WAKE_THRESHOLD_PACK",
         "VOICEID_SPOOF_POLICY_PACK_V1",
         "VOICEID_PROFILE_ADAPTATION_PACK_V1",
+        *NOBODYS,
     }
-    assert every - set(orphans(every)) == {*ROWS_OF_11, THRESHOLD_PACK}
-    for pack_type in orphans(every):
+    assert every & FORMATS.keys() == {*ROWS_OF_11, THRESHOLD_PACK}
+    for pack_type in every - FORMATS.keys():
         with pytest.raises(BuildFailed):
             build(pack_type, source([]))
+
+
+def test_what_is_built_for_an_engine_that_is_no_server_here_is_reported_as_an_orphan() -> None:
+    assert {pack_type for pack_type in ROWS_OF_11 if orphans([pack_type])} == NOBODYS
+    assert NOBODYS.isdisjoint(CONSUMERS) and CONSUMERS.keys() | NOBODYS == FORMATS.keys()
+    for pack_type, consumption in CONSUMERS.items():
+        assert consumption.engine_id == FORMATS[pack_type].engine_id
 
 
 def test_vocabulary_and_pronunciations_have_the_writer_of_section_18() -> None:

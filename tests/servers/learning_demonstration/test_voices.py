@@ -7,10 +7,8 @@ from selene.governance.v1.rollout_pb2 import JUDGE_DOMAIN_VOICE_IDENTITY
 from servers.governance.cohort_gates import dimensions_of, limits_of, passing
 from servers.learning_demonstration.voices import (
     ALIKE,
-    Turns,
     evaluated,
     recorded,
-    replay_hash,
     replayed,
     trials,
 )
@@ -51,16 +49,6 @@ def test_a_trial_says_who_is_claimed_and_is_labelled_by_who_spoke() -> None:
         claimed, spoke = trial.item.trial.enrolled_ref, trial.item.trial.test_ref
         assert trial.genuine == (claimed == spoke) == trial.label().trial.genuine
         assert trial.item.signal_id == f"{claimed}-0" and trial.label().item_id == trial.item.item_id
-
-
-def test_a_replay_gives_the_same_hash_until_the_pack_or_a_turn_is_another() -> None:
-    turns = recorded(ALIKE, seed=1, subjects=5)
-    changed = Turns(turns.subjects, turns.genuine, turns.impostors.copy())
-    changed.impostors[0, 0] = 30.0
-    before = replay_hash(shipped(), turns)
-    assert before == replay_hash(shipped(), recorded(ALIKE, seed=1, subjects=5))
-    assert before != replay_hash(stricter(), turns)
-    assert before != replay_hash(shipped(), changed)
 
 
 def test_sides_of_a_canary_share_no_subject_and_lose_no_turn() -> None:

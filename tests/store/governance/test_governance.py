@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from selene.artifacts.v1.artifacts_pb2 import ARTIFACT_STATUS_CANDIDATE, ArtifactRow, ConsumptionProof
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_TENANT, Scope
 from selene.governance.v1 import rollout_pb2 as v1
 from selene.governance.v1.consent_pb2 import REVOCATION_STEP_INVALIDATE, REVOCATION_STEP_UNSPECIFIED, Revocation
@@ -13,13 +14,16 @@ from selene.governance.v1.decision_pb2 import (
     APPROVAL_KIND_CODE,
     ArtifactRef,
     BuilderReport,
+    ConsumptionVerdict,
     DecisionEvidence,
+    GateBundleStatement,
     SignedStatement,
 )
 from selene.learning.v1.signal_pb2 import INTAKE_PATH_IMPROVEMENT
 from sqlalchemy import text
 
 from store import Conflict, Store
+from store.governance import gate_bundle_ref
 from store.keys import signature_holds
 from store.learning import NewSignal
 from tests.support.signals import signal
@@ -74,6 +78,49 @@ async def test_a_case_grows_by_what_is_handed_in(store: Store, clock: FakeClock)
     assert case.report is not None and case.report.report_id == "r-1"
     assert (case.bundle, case.verdict, case.frozen_by) == (None, None, "")
     assert await store.governance.cases.get("t2", "a-1") != case
+
+
+async def test_an_artifact_wants_a_proof_from_its_bundle_on_until_one_names_it(store: Store) -> None:
+    cases, kind = store.governance.cases, "STT_VOCAB_PACK"
+    row = ArtifactRow(
+        artifact_id="a-1",
+        artifact_type=kind,
+        tenant_id="t1",
+        scope=SCOPE,
+        provenance_ref="test",
+        created_by="test",
+        idempotency_key="k-1",
+        status=ARTIFACT_STATUS_CANDIDATE,
+    )
+    async with store.transaction() as tx:
+        await tx.artifacts.register(row, b"one")
+        audit(tx)
+
+    async def keep(number: int | None = None, proved_with: str = "", frozen: bool = False) -> list[str]:
+        """What wants a proof after something was handed in."""
+        async with store.transaction() as tx:
+            case = await tx.governance.cases.locked("t1", "a-1")
+            if number is not None:
+                statement = GateBundleStatement(bundle_hash=bytes([number] * 32))
+                signed = SignedStatement(payload_type="kind", payload=statement.SerializeToString())
+                await tx.governance.cases.keep_bundle("t1", case, signed)
+            if proved_with:
+                verdict = ConsumptionVerdict(proof=ConsumptionProof(gate_bundle_ref=proved_with))
+                await tx.governance.cases.keep_verdict("t1", case, verdict)
+            if frozen:
+                await tx.governance.cases.freeze("t1", ["a-1"], "revocation-1")
+            audit(tx)
+        return [each.gate_bundle_ref for each in await cases.unproved([kind, "OTHER"], 10)]
+
+    first, second = (gate_bundle_ref(bytes([number] * 32)) for number in (1, 2))
+    assert await keep(proved_with="incomplete") == []
+    assert await keep(1) == [first]
+    assert [each.row.artifact_id for each in await cases.unproved([kind], 10)] == ["a-1"]
+    assert await cases.unproved(["OTHER"], 10) == [] == await cases.unproved([kind], 0)
+    assert await keep(proved_with=second) == [first]
+    assert await keep(proved_with=first) == []
+    assert await keep(2) == [second]
+    assert await keep(frozen=True) == []
 
 
 @pytest.mark.parametrize(("table", "column"), [("governance_decisions", "number"), ("governance_approvals", "kind")])

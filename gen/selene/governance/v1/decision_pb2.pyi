@@ -308,18 +308,34 @@ class ShadowResult(_message.Message):
     privacy_leaks: int
     def __init__(self, turns: _Optional[int] = ..., safety_events_active: _Optional[int] = ..., safety_events_candidate: _Optional[int] = ..., privacy_leaks: _Optional[int] = ...) -> None: ...
 
+class ConsumptionReplay(_message.Message):
+    __slots__ = ("parser", "replay_hash", "shadow", "beside_version", "evidence_refs")
+    PARSER_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_HASH_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_REFS_FIELD_NUMBER: _ClassVar[int]
+    parser: ParserResult
+    replay_hash: bytes
+    shadow: ShadowResult
+    beside_version: int
+    evidence_refs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parser: _Optional[_Union[ParserResult, _Mapping]] = ..., replay_hash: _Optional[bytes] = ..., shadow: _Optional[_Union[ShadowResult, _Mapping]] = ..., beside_version: _Optional[int] = ..., evidence_refs: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ConsumptionVerdict(_message.Message):
-    __slots__ = ("proof", "parser", "shadow", "passed", "block_reasons", "judged_at")
+    __slots__ = ("proof", "parser", "shadow", "passed", "block_reasons", "judged_at", "found")
     PROOF_FIELD_NUMBER: _ClassVar[int]
     PARSER_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     PASSED_FIELD_NUMBER: _ClassVar[int]
     BLOCK_REASONS_FIELD_NUMBER: _ClassVar[int]
     JUDGED_AT_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
     proof: _artifacts_pb2.ConsumptionProof
     parser: ParserResult
     shadow: ShadowResult
     passed: bool
     block_reasons: _containers.RepeatedScalarFieldContainer[_artifacts_pb2.ConsumptionBlockReason]
     judged_at: _timestamp_pb2.Timestamp
-    def __init__(self, proof: _Optional[_Union[_artifacts_pb2.ConsumptionProof, _Mapping]] = ..., parser: _Optional[_Union[ParserResult, _Mapping]] = ..., shadow: _Optional[_Union[ShadowResult, _Mapping]] = ..., passed: bool = ..., block_reasons: _Optional[_Iterable[_Union[_artifacts_pb2.ConsumptionBlockReason, str]]] = ..., judged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    found: ConsumptionReplay
+    def __init__(self, proof: _Optional[_Union[_artifacts_pb2.ConsumptionProof, _Mapping]] = ..., parser: _Optional[_Union[ParserResult, _Mapping]] = ..., shadow: _Optional[_Union[ShadowResult, _Mapping]] = ..., passed: bool = ..., block_reasons: _Optional[_Iterable[_Union[_artifacts_pb2.ConsumptionBlockReason, str]]] = ..., judged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., found: _Optional[_Union[ConsumptionReplay, _Mapping]] = ...) -> None: ...

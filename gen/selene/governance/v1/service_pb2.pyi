@@ -149,6 +149,20 @@ class CheckReleaseGateResponse(_message.Message):
     open_defects: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, open: bool = ..., missing: _Optional[_Iterable[_Union[_decision_pb2.Gate, str]]] = ..., block_reasons: _Optional[_Iterable[_Union[_artifacts_pb2.ConsumptionBlockReason, str]]] = ..., open_defects: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class ReplayArtifactRequest(_message.Message):
+    __slots__ = ("tenant_id", "artifact_id")
+    TENANT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_ID_FIELD_NUMBER: _ClassVar[int]
+    tenant_id: str
+    artifact_id: str
+    def __init__(self, tenant_id: _Optional[str] = ..., artifact_id: _Optional[str] = ...) -> None: ...
+
+class ReplayArtifactResponse(_message.Message):
+    __slots__ = ("replay",)
+    REPLAY_FIELD_NUMBER: _ClassVar[int]
+    replay: _decision_pb2.ConsumptionReplay
+    def __init__(self, replay: _Optional[_Union[_decision_pb2.ConsumptionReplay, _Mapping]] = ...) -> None: ...
+
 class StartRolloutRequest(_message.Message):
     __slots__ = ("tenant_id", "artifact_id", "idempotency_key")
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]

@@ -60,6 +60,11 @@ class GovernanceServiceStub(object):
                 request_serializer=selene_dot_governance_dot_v1_dot_service__pb2.GetGateBundleRequest.SerializeToString,
                 response_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.GetGateBundleResponse.FromString,
                 _registered_method=True)
+        self.ReplayArtifact = channel.unary_unary(
+                '/selene.governance.v1.GovernanceService/ReplayArtifact',
+                request_serializer=selene_dot_governance_dot_v1_dot_service__pb2.ReplayArtifactRequest.SerializeToString,
+                response_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.ReplayArtifactResponse.FromString,
+                _registered_method=True)
         self.SubmitConsumptionProof = channel.unary_unary(
                 '/selene.governance.v1.GovernanceService/SubmitConsumptionProof',
                 request_serializer=selene_dot_governance_dot_v1_dot_service__pb2.SubmitConsumptionProofRequest.SerializeToString,
@@ -170,11 +175,25 @@ class GovernanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SubmitConsumptionProof(self, request, context):
-        """Hand in the consumption proof (§19), as the engine that will load the artifact. What it lacks is in the reply. Role: `service`.
+    def ReplayArtifact(self, request, context):
+        """What governance finds by itself when it replays recorded turns by an artifact and by the version beside it, with the consumer's parser and rule (§19). A
+        consumption proof passes only where its replay hash is this one; so is the one that the Builder's report has to expect. Nothing is kept. Roles: `service`,
+        `operator`, `approver`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        (RESOURCE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitConsumptionProof(self, request, context):
+        """Hand in the consumption proof (§19), as the engine that will load the artifact: the tenant's service, or the deployment's own one, which speaks for itself
+        only. Governance parses the payload and replays the recorded turns itself; what is handed in must agree. Nobody proves what they proposed or permitted. What
+        it lacks is in the reply. Role: `service`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, SUBJECT_MISMATCH, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE
+        (STORE_UNAVAILABLE); NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -301,6 +320,11 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     servicer.GetGateBundle,
                     request_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.GetGateBundleRequest.FromString,
                     response_serializer=selene_dot_governance_dot_v1_dot_service__pb2.GetGateBundleResponse.SerializeToString,
+            ),
+            'ReplayArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayArtifact,
+                    request_deserializer=selene_dot_governance_dot_v1_dot_service__pb2.ReplayArtifactRequest.FromString,
+                    response_serializer=selene_dot_governance_dot_v1_dot_service__pb2.ReplayArtifactResponse.SerializeToString,
             ),
             'SubmitConsumptionProof': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitConsumptionProof,
@@ -489,6 +513,33 @@ class GovernanceService(object):
             '/selene.governance.v1.GovernanceService/GetGateBundle',
             selene_dot_governance_dot_v1_dot_service__pb2.GetGateBundleRequest.SerializeToString,
             selene_dot_governance_dot_v1_dot_service__pb2.GetGateBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selene.governance.v1.GovernanceService/ReplayArtifact',
+            selene_dot_governance_dot_v1_dot_service__pb2.ReplayArtifactRequest.SerializeToString,
+            selene_dot_governance_dot_v1_dot_service__pb2.ReplayArtifactResponse.FromString,
             options,
             channel_credentials,
             insecure,

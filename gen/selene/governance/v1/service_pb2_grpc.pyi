@@ -67,11 +67,21 @@ class GovernanceServiceStub:
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
     (RESOURCE_NOT_FOUND).
     """
-    SubmitConsumptionProof: _grpc.UnaryUnaryMultiCallable[_service_pb2.SubmitConsumptionProofRequest, _service_pb2.SubmitConsumptionProofResponse]
-    """Hand in the consumption proof (§19), as the engine that will load the artifact. What it lacks is in the reply. Role: `service`.
+    ReplayArtifact: _grpc.UnaryUnaryMultiCallable[_service_pb2.ReplayArtifactRequest, _service_pb2.ReplayArtifactResponse]
+    """What governance finds by itself when it replays recorded turns by an artifact and by the version beside it, with the consumer's parser and rule (§19). A
+    consumption proof passes only where its replay hash is this one; so is the one that the Builder's report has to expect. Nothing is kept. Roles: `service`,
+    `operator`, `approver`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    (RESOURCE_NOT_FOUND).
+    """
+    SubmitConsumptionProof: _grpc.UnaryUnaryMultiCallable[_service_pb2.SubmitConsumptionProofRequest, _service_pb2.SubmitConsumptionProofResponse]
+    """Hand in the consumption proof (§19), as the engine that will load the artifact: the tenant's service, or the deployment's own one, which speaks for itself
+    only. Governance parses the payload and replays the recorded turns itself; what is handed in must agree. Nobody proves what they proposed or permitted. What
+    it lacks is in the reply. Role: `service`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, SUBJECT_MISMATCH, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE
+    (STORE_UNAVAILABLE); NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
     """
     CheckReleaseGate: _grpc.UnaryUnaryMultiCallable[_service_pb2.CheckReleaseGateRequest, _service_pb2.CheckReleaseGateResponse]
     """Whether an artifact may begin its rollout; for a job that must stop where it may not. Roles: `service`, `operator`, `approver`.
@@ -171,11 +181,21 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
     (RESOURCE_NOT_FOUND).
     """
-    SubmitConsumptionProof: _aio.UnaryUnaryMultiCallable[_service_pb2.SubmitConsumptionProofRequest, _service_pb2.SubmitConsumptionProofResponse]  # type: ignore[assignment]
-    """Hand in the consumption proof (§19), as the engine that will load the artifact. What it lacks is in the reply. Role: `service`.
+    ReplayArtifact: _aio.UnaryUnaryMultiCallable[_service_pb2.ReplayArtifactRequest, _service_pb2.ReplayArtifactResponse]  # type: ignore[assignment]
+    """What governance finds by itself when it replays recorded turns by an artifact and by the version beside it, with the consumer's parser and rule (§19). A
+    consumption proof passes only where its replay hash is this one; so is the one that the Builder's report has to expect. Nothing is kept. Roles: `service`,
+    `operator`, `approver`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+    (RESOURCE_NOT_FOUND).
+    """
+    SubmitConsumptionProof: _aio.UnaryUnaryMultiCallable[_service_pb2.SubmitConsumptionProofRequest, _service_pb2.SubmitConsumptionProofResponse]  # type: ignore[assignment]
+    """Hand in the consumption proof (§19), as the engine that will load the artifact: the tenant's service, or the deployment's own one, which speaks for itself
+    only. Governance parses the payload and replays the recorded turns itself; what is handed in must agree. Nobody proves what they proposed or permitted. What
+    it lacks is in the reply. Role: `service`.
+
+    Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, SUBJECT_MISMATCH, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE
+    (STORE_UNAVAILABLE); NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
     """
     CheckReleaseGate: _aio.UnaryUnaryMultiCallable[_service_pb2.CheckReleaseGateRequest, _service_pb2.CheckReleaseGateResponse]  # type: ignore[assignment]
     """Whether an artifact may begin its rollout; for a job that must stop where it may not. Roles: `service`, `operator`, `approver`.
@@ -304,15 +324,31 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ReplayArtifact(
+        self,
+        request: _service_pb2.ReplayArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ReplayArtifactResponse, _abc.Awaitable[_service_pb2.ReplayArtifactResponse]]:
+        """What governance finds by itself when it replays recorded turns by an artifact and by the version beside it, with the consumer's parser and rule (§19). A
+        consumption proof passes only where its replay hash is this one; so is the one that the Builder's report has to expect. Nothing is kept. Roles: `service`,
+        `operator`, `approver`.
+
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
+        (RESOURCE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
     def SubmitConsumptionProof(
         self,
         request: _service_pb2.SubmitConsumptionProofRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.SubmitConsumptionProofResponse, _abc.Awaitable[_service_pb2.SubmitConsumptionProofResponse]]:
-        """Hand in the consumption proof (§19), as the engine that will load the artifact. What it lacks is in the reply. Role: `service`.
+        """Hand in the consumption proof (§19), as the engine that will load the artifact: the tenant's service, or the deployment's own one, which speaks for itself
+        only. Governance parses the payload and replays the recorded turns itself; what is handed in must agree. Nobody proves what they proposed or permitted. What
+        it lacks is in the reply. Role: `service`.
 
-        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
+        Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED, SUBJECT_MISMATCH, OWN_WORK_REFUSED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE
+        (STORE_UNAVAILABLE); NOT_FOUND (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (ARTIFACT_FROZEN); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED).
         """
 
     @_abc_1.abstractmethod

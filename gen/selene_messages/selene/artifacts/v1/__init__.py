@@ -118,17 +118,18 @@ class ConsumptionBlockReason(betterproto2.Enum):
 
     PROOF_MISSING = 1
     """
-    CONSUMPTION_PROOF_MISSING: no proof packet, or the consumer's parser did not accept the artifact.
+    CONSUMPTION_PROOF_MISSING: no proof packet, not by a consumer of its kind, or the consumer's parser did not accept the artifact, as it says or as governance
+    found.
     """
 
     REPLAY_MISMATCH = 2
     """
-    CONSUMPTION_REPLAY_MISMATCH: the replay hash is not of the expected baseline class.
+    CONSUMPTION_REPLAY_MISMATCH: the replay hash is not what the Builder's report expects, or not what governance's own replay gives.
     """
 
     SHADOW_REGRESSION = 3
     """
-    CONSUMPTION_SHADOW_REGRESSION: the shadow evaluation shows a safety regression or a privacy leak.
+    CONSUMPTION_SHADOW_REGRESSION: the shadow evaluation of the consumer or of governance shows a safety regression or a privacy leak, or no turn at all.
     """
 
     ROLLBACK_POINTER_MISSING = 4
@@ -366,7 +367,7 @@ default_message_pool.register_message("selene.artifacts.v1", "ConsumptionProof",
 @dataclass(eq=False, repr=False)
 class ContextRankingPack(betterproto2.Message):
     """
-    CONTEXT_RANKING_PACK: which contexts were relevant to a query, for PH1.CACHE and PH1.CONTEXT.
+    CONTEXT_RANKING_PACK: which contexts were relevant to a query, for PH1.CACHE and PH1.CONTEXT. No server here loads it: an orphan.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -496,7 +497,7 @@ default_message_pool.register_message("selene.artifacts.v1", "LlmGoldLabelPack",
 @dataclass(eq=False, repr=False)
 class NlpGoldLabelPack(betterproto2.Message):
     """
-    NLP_GOLD_LABEL_PACK: turns with their meaning, for PH1.NLP.
+    NLP_GOLD_LABEL_PACK: turns with their meaning, for PH1.NLP. No server here loads it: an orphan.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -546,7 +547,7 @@ default_message_pool.register_message("selene.artifacts.v1", "PackHeader", PackH
 @dataclass(eq=False, repr=False)
 class PersonaToneProfileDelta(betterproto2.Message):
     """
-    PERSONA_TONE_PROFILE_DELTA: how tone moves, for PH1.X and PH1.TTS.
+    PERSONA_TONE_PROFILE_DELTA: how tone moves, for PH1.X and PH1.TTS. No server here loads it: an orphan, which is built and never activated.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -691,7 +692,7 @@ default_message_pool.register_message("selene.artifacts.v1", "SttSubstitution", 
 @dataclass(eq=False, repr=False)
 class SttVocabPack(betterproto2.Message):
     """
-    STT_VOCAB_PACK: names and terms that PH1.C, PH1.SRL and PH1.NLP should know. Written by PH1.KNOW.
+    STT_VOCAB_PACK: names and terms that PH1.C, PH1.SRL and PH1.NLP should know; PH1.C loads it. Written by PH1.KNOW.
     """
 
     header: "PackHeader | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)

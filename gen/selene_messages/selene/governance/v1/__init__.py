@@ -22,6 +22,7 @@ __all__ = (
     "CohortDelta",
     "CohortResult",
     "Consent",
+    "ConsumptionReplay",
     "ConsumptionVerdict",
     "DecideRequest",
     "DecideResponse",
@@ -80,6 +81,8 @@ __all__ = (
     "ProposeDefectFixResponse",
     "RecordKpisRequest",
     "RecordKpisResponse",
+    "ReplayArtifactRequest",
+    "ReplayArtifactResponse",
     "Revocation",
     "RevocationStep",
     "RevocationStepRecord",
@@ -412,7 +415,7 @@ class DecisionReason(betterproto2.Enum):
 
     NO_CONSUMER = 11
     """
-    No engine consumes artifacts of this kind (§11).
+    No engine that is served here loads artifacts of this kind (§11): an orphan.
     """
 
     OPERATOR_REQUEST = 12
@@ -1721,9 +1724,47 @@ default_message_pool.register_message("selene.governance.v1", "Consent", Consent
 
 
 @dataclass(eq=False, repr=False)
+class ConsumptionReplay(betterproto2.Message):
+    """
+    A replay of recorded turns (§19), worked out from the ledger's own payload by the consumer's own parser and rule, by whoever answers with it. The turns are
+    the trials of the frozen evaluation set in force for packs of voice identity, and for others the gold items that the pack came from.
+    """
+
+    parser: "ParserResult | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What the parser made of the payload; where it refused, nothing else is set.
+    """
+
+    replay_hash: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    SHA-256 over the turns and what the consumer answers to each by this artifact.
+    """
+
+    shadow: "ShadowResult | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The same turns by this artifact and by the version beside it. A safety event is a turn whose truth is known and that the answer harms: an impostor who is
+    accepted, a right transcript that is changed, a rejected pronunciation that is spoken, a provider that gave nothing of use, an intent that only conflicting
+    packets have. A privacy leak is an item that it was learned from and that its user took back. Without a version beside it there are no turns.
+    """
+
+    beside_version: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    The version that it ran beside: the active one, or the one to return to; 0 for none.
+    """
+
+    evidence_refs: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Where the turns lie: `artifact:<id>` of a frozen set, `gold:<id>` of gold.
+    """
+
+
+default_message_pool.register_message("selene.governance.v1", "ConsumptionReplay", ConsumptionReplay)
+
+
+@dataclass(eq=False, repr=False)
 class ConsumptionVerdict(betterproto2.Message):
     """
-    A consumption proof, what it rests on, and what governance makes of it.
+    A consumption proof, what its consumer says of it, what governance found itself, and the verdict. What the consumer says is believed only against the artifact.
     """
 
     proof: "__artifacts__v1__.ConsumptionProof | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -1733,12 +1774,12 @@ class ConsumptionVerdict(betterproto2.Message):
 
     parser: "ParserResult | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What the consumer's parser made of the artifact.
+    What the consumer says that its parser made of the artifact.
     """
 
     shadow: "ShadowResult | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What the shadow evaluation counted.
+    What the consumer says that its shadow evaluation counted.
     """
 
     passed: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
@@ -1758,6 +1799,11 @@ class ConsumptionVerdict(betterproto2.Message):
     )
     """
     When it was judged.
+    """
+
+    found: "ConsumptionReplay | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What governance worked out itself when the proof was handed in. Without it, or where it contradicts the proof, the proof does not pass.
     """
 
 
@@ -3164,6 +3210,41 @@ class RecordKpisResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("selene.governance.v1", "RecordKpisResponse", RecordKpisResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ReplayArtifactRequest(betterproto2.Message):
+    """
+    Asks for a replay.
+    """
+
+    tenant_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The tenant; must be the token's.
+    """
+
+    artifact_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Which artifact.
+    """
+
+
+default_message_pool.register_message("selene.governance.v1", "ReplayArtifactRequest", ReplayArtifactRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ReplayArtifactResponse(betterproto2.Message):
+    """
+    What governance found.
+    """
+
+    replay: "ConsumptionReplay | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The replay.
+    """
+
+
+default_message_pool.register_message("selene.governance.v1", "ReplayArtifactResponse", ReplayArtifactResponse)
 
 
 @dataclass(eq=False, repr=False)
