@@ -10,6 +10,7 @@ device of its own, so that earlier runs are not part of it.
 import asyncio
 import secrets
 import statistics
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,6 +41,7 @@ LEAST_ASK_SECONDS: Final = 2.6
 ASKS_PER_VOICE: Final = 2
 VOICES: Final = 6
 CONSENT: Final = "demonstration"
+TARGETS: Final = "--targets"
 
 _Audio = Annotated[Path | None, typer.Option("--audio", help="Folder with one folder of recordings a speaker")]
 _Recording = Annotated[Path | None, typer.Option("--recording", help="One recording of several speakers")]
@@ -231,10 +233,15 @@ def _ms(duration: timedelta) -> float:
 
 
 def main() -> None:
-    """Entry point of `python -m clients.demo`."""
+    """Entry point of `python -m clients.demo`. `--targets -` takes them from a line of the standard input: whoever
+    starts the servers and this at once knows them later.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(remote(demo))
-    app()
+    words = sys.argv[1:]
+    if TARGETS in words and words[words.index(TARGETS) + 1 :][:1] == ["-"]:
+        words[words.index(TARGETS) + 1] = sys.stdin.readline().strip()
+    app(words)
 
 
 if __name__ == "__main__":
