@@ -49,6 +49,19 @@ Every command takes --json. Where to call and with which token: flags, SELENE_TA
 _NOISE: Final = "Value error, "
 """What pydantic puts before the words of typer's own checks."""
 
+_WORDS: Final = {
+    "int_parsing": "{input!r} is no whole number",
+    "int_from_float": "{input!r} is no whole number",
+    "float_parsing": "{input!r} is no number",
+    "greater_than_equal": "{input} is too small: at least {ge}",
+    "greater_than": "{input} is too small: more than {gt}",
+    "less_than_equal": "{input} is too large: at most {le}",
+    "less_than": "{input} is too large: less than {lt}",
+    "datetime_parsing": "{input!r} is no time: give one such as 2026-11-23 or 2026-11-23T12:30",
+    "datetime_from_date_parsing": "{input!r} is no time: give one such as 2026-11-23 or 2026-11-23T12:30",
+}
+"""What pydantic finds wrong with a value, by its name for it, in words that name the value."""
+
 
 class _Root(TyperGroup):
     """The whole command; what is wrong with a parameter is told without the words of the library that found it."""
@@ -57,8 +70,16 @@ class _Root(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix(_NOISE)
+            error.message = _told(error)
             raise
+
+
+def _told(error: typer.BadParameter) -> str:
+    errors = getattr(error.__cause__, "errors", None)
+    for found in errors() if errors is not None else ():
+        if words := _WORDS.get(found["type"]):
+            return words.format(input=found["input"], **found.get("ctx", {}))
+    return error.message.removeprefix(_NOISE)
 
 
 def build() -> typer.Typer:

@@ -298,6 +298,24 @@ def test_a_value_that_is_no_choice_is_told_in_words_of_this_command(run, argumen
     assert "Value error" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("audit", "prove", "abc"), "'abc' is no whole number"),
+        (("audit", "prove", "1.5"), "'1.5' is no whole number"),
+        (("audit", "prove", "0"), "0 is too small: at least 1"),
+        (("audit", "tail", "-n", "all"), "'all' is no whole number"),
+        (("audit", "list", "--since", "monday"), "'monday' is no time"),
+        (("audit", "list", "--timeout", "soon"), "'soon' is no number"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_named_and_what_is_wanted(run, arguments, told):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "Input should be" not in result.stderr
+
+
 def test_help_is_folded_at_the_terminal_and_examples_stay_as_they_are(run):
     told = [line.strip() for line in run("audit", "prove", "--help").stdout.splitlines()]
     assert any("anywhere, with no server and no store: the event's hash" in line for line in told)
