@@ -181,7 +181,7 @@ def beside_others(settings: Settings) -> Iterator[None]:
             if place is not None:
                 lock = held.enter_context(place.open("ab"))
                 if not _alone(lock.fileno()):
-                    _log.warning(SHARED, database=str(place.with_suffix("")))
+                    _log.info(SHARED, database=str(place.with_suffix("")))
         yield
 
 
