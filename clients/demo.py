@@ -26,7 +26,7 @@ from clients.cli.live import Lane, LiveView
 from clients.cli.session import OK, REFUSED, UNREACHABLE, Session, remote
 from clients.cli.speak import converse, outcome_document
 from clients.errors import SeleneError
-from clients.posted import two_messages
+from clients.posted import permit, two_messages
 from clients.spoken import spoken_turn
 from clients.stream import Outcome
 from clients.turns import Voice, split_voice, voices_of
@@ -99,6 +99,8 @@ async def demo(
         voice.device_id = f"demo-{run}"
     known, stranger = voices[:-1], voices[-1]
     names = {person.name: f"{person.name}-{run}" for person in voices}
+    if mailbox:
+        await permit(session)
     for person in known:
         if not await _enrol(session, voice, person, names[person.name]):
             return REFUSED
