@@ -128,13 +128,14 @@ def _ask(
     with subprocess.Popen([sys.executable, "-m", "clients.demo", *words], stdin=subprocess.PIPE) as client:
         assert server.stdout is not None and client.stdin is not None
         try:
+            # The check at the end takes a second to import: now, while there is nothing to do but wait.
+            import servers.offline  # noqa: F401
+
             ready = server.stdout.readline()
             if not ready:
                 sys.stderr.write(_log(data_dir).read_text())
                 raise typer.Exit(1)
             _tell(client.stdin, json.loads(ready)["targets"])
-            # The check that follows takes a second to import; meanwhile people speak.
-            import servers.offline  # noqa: F401
         except BaseException:
             client.kill()
             raise
