@@ -1,30 +1,11 @@
 """How the `selene` command is composed: its help, the commands of this package and those of installed ones."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import typer
 from typer.core import TyperGroup
 
-from clients.cli import (
-    consent,
-    deliver,
-    drift,
-    gate,
-    gold,
-    judge,
-    limits,
-    lineage,
-    manage,
-    material,
-    rollout,
-    routes,
-    secrets,
-    signals,
-    speak,
-    talk,
-    token,
-    trail,
-)
 from clients.cli.registry import GET_SERVER, Commands, load_installed
 
 _HELP = """Who is speaking, what was said, what does it mean? And which provider answered, why, and what was decided.
@@ -82,11 +63,59 @@ def _told(error: typer.BadParameter) -> str:
     return error.message.removeprefix(_NOISE)
 
 
-def build() -> typer.Typer:
-    """The whole command, from this package and every installed one that registers itself."""
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """The command that ``words`` are for: the whole one, from this package and every installed one that registers
+    itself, or without this package's part where they name one of the others'. To import it takes as long as a
+    seventh of a server's start.
+    """
     app = typer.Typer(cls=_Root, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    commands = Commands(app)
-    for room in (
+    if not words or words[0] not in _installed():
+        commands = Commands(app)
+        for room in _rooms():
+            room.register(commands)
+        load_installed(commands)
+        app.callback(help=_HELP, epilog=_epilog(commands))(_root)
+    else:
+        load_installed(Commands(app))
+        app.callback()(_root)
+    return app
+
+
+def _installed() -> set[str | None]:
+    """The commands, not in a group, of the packages that register themselves."""
+    commands = Commands(typer.Typer())
+    load_installed(commands)
+    return {command.name for command in commands.app.registered_commands}
+
+
+class _Room(Protocol):
+    def register(self, commands: Commands) -> None: ...
+
+
+def _rooms() -> Sequence[_Room]:
+    """This package's part, in the order in which the help shows it."""
+    from clients.cli import (
+        consent,
+        deliver,
+        drift,
+        gate,
+        gold,
+        judge,
+        limits,
+        lineage,
+        manage,
+        material,
+        rollout,
+        routes,
+        secrets,
+        signals,
+        speak,
+        talk,
+        token,
+        trail,
+    )
+
+    return (
         speak,
         talk,
         manage,
@@ -105,11 +134,7 @@ def build() -> typer.Typer:
         secrets,
         token,
         material,
-    ):
-        room.register(commands)
-    load_installed(commands)
-    app.callback(help=_HELP, epilog=_epilog(commands))(_root)
-    return app
+    )
 
 
 def _root() -> None:

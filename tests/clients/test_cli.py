@@ -322,6 +322,31 @@ def test_help_is_folded_at_the_terminal_and_examples_stay_as_they_are(run):
     assert "selene audit prove --since monday.json > grown.json" in told
 
 
+CLIENTS_PART = """
+import sys
+from clients import cli
+app = cli.build(sys.argv[1:])
+print("selene_messages" in sys.modules, sorted(each.name for each in app.registered_commands)[:3])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("up", "--json"), "False ['calibrate', 'config', 'migrate']"),
+        (("serve", "voiceid"), "False ['calibrate', 'config', 'migrate']"),
+        (("identify", "hello.wav"), "True ['ask', 'calibrate', 'config']"),
+        (("packs", "list"), "True ['ask', 'calibrate', 'config']"),
+        (("--help",), "True ['ask', 'calibrate', 'config']"),
+        ((), "True ['ask', 'calibrate', 'config']"),
+    ],
+)
+def test_a_command_of_another_package_does_not_import_the_clients_part(words, told):
+    command = [sys.executable, "-c", CLIENTS_PART, *words]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.strip() == told
+
+
 def test_commands_of_other_packages_join_and_share_groups(run, monkeypatch):
     def register(commands: registry.Commands) -> None:
         commands.app.command("up")(lambda: typer.echo("serving"))
