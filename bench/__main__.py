@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-ROOMS: Final = ("bench.voiceid", "bench.routing", "bench.delivery", "bench.learning")
+ROOMS: Final = ("bench.voiceid", "bench.routing", "bench.delivery", "bench.learning", "bench.demo")
 
 
 def main(

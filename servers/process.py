@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Final
 import structlog
 
 from servers.retention import Retention
+from servers.runtime.auth import make_data_dir
 from servers.runtime.clock import SystemClock
 from servers.runtime.config import Settings
 from servers.runtime.ids import UuidV7Ids
@@ -30,7 +33,7 @@ from servers.runtime.server import (
     stop_on_signals,
     unbindable,
 )
-from servers.runtime.storage import LedgerSink, open_store
+from servers.runtime.storage import SQLITE, LedgerSink, open_store, store_url
 from servers.runtime.tls import ListenError
 from servers.runtime.workers import WorkerSlot, run_workers
 from servers.shipped import register_shipped_pack
@@ -38,6 +41,11 @@ from store import Store, StoreError
 from store.retention import Kept
 
 CHECKPOINT_EVERY_S: Final = 600.0
+LOCK_SUFFIX: Final = ".serving"
+SHARED: Final = (
+    "another server serves this store too: they share its state, and what one decided, asked or sent, the other knows. "
+    "If that is not meant, stop one or give this one a --data-dir of its own"
+)
 
 _log = structlog.get_logger("selene.process")
 
@@ -154,13 +162,50 @@ def check_ports(names: Sequence[str], settings: Settings) -> None:
 
 def run_process(names: Sequence[str], settings: Settings, started: Started) -> None:
     """`serve_owners` in this process, or in `settings.workers` of them that share the ports."""
-    if settings.workers == 1:
-        configure_logging(settings.log.level)
-        run_loop(serve_owners(names, settings, WorkerSlot(), started))
-        return
     configure_logging(settings.log.level)
-    addresses = {name: _address(name, settings) for name in names}
-    run_workers(functools.partial(_worker, tuple(names), settings), settings.workers, addresses)
+    with beside_others(settings):
+        if settings.workers == 1:
+            run_loop(serve_owners(names, settings, WorkerSlot(), started))
+            return
+        addresses = {name: _address(name, settings) for name in names}
+        run_workers(functools.partial(_worker, tuple(names), settings), settings.workers, addresses)
+
+
+@contextmanager
+def beside_others(settings: Settings) -> Iterator[None]:
+    """Serve an embedded store, and say so where another server does already: both work on one state, as they may.
+
+    A lock beside the database tells, which ends with its process however that ends. On PostgreSQL nothing is said:
+    there several servers are the rule.
+    """
+    with ExitStack() as held:
+        with suppress(OSError):  # the store itself says what is wrong with its folder
+            place = _lock_place(settings)
+            if place is not None:
+                lock = held.enter_context(place.open("ab"))
+                if not _alone(lock.fileno()):
+                    _log.info(SHARED, database=str(place.with_suffix("")))
+        yield
+
+
+def _lock_place(settings: Settings) -> Path | None:
+    url = store_url(settings)
+    if not url.startswith(SQLITE):
+        return None
+    if not settings.store.url:
+        make_data_dir(settings.data_dir)
+    return Path(f"{url.removeprefix(SQLITE)}{LOCK_SUFFIX}")
+
+
+def _alone(lock: int) -> bool:
+    """Whether nobody else holds it; held from now on, beside the others."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    return True
 
 
 def _address(name: str, settings: Settings) -> tuple[str, int]:

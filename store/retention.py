@@ -23,6 +23,7 @@ from store.schema import (
     observations,
     prompt_budgets,
     prompt_cooldowns,
+    prompt_retries,
 )
 
 BATCH = 500
@@ -42,6 +43,7 @@ class Kept:
     prompt_budgets: timedelta = timedelta(days=7)
     prompt_cooldowns: timedelta = timedelta(days=1)
     conflict_retries: timedelta = timedelta(days=1)
+    prompt_retries: timedelta = timedelta(days=7)
     delivery_webhooks: timedelta = timedelta(days=30)
     deliveries: timedelta = timedelta(days=90)
     signal_streams: timedelta = timedelta(days=30)
@@ -83,6 +85,7 @@ class Retention:
             ("prompt_budgets", prompt_budgets, prompt_budgets.c.spent_at, kept.prompt_budgets),
             ("prompt_cooldowns", prompt_cooldowns, prompt_cooldowns.c.until, kept.prompt_cooldowns),
             ("conflict_retries", conflict_retries, conflict_retries.c.spent_at, kept.conflict_retries),
+            ("prompt_retries", prompt_retries, prompt_retries.c.spent_at, kept.prompt_retries),
             ("delivery_webhooks", delivery_webhooks, delivery_webhooks.c.seen_at, kept.delivery_webhooks),
             ("signal_streams", streams, streams.c.updated_at, kept.signal_streams),
             ("observations", observations, observations.c.at, kept.observations),

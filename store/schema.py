@@ -335,6 +335,18 @@ conflict_retries = Table(
     Index("ix_voiceid_conflict_retries_spent_at", "spent_at"),
 )
 
+# A session's identity prompt that no name has answered: 0 until the one retry was heard.
+prompt_retries = Table(
+    "voiceid_prompt_retries",
+    metadata,
+    _text("tenant_id", key=True),
+    _text("session_id", key=True),
+    _text("device_id", key=True),
+    _count("retries"),
+    _instant("spent_at"),
+    Index("ix_voiceid_prompt_retries_spent_at", "spent_at"),
+)
+
 # Whom drift asks to enrol again, and when they were last told so.
 reenrollments = Table(
     "voiceid_reenrollments",

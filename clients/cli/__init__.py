@@ -10,6 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import typer
 
 INTERRUPTED: Final = 130
@@ -18,11 +20,11 @@ INTERRUPTED: Final = 130
 _QUIET: Final = {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"}
 
 
-def build() -> "typer.Typer":
-    """The whole command, from this package and every installed one that registers itself."""
+def build(words: "Sequence[str]" = ()) -> "typer.Typer":
+    """The whole command, from this package and every installed one that registers itself; or what ``words`` need."""
     from clients.cli import command
 
-    return command.build()
+    return command.build(words)
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
     try:
         # What is imported is no garbage: to look for it takes a fifth of the time.
         gc.disable()
-        command = build()
+        command = build(sys.argv[1:])
         gc.freeze()
         gc.enable()
         command()

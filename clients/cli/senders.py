@@ -20,6 +20,13 @@ _WIDE: Final = (
 _NARROW: Final = ("channel", "", "provider", "available", "circuit", "why")
 NO_ACCOUNT: Final = "on the server, configure its account under owners.delivery.accounts"
 """What can be done about NO_ADAPTER where messages are sent."""
+NOTHING: Final = "Nothing can be sent yet: no account is configured. In the server's configuration file, one such as"
+_EXAMPLES: Final = {
+    "smtp/primary": ('host = "smtp.example.org"', 'sender = "post@example.org"'),
+    "": ("# what it wants: README.md, Delivery",),
+}
+"""The least that an account wants, by provider; "" where it is another one."""
+_LACKING: Final = (routing.Availability.NOT_CONFIGURED, routing.Availability.UNSPECIFIED)
 _ROOM: Final = 1000
 """Columns, more than any table asks for: what it would take if it could."""
 
@@ -35,7 +42,27 @@ def rendered(channels: Sequence[v1.ChannelStanding], console: Console) -> Group:
     wide = _table(_WIDE, rows)
     fits = console.measure(wide, options=console.options.update(width=_ROOM)).maximum <= console.width
     providers = [each.standing for channel in channels for each in channel.providers if each.standing]
-    return Group(wide if fits else _table(_NARROW, rows), *standings.advice(providers, NO_ADAPTER=NO_ACCOUNT))
+    advice = [*standings.advice(providers, NO_ADAPTER=NO_ACCOUNT), *_begin(channels)]
+    return Group(wide if fits else _table(_NARROW, rows), *advice)
+
+
+def _begin(channels: Sequence[v1.ChannelStanding]) -> list[Text]:
+    """How to begin where nobody who is shown can send anything: an account, its secret, the server again."""
+    of = {each.standing.provider_ref: channel for channel in channels for each in channel.providers if each.standing}
+    standing = [each.standing for channel in channels for each in channel.providers if each.standing]
+    if not of or any(each.availability not in _LACKING or each.reason_code != "NO_ADAPTER" for each in standing):
+        return []
+    provider = next((name for name in of if name in _EXAMPLES), next(iter(of)))
+    handle = f"kms://delivery/{of[provider].channel.name.lower()}/{provider.partition('/')[0]}"
+    lines = [
+        "",
+        NOTHING,
+        f'  [owners.delivery.accounts."{provider}"]',
+        *(f"  {line}" for line in _EXAMPLES.get(provider, _EXAMPLES[""])),
+        "then its secret, and start the server again with --config FILE:",
+        f"  selene secrets put {handle} -e dev -g delivery < secret.txt",
+    ]
+    return [Text(line) for line in lines]
 
 
 def _table(headings: Sequence[str], rows: Iterable[dict[str, RenderableType]]) -> Table:

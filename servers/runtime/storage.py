@@ -32,16 +32,22 @@ Reply = TypeVar("Reply", bound=Message)
 SIGNING_SEED: Final = "ledger_signing_seed"
 MASTER_KEY: Final = "development_master_key"
 DATABASE: Final = "selene.db"
+SQLITE: Final = "sqlite:///"
 KEY_BYTES: Final = 32
 SYSTEM_TENANT: Final = SERVICE_TENANT
 """The deployment's own: its chain holds what belongs to no tenant, and refusals of callers who did not prove one."""
+
+
+def store_url(settings: Settings) -> str:
+    """The configured store, or the embedded one of the data folder."""
+    return settings.store.url or f"{SQLITE}{settings.data_dir / DATABASE}"
 
 
 async def open_store(settings: Settings, clock: Clock, ids: Ids) -> Store:
     """The configured store, migrated. ConfigError without a master key outside development; StoreError."""
     make_data_dir(settings.data_dir)
     store = await Store.open(
-        settings.store.url or f"sqlite:///{settings.data_dir / DATABASE}",
+        store_url(settings),
         clock=clock,
         ids=ids,
         signing_key=_kept(settings.data_dir / SIGNING_SEED),

@@ -1,12 +1,45 @@
-"""Ask once who is speaking (VID.CONF.9, VID-8): the keys, the scope and the rule. The state itself is the store's."""
+"""Ask once who is speaking, and hear the answer once (VID.CONF.9, VID-8): the keys, the scope and the rule. The state
+itself is the store's."""
 
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
+from selene.voiceid.v1.voiceid_pb2 import (
+    NEXT_ACTION_LOCK_AND_REVIEW,
+    NEXT_ACTION_NON_PERSONALIZED,
+    NEXT_ACTION_OWNERSHIP_DISPUTE,
+    NEXT_ACTION_RE_ENROLL,
+    NEXT_ACTION_STEP_UP,
+    NextAction,
+)
 from selene.voiceid.v2.voiceid_pb2 import IDENTITY_TIER_PROBABLE, IDENTITY_TIER_UNKNOWN, IdentityTier
 
 PROMPTING_TIERS = (IDENTITY_TIER_PROBABLE, IDENTITY_TIER_UNKNOWN)
+NOT_ASKED_BESIDE = frozenset(
+    {
+        NEXT_ACTION_STEP_UP,
+        NEXT_ACTION_LOCK_AND_REVIEW,
+        NEXT_ACTION_OWNERSHIP_DISPUTE,
+        NEXT_ACTION_RE_ENROLL,
+        NEXT_ACTION_NON_PERSONALIZED,
+    }
+)
+"""A step-up that the decision itself requires, and what a conflict ends with: a prompt would be one more retry."""
+
+
+class Prompt(StrEnum):
+    """Where a decision stands to its session's identity prompt."""
+
+    NONE = "NONE"
+    """Nobody is asked, and no answer is waited for."""
+    GRANTED = "GRANTED"
+    """Somebody may be asked now, and is then heard once more."""
+    ANSWERED = "ANSWERED"
+    """This was the retry, and it names somebody."""
+    UNANSWERED = "UNANSWERED"
+    """The retry named nobody: in this session nobody is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +48,7 @@ class AskOncePolicy:
 
     max_prompts_per_session: int = 1
     cooldown: timedelta = timedelta(seconds=600)
+    max_retries_after_prompt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +90,14 @@ def cooldown_key(scope: PromptScope) -> bytes:
     )
 
 
-def eligible(tier: IdentityTier, *, step_up_pending: bool) -> bool:
+def eligible(tier: IdentityTier, action: NextAction, *, step_up_pending: bool) -> bool:
     """The part of `may_prompt_identity` that needs no state; budget and cooldown are the store's to claim."""
-    return tier in PROMPTING_TIERS and not step_up_pending
+    return tier in PROMPTING_TIERS and action not in NOT_ASKED_BESIDE and not step_up_pending
+
+
+def after_retry(retries: int, policy: AskOncePolicy, *, is_named: bool) -> Prompt:
+    """Where the decision stands that is the session's `retries`-th since its prompt."""
+    return Prompt.ANSWERED if is_named and retries <= policy.max_retries_after_prompt else Prompt.UNANSWERED
 
 
 def _hash(*parts: str) -> bytes:

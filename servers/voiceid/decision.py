@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
@@ -16,7 +16,7 @@ from selene.voiceid.v1 import voiceid_pb2 as v1
 from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.voiceid import conflict, ladder
-from servers.voiceid.ask_once import PROMPTING_TIERS
+from servers.voiceid.ask_once import PROMPTING_TIERS, Prompt
 from servers.voiceid.fusion import CandidateCosines, Ranking, ScoredCandidate, ScoringFailure, rank
 from servers.voiceid.policy import DecisionPolicy, Thresholds
 from servers.voiceid.prune import Decisiveness, decisive
@@ -269,6 +269,21 @@ def decide(s: Situation) -> VoiceDecision:
     if reason is not None:
         return _unknown(s, reason, standing)
     return _named(s, s.thresholds, standing)
+
+
+def beside(decision: VoiceDecision, prompt: Prompt, *, max_retries: int) -> VoiceDecision:
+    """The decision beside what ask-once says (VID.CONF.9): a prompt has its retries, and nobody is asked for a phrase
+    without one. A conflict keeps its own action and retries (§38.5).
+    """
+    if decision.conflict_state:
+        return decision
+    if prompt is Prompt.GRANTED:
+        return replace(decision, retries_left=max_retries)
+    if decision.tier != v2.IDENTITY_TIER_UNKNOWN:
+        return decision
+    if prompt is Prompt.UNANSWERED:
+        return replace(decision, next_action=v1.NEXT_ACTION_NON_PERSONALIZED)
+    return replace(decision, next_action=v1.NEXT_ACTION_PROCEED_GENERIC)
 
 
 def to_v1(decision: VoiceDecision) -> v1.VoiceIdDecision:

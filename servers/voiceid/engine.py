@@ -27,7 +27,7 @@ from servers.voiceid import ask_once, breaker, conflict, observing, reenrolling,
 from servers.voiceid.active_packs import PackRows, Packs, Served
 from servers.voiceid.batcher import Batcher, ModelFailed, ModelSlow
 from servers.voiceid.circuit import Circuit
-from servers.voiceid.decision import Evidence, Situation, VoiceDecision, decide, to_v1, to_v2
+from servers.voiceid.decision import Evidence, Situation, VoiceDecision, beside, decide, to_v1, to_v2
 from servers.voiceid.fingerprint import Fingerprint, ReplayMatch, ReplayPolicy, is_replay, match
 from servers.voiceid.fusion import CandidateCosines, Ranking, ScoringFailure, rank
 from servers.voiceid.pipeline import Heard
@@ -45,6 +45,7 @@ ENGINE_ID = "PH1.VOICE.ID"
 FRAMES_A_TURN = 50
 """When audio is heard again: others get their turn on the event loop after that many frames."""
 
+_ASK_ONCE = ask_once.AskOncePolicy()
 _SPOOF_RISK = v1.ConflictState.Name(v1.CONFLICT_STATE_SPOOF_RISK)
 _log = structlog.get_logger("selene.voiceid")
 
@@ -463,26 +464,18 @@ class Engine:
     async def _kept(self, tx: Transaction, hearing: Hearing, situation: Situation) -> v2_service.FinalDecision:
         """Awaits nothing but the transaction."""
         ask, config, now = hearing.ask, hearing.ask.config, self._clock.now()
-        spent = await tx.voiceid.prompts.retries(config.tenant_id, config.session_id)
-        earlier = {row.state: spent.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
+        spent = await tx.voiceid.prompts.spent(config.tenant_id, config.session_id, config.device_id)
         commitments = await _commitments(tx, config.tenant_id, situation, hearing.served)
+        earlier = {row.state: spent.conflicts.get(v1.ConflictState.Name(row.state), 0) for row in conflict.TABLE}
         decision = decide(replace(situation, earlier_conflicts=earlier, commitments=commitments))
-        keys = _prompt_keys(ask, decision)
-        may_prompt = ask_once.eligible(decision.tier, step_up_pending=config.step_up_pending)
-        if may_prompt:
-            policy = ask_once.AskOncePolicy()
-            may_prompt = await tx.voiceid.prompts.claim(
-                config.tenant_id,
-                *keys,
-                max_per_session=policy.max_prompts_per_session,
-                cooldown=policy.cooldown,
-                now=now,
-            )
         if decision.conflict_state:
-            name = v1.ConflictState.Name(decision.conflict_state)
-            await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, name)
+            decision = await _retried(tx, config, decision)
         elif decision.named_user_id:
-            await _resolve(tx, config, spent)
+            await _resolve(tx, config, spent.conflicts)
+        keys = _prompt_keys(ask, decision)
+        prompt = await _prompt(tx, config, decision, keys, spent.after_prompt, now)
+        may_prompt = prompt is ask_once.Prompt.GRANTED
+        decision = beside(decision, prompt, max_retries=_ASK_ONCE.max_retries_after_prompt)
         final = _final(decision, may_prompt=may_prompt)
         if ask.asks_to_enrol and decision.named_user_id:
             await reenrolling.tell(tx, config.tenant_id, decision.named_user_id, now, final)
@@ -513,7 +506,7 @@ class Engine:
             device_id=config.device_id,
             hashes=hashes,
             facts={
-                **_facts(ask, decision, may_prompt=may_prompt, phase=self._circuit.phase),
+                **_facts(ask, decision, prompt, phase=self._circuit.phase),
                 **_pack_facts(decision, hearing.served),
             },
         )
@@ -534,6 +527,46 @@ class Engine:
         if signals.consents(await tx.voiceid.profiles.current(stream.tenant_id, user_id), stream.decided_at):
             seen = signals.decided(said, stream, decision.reason, ask.config.turn, user_id)
             await self._producer.leave(tx, [seen])
+
+
+async def _retried(tx: Transaction, config: v1.StreamConfig, decision: VoiceDecision) -> VoiceDecision:
+    """A conflict is counted before it is told: of two servers that meet it at once, one tells the next retry."""
+    state = decision.conflict_state
+    count = await tx.voiceid.prompts.count_retry(config.tenant_id, config.session_id, v1.ConflictState.Name(state))
+    earlier = {**decision.situation.earlier_conflicts, state: count - 1}
+    return decide(replace(decision.situation, earlier_conflicts=earlier))
+
+
+async def _prompt(
+    tx: Transaction,
+    config: v1.StreamConfig,
+    decision: VoiceDecision,
+    keys: tuple[bytes, bytes],
+    retries: int | None,
+    now: datetime,
+) -> ask_once.Prompt:
+    """Spend what the decision spends of its session's prompt, or of the retry after it; `retries` are those before."""
+    prompts, session = tx.voiceid.prompts, (config.tenant_id, config.session_id, config.device_id)
+    if retries is not None and retries >= _ASK_ONCE.max_retries_after_prompt:
+        return ask_once.Prompt.UNANSWERED
+    retried = None if retries is None else await prompts.retry(*session, now)
+    if retried is not None:
+        stands = ask_once.after_retry(retried, _ASK_ONCE, is_named=bool(decision.named_user_id))
+        if stands is ask_once.Prompt.ANSWERED:
+            await prompts.answered(*session, at_most=retried)
+        return stands
+    if not ask_once.eligible(decision.tier, decision.next_action, step_up_pending=config.step_up_pending):
+        return ask_once.Prompt.NONE
+    granted = await prompts.claim(
+        config.tenant_id,
+        *keys,
+        session_id=config.session_id,
+        device_id=config.device_id,
+        max_per_session=_ASK_ONCE.max_prompts_per_session,
+        cooldown=_ASK_ONCE.cooldown,
+        now=now,
+    )
+    return ask_once.Prompt.GRANTED if granted else ask_once.Prompt.NONE
 
 
 async def _resolve(tx: Transaction, config: v1.StreamConfig, spent: Mapping[str, int]) -> None:
@@ -663,7 +696,7 @@ def _row(
     )
 
 
-def _facts(ask: Ask, decision: VoiceDecision, *, may_prompt: bool, phase: breaker.Phase) -> dict[str, str]:
+def _facts(ask: Ask, decision: VoiceDecision, prompt: ask_once.Prompt, *, phase: breaker.Phase) -> dict[str, str]:
     """What the trail says of a decision: numbers and names of rules, never of people."""
     facts = {
         "kind": ask.kind,
@@ -671,12 +704,15 @@ def _facts(ask: Ask, decision: VoiceDecision, *, may_prompt: bool, phase: breake
         "decision_v1": v1.Decision.Name(to_v1(decision).decision).removeprefix("DECISION_"),
         "score_bp": str(decision.score_bp),
         "margin_bp": str(decision.margin_to_next_bp),
-        "may_prompt_identity": str(may_prompt).lower(),
+        "may_prompt_identity": str(prompt is ask_once.Prompt.GRANTED).lower(),
+        "next_action": v1.NextAction.Name(decision.next_action).removeprefix("NEXT_ACTION_"),
         "breaker": phase.value,
         "stream_id": ask.stream_id,
     }
     if decision.conflict_state:
         facts["conflict"] = v1.ConflictState.Name(decision.conflict_state).removeprefix("CONFLICT_STATE_")
+    if prompt is not ask_once.Prompt.NONE:
+        facts["identity_prompt"] = prompt.value
     return facts
 
 

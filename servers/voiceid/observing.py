@@ -53,7 +53,7 @@ async def observe(
     found = [replace(made, rollout_id=side.rollout_id, arm=side.arm) for side in served.held.sides]
     for rollout_id, thresholds in served.mirrored:
         decision = decide(replace(decided.situation, thresholds=thresholds))
-        would_ask = ask_once.eligible(decision.tier, step_up_pending=step_up_pending)
+        would_ask = ask_once.eligible(decision.tier, decision.next_action, step_up_pending=step_up_pending)
         if would_ask:
             asked_before = tx.voiceid.observations.prompted
             would_ask = not await asked_before(stream.tenant_id, rollout_id, ARM_CANDIDATE, stream.session_id)

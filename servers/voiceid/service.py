@@ -196,6 +196,8 @@ async def _confirm(
     cleared = bool(request.speaker_user_id) and await tx.voiceid.prompts.clear_cooldown(
         request.tenant_id, stream.cooldown_key
     )
+    if request.speaker_user_id:
+        await tx.voiceid.prompts.answered(request.tenant_id, stream.session_id, stream.device_id, at_most=0)
     right = stream.named_user_id == request.speaker_user_id
     tx.audit(
         tenant_id=request.tenant_id,

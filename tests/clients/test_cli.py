@@ -298,10 +298,53 @@ def test_a_value_that_is_no_choice_is_told_in_words_of_this_command(run, argumen
     assert "Value error" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("audit", "prove", "abc"), "'abc' is no whole number"),
+        (("audit", "prove", "1.5"), "'1.5' is no whole number"),
+        (("audit", "prove", "0"), "0 is too small: at least 1"),
+        (("audit", "tail", "-n", "all"), "'all' is no whole number"),
+        (("audit", "list", "--since", "monday"), "'monday' is no time"),
+        (("audit", "list", "--timeout", "soon"), "'soon' is no number"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_named_and_what_is_wanted(run, arguments, told):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "Input should be" not in result.stderr
+
+
 def test_help_is_folded_at_the_terminal_and_examples_stay_as_they_are(run):
     told = [line.strip() for line in run("audit", "prove", "--help").stdout.splitlines()]
     assert any("anywhere, with no server and no store: the event's hash" in line for line in told)
     assert "selene audit prove --since monday.json > grown.json" in told
+
+
+CLIENTS_PART = """
+import sys
+from clients import cli
+app = cli.build(sys.argv[1:])
+print("selene_messages" in sys.modules, sorted(each.name for each in app.registered_commands)[:3])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("up", "--json"), "False ['calibrate', 'config', 'migrate']"),
+        (("serve", "voiceid"), "False ['calibrate', 'config', 'migrate']"),
+        (("identify", "hello.wav"), "True ['ask', 'calibrate', 'config']"),
+        (("packs", "list"), "True ['ask', 'calibrate', 'config']"),
+        (("--help",), "True ['ask', 'calibrate', 'config']"),
+        ((), "True ['ask', 'calibrate', 'config']"),
+    ],
+)
+def test_a_command_of_another_package_does_not_import_the_clients_part(words, told):
+    command = [sys.executable, "-c", CLIENTS_PART, *words]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.strip() == told
 
 
 def test_commands_of_other_packages_join_and_share_groups(run, monkeypatch):

@@ -224,6 +224,10 @@ async def test_the_channels_tell_who_sends_what_each_lacks_and_what_can_be_done(
     told = (await run("deliver", "channels", "--over", "email")).stdout
     assert "smtp/primary" in told and "twilio/sms" not in told
     assert "NO_ADAPTER: on the server" in told
+    assert '[owners.delivery.accounts."smtp/primary"]' in told and 'host = "smtp.example.org"' in told
+    assert "selene secrets put kms://delivery/email/smtp" in told
+    over_sms = (await run("deliver", "channels", "--over", "sms")).stdout
+    assert '[owners.delivery.accounts."twilio/sms"]' in over_sms and "kms://delivery/sms/twilio" in over_sms
 
 
 async def test_a_watch_begins_at_one_place(run: Run) -> None:
@@ -239,6 +243,29 @@ def test_what_a_provider_promises_is_told_beside_what_it_lacks() -> None:
     console.print(senders.rendered([standing], console))
     (row,) = [line.split() for line in console.export_text().splitlines() if "resend/email" in line]
     assert row[-5:] == ["24", "h", "no", "yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("availability", "reason", "says"),
+    [
+        (routing.Availability.NOT_CONFIGURED, "NO_ADAPTER", True),
+        (routing.Availability.NOT_CONFIGURED, "NO_SECRET", False),
+        (routing.Availability.READY, "", False),
+    ],
+)
+def test_how_to_begin_is_told_only_where_no_account_is_configured(
+    availability: routing.Availability, reason: str, says: bool
+) -> None:
+    channel = v1.ChannelStanding(channel=v1.DeliveryChannel.EMAIL)
+    for ref, stands, why in (
+        ("resend/email", availability, reason),
+        ("smtp/primary", routing.Availability.NOT_CONFIGURED, "NO_ADAPTER"),
+    ):
+        standing = routing.ProviderStanding(provider_ref=ref, availability=stands, reason_code=why)
+        channel.providers.append(v1.ChannelProvider(standing=standing))
+    console = Console(width=200, record=True)
+    console.print(senders.rendered([channel], console))
+    assert (senders.NOTHING in console.export_text()) is says
 
 
 async def test_a_delivery_that_is_not_there_is_said_so(run: Run) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from clients import posted
 from clients.cli.session import OK, REFUSED, USAGE, Session, remote
-from clients.posted import PRIMARY, SECONDARY, two_messages
+from clients.posted import PRIMARY, SECONDARY, permit, two_messages
 from servers.mailbox import mailbox
 from tests.support.owners import Owners, serving
 from tests.support.talking import command
@@ -31,6 +31,7 @@ def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Post:
         command(owners, tmp_path, monkeypatch)
 
         async def run(session: Session) -> int:
+            await permit(session)
             return OK if await two_messages(session, url) else REFUSED
 
         app = typer.Typer()

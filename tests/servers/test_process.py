@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from clients import cli
-from servers.process import OWNERS, check_ports
+from servers.process import OWNERS, SHARED, beside_others, check_ports
 from servers.runtime.config import Settings, load_settings
 from servers.runtime.tls import ListenError
 
@@ -43,3 +44,34 @@ def test_up_says_so_in_one_line_before_it_begins_anything(busy: int, tmp_path: P
     assert result.exit_code == 2 and not result.stdout
     assert [line for line in result.stderr.splitlines() if line] == [result.stderr.strip()]
     assert f"127.0.0.1:{busy} (tts)" in result.stderr and not folder.exists()
+
+
+def said(settings: Settings) -> list[str]:
+    """What is said of others that serve the store, by one more that begins to."""
+    with structlog.testing.capture_logs() as lines, beside_others(settings):
+        return [line["database"] for line in lines if line["event"] == SHARED]
+
+
+def test_a_second_server_of_an_embedded_store_says_that_they_share_it(tmp_path: Path) -> None:
+    settings = load_settings(None, {"data_dir": tmp_path / "state"})
+    database = str(tmp_path / "state" / "selene.db")
+    assert said(settings) == []
+    with beside_others(settings):
+        assert said(settings) == [database]
+        with beside_others(settings):
+            assert said(settings) == [database]
+    assert said(settings) == [], "whoever ended serves it no more"
+
+
+def test_servers_of_one_database_share_it_wherever_their_data_folders_are(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    one, other = (load_settings(None, {"data_dir": tmp_path / name, "store.url": url}) for name in ("one", "other"))
+    with beside_others(one):
+        assert said(other) == [str(tmp_path / "shared.db")]
+
+
+@pytest.mark.parametrize("url", ["postgresql://localhost/selene", "sqlite:////nowhere/at/all/selene.db"])
+def test_nothing_is_said_of_a_store_of_many_or_of_none(tmp_path: Path, url: str) -> None:
+    settings = load_settings(None, {"data_dir": tmp_path / "state", "store.url": url})
+    with beside_others(settings):
+        assert said(settings) == []

@@ -36,7 +36,14 @@ async def use_key(store: Store, key: str) -> bytes | None:
 async def ask(store: Store, session: bytes, clock: FakeClock, *, device: bytes = b"d1") -> bool:
     async with store.transaction() as tx:
         granted = await tx.voiceid.prompts.claim(
-            "t1", session, device, max_per_session=1, cooldown=timedelta(seconds=600), now=clock.now()
+            "t1",
+            session,
+            device,
+            session_id=session.decode(),
+            device_id=device.decode(),
+            max_per_session=1,
+            cooldown=timedelta(seconds=600),
+            now=clock.now(),
         )
         audit(tx)
     return granted
@@ -82,8 +89,9 @@ async def test_a_prompt_budget_stays_spent_for_seven_days_and_its_cooldown_for_o
     assert await remove(store, clock) == {"prompt_cooldowns": 1}
     assert not await ask(store, b"s1", clock), "the session has had its prompt"
     clock.advance(timedelta(days=6) - timedelta(seconds=600))
-    assert await remove(store, clock) == {"prompt_budgets": 1}
+    assert await remove(store, clock) == {"prompt_budgets": 1, "prompt_retries": 1}
     assert await store.voiceid.prompts.used("t1", b"s1") == 0
+    assert (await store.voiceid.prompts.spent("t1", "s1", "d1")).after_prompt is None
 
 
 async def test_a_retry_is_forgotten_a_day_after_the_last_one(store: Store, clock: FakeClock) -> None:
@@ -93,10 +101,10 @@ async def test_a_retry_is_forgotten_a_day_after_the_last_one(store: Store, clock
     await retry(store, "s2")
     clock.advance(timedelta(days=1))
     assert await remove(store, clock) == {}
-    assert await store.voiceid.prompts.retries("t1", "s1") == {"OVERLAP": 2}
+    assert (await store.voiceid.prompts.spent("t1", "s1", "d1")).conflicts == {"OVERLAP": 2}
     clock.advance(TICK)
     assert await remove(store, clock) == {"conflict_retries": 2}
-    assert await store.voiceid.prompts.retries("t1", "s1") == {}
+    assert (await store.voiceid.prompts.spent("t1", "s1", "d1")).conflicts == {}
 
 
 async def test_a_stream_of_signals_can_be_resumed_for_thirty_days_since_it_last_went_on(

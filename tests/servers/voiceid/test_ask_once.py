@@ -6,11 +6,14 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from selene.voiceid.v1 import voiceid_pb2 as v1
 from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.voiceid.ask_once import (
     AskOncePolicy,
+    Prompt,
     PromptScope,
+    after_retry,
     budget_key,
     cooldown_key,
     eligible,
@@ -26,13 +29,34 @@ def test_the_defaults_are_those_of_the_source():
     policy = AskOncePolicy()
     assert policy.max_prompts_per_session == 1
     assert policy.cooldown == timedelta(minutes=10)
+    assert policy.max_retries_after_prompt == 1
 
 
 @pytest.mark.parametrize("step_up_pending", [False, True])
 @pytest.mark.parametrize("tier", [*v2.IdentityTier.values(), 9])
 def test_only_who_is_not_confirmed_is_asked_and_not_beside_a_step_up(tier, step_up_pending):
     asks = tier in (v2.IDENTITY_TIER_PROBABLE, v2.IDENTITY_TIER_UNKNOWN) and not step_up_pending
-    assert eligible(tier, step_up_pending=step_up_pending) == asks
+    assert eligible(tier, v1.NEXT_ACTION_PROCEED_GENERIC, step_up_pending=step_up_pending) == asks
+
+
+@pytest.mark.parametrize("action", v1.NextAction.values())
+def test_nobody_is_asked_where_the_decision_requires_a_step_up_or_ends_a_conflict(action):
+    never = {
+        v1.NEXT_ACTION_STEP_UP,
+        v1.NEXT_ACTION_LOCK_AND_REVIEW,
+        v1.NEXT_ACTION_OWNERSHIP_DISPUTE,
+        v1.NEXT_ACTION_RE_ENROLL,
+        v1.NEXT_ACTION_NON_PERSONALIZED,
+    }
+    assert eligible(v2.IDENTITY_TIER_UNKNOWN, action, step_up_pending=False) == (action not in never)
+
+
+@pytest.mark.parametrize(
+    ("retries", "is_named", "stands"),
+    [(1, True, Prompt.ANSWERED), (1, False, Prompt.UNANSWERED), (2, True, Prompt.UNANSWERED)],
+)
+def test_a_prompt_is_answered_by_its_one_retry_alone(retries, is_named, stands):
+    assert after_retry(retries, AskOncePolicy(), is_named=is_named) is stands
 
 
 @pytest.mark.parametrize(

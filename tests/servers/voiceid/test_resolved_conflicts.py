@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 from selene.voiceid.v1 import voiceid_pb2 as v1
+from selene.voiceid.v2 import service_pb2 as v2_service
 from selene.voiceid.v2 import voiceid_pb2 as v2
 
 from servers.runtime.auth import Principal
@@ -47,19 +48,36 @@ COMPETITOR = beside(heard(4_000), "mia's sister")
 class Session:
     """Decisions on what a test says that the models heard, of one session after another stream."""
 
-    def __init__(self, store: Store, clock: FakeClock, name: str = "s-1", *, tenant_id: str = TENANT) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: FakeClock,
+        name: str = "s-1",
+        *,
+        tenant_id: str = TENANT,
+        branch: str = "",
+        server: str = "",
+    ) -> None:
         metrics = DecisionMetrics(CollectorRegistry())
         self._engine = Engine(store, clock, VoiceIdSettings(), None, Batcher(workers=0), metrics)
-        self._config = v1.StreamConfig(tenant_id=tenant_id, device_id="kitchen", session_id=name)
+        self._config = v1.StreamConfig(
+            tenant_id=tenant_id, device_id="kitchen", session_id=name, voice_branch_id=branch
+        )
+        self._server = server
         self._heard = 0
 
     async def on(self, situation: Situation, stream_id: str = "") -> v2.VoiceIdDecision:
+        return (await self.both(situation, stream_id)).v2
+
+    async def both(self, situation: Situation, stream_id: str = "") -> v2_service.FinalDecision:
+        """In both generations."""
         self._heard += 1
+        stream_id = stream_id or f"{self._config.session_id}-{self._server}{self._heard}"
         caller = Principal(self._config.tenant_id, "kitchen", "", frozenset())
-        asked = Ask(stream_id or f"{self._config.session_id}-{self._heard}", self._config, "", caller)
+        asked = Ask(stream_id, self._config, "", caller)
         verdict = await self._engine._keep_or_say_why(Hearing(asked, None), situation)
         assert verdict.stored
-        return verdict.final.v2
+        return verdict.final
 
 
 CONFLICTS = pytest.mark.parametrize(
@@ -134,7 +152,8 @@ async def test_a_name_asks_for_nothing_more_where_no_conflict_is_to_be_resolved(
     sqlite_store: Store, clock: FakeClock
 ) -> None:
     session = Session(sqlite_store, clock)
-    await session.on(NAMED)
+    for prompted_or_answering in (NAMED, NAMED, NOBODY, NAMED):
+        await session.on(prompted_or_answering)
 
     async def costs(situation: Situation) -> list[str]:
         with statements() as seen:

@@ -377,7 +377,7 @@ class NextAction(betterproto2.Enum):
 
     NON_PERSONALIZED = 10
     """
-    Escalated: non-personalised mode.
+    Escalated: non-personalised mode. Also the retry after an identity prompt named nobody: nothing more is asked in this session (VID.CONF.9).
     """
 
     @classmethod
@@ -2189,7 +2189,7 @@ class VoiceIdDecision(betterproto2.Message):
 
     retries_left: "int" = betterproto2.field(11, betterproto2.TYPE_INT32)
     """
-    Retries left for this session in this conflict state.
+    Retries left for this session in this conflict state; without a conflict, after the identity prompt that this decision grants (VID.CONF.9).
     """
 
 

@@ -353,7 +353,8 @@ class VoiceIdDecision(betterproto2.Message):
 
     may_prompt_identity: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
-    The caller may ask, once, who is speaking (VID.CONF.9). Granting it spends the session's budget and starts the cooldown.
+    The caller may ask, once, who is speaking (VID.CONF.9). Granting it spends the session's budget and starts the cooldown. The next utterance is its one
+    retry: once that names nobody either, no decision of the session grants a prompt.
     """
 
     provenance: "_v1__.Provenance | None" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, optional=True)
@@ -382,7 +383,7 @@ class VoiceIdDecision(betterproto2.Message):
 
     retries_left: "int" = betterproto2.field(12, betterproto2.TYPE_INT32)
     """
-    Retries left for this session in this conflict state.
+    Retries left for this session in this conflict state; without a conflict, after the identity prompt that this decision grants (VID.CONF.9).
     """
 
 
