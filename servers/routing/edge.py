@@ -13,7 +13,6 @@ from servers.routing.live_packs import NO_PACKS, ServedPacks
 from servers.routing.pack_choice import Subject, sticky_key
 from servers.routing.router import Finished, RoutedCall, Switched
 from servers.runtime.auth import (
-    ROLE_DEPLOYMENT_OPERATOR,
     ROLE_OPERATOR,
     ROLE_SERVICE,
     ROLE_USER,
@@ -40,8 +39,10 @@ def permitted(scope: RouteScope) -> Principal:
 
 
 def user_of(scope: RouteScope, caller: Principal) -> str:
-    """Whom a permitted call is for: a user who names nobody is meant herself; a service may mean nobody."""
-    may_mean_nobody = not caller.roles.isdisjoint((ROLE_SERVICE, ROLE_OPERATOR, ROLE_DEPLOYMENT_OPERATOR))
+    """Whom a permitted call is for: a user who names nobody is meant herself; only who may ask for anybody may mean
+    nobody.
+    """
+    may_mean_nobody = not caller.roles.isdisjoint((ROLE_SERVICE, ROLE_OPERATOR))
     return scope.user_id or ("" if may_mean_nobody else caller.subject)
 
 

@@ -85,7 +85,8 @@ def test_who_may_ask_for_whom(roles: tuple[str, ...], for_whom: RouteScope, reas
         (("service",), "jonas", "jonas"),
         (("user", "service"), "", ""),
         (("operator",), "", ""),
-        (("user", "deployment-operator"), "", ""),
+        (("user", "deployment-operator"), "", "mira"),
+        (("user", "operator"), "", ""),
     ],
 )
 def test_whom_a_call_is_for(roles: tuple[str, ...], named: str, meant: str) -> None:
