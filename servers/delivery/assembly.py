@@ -50,6 +50,7 @@ from servers.routing.limits_service import LimitsV1
 from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
+from servers.routing.repeats import Repeats
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.selection import Unconfigured
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
@@ -321,6 +322,7 @@ async def _open_routing(
     domestic = Domestic(
         domain=DOMAINS[0],
         capability=CAPABILITY_DELIVERY_SEND,
+        rpc="Send",
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         prices=prices(runtime),
@@ -332,6 +334,7 @@ async def _open_routing(
             board=board,
             accounts=of_domains[domain],
             recorder=recorder,
+            repeats=Repeats(store, clock, domestic.rpc),
             clock=clock,
             metrics=metrics,
             unconfigured=missing,

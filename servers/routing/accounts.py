@@ -16,9 +16,10 @@ within seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -65,14 +66,23 @@ _log = structlog.get_logger("selene.routing")
 
 
 class Ticket:
-    """What the gates said of a call. An allowed call is settled once, when it has ended."""
+    """What the gates said of a call. An allowed call is settled once, when it has ended, or waived: then it took
+    nothing, neither of a budget nor of the quota.
+    """
 
-    __slots__ = ("_cost_micros", "_pools", "passage")
+    __slots__ = ("_cost_micros", "_give_back", "_pools", "passage")
 
-    def __init__(self, passage: Passage, pools: tuple[Pool, ...] = (), cost_micros: int = 0) -> None:
+    def __init__(
+        self,
+        passage: Passage,
+        pools: tuple[Pool, ...] = (),
+        cost_micros: int = 0,
+        give_back: Callable[[], None] = lambda: None,
+    ) -> None:
         self.passage = passage
         self._pools = pools
         self._cost_micros = cost_micros
+        self._give_back: Callable[[], None] | None = give_back
 
     @property
     def allowed(self) -> bool:
@@ -81,9 +91,17 @@ class Ticket:
 
     def settle(self, spent_micros: int) -> None:
         """The first time only."""
+        self._give_back = None
         pools, self._pools = self._pools, ()
         for pool in pools:
             pool.settle(self._cost_micros, spent_micros)
+
+    def waive(self) -> None:
+        """The first time only, and not once it was settled."""
+        give_back = self._give_back
+        self.settle(0)
+        if give_back is not None:
+            give_back()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +202,7 @@ class Accounts:
         if isinstance(passage.bucket, Bucket):
             tenant.tokens = passage.bucket.tokens
             tenant.quota_use.take(request.tokens)
+            return Ticket(passage, pools, request.cost_micros, partial(tenant.give_back, request.tokens))
         return Ticket(passage, pools, request.cost_micros)
 
     def settle(self, ticket: Ticket, spent_micros: int) -> None:

@@ -28,6 +28,7 @@ from servers.routing.measuring import Calls
 from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder, Trail
+from servers.routing.repeats import Repeats
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
 from servers.routing.signals import leave
@@ -80,6 +81,7 @@ class Routing(Generic[A]):
     board: Board
     accounts: Accounts
     recorder: Recorder
+    repeats: Repeats
     buckets: Buckets | None
     forgetting: Forgetting
     packs: LivePacks
@@ -115,6 +117,7 @@ class Routing(Generic[A]):
         except StoreError as error:
             _log.warning("the routing profile was not read", cause=type(error).__name__)
         await self._look(self.packs.refresh)
+        await self.repeats.refresh()
         await self.board.tick()
 
     async def follow(self) -> None:
@@ -125,6 +128,7 @@ class Routing(Generic[A]):
             _log.warning("the routing profile was not read", cause=type(error).__name__)
         await self._look(self.packs.follow)
         await self.board.tick()
+        await self.repeats.follow()
         await self.forgetting.follow()
 
     async def _look(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -178,6 +182,7 @@ async def open_routing(
         await observe(engine_id, tx, trails)
 
     recorder = Recorder(store, engine_id, beside)
+    repeats = Repeats(store, clock, domestic.rpc)
     calls = Calls(engine_id, parsers)
     meter = Meter(store, clock, engine_id, calls, window_s=settings.kpi_window_s, look_s=settings.kpi_look_s)
     packs = LivePacks(store, store.trusted_keys(), engine_id, parsers, runtime.telemetry.shared(PackMetrics))
@@ -187,13 +192,14 @@ async def open_routing(
         board=board,
         accounts=accounts,
         recorder=recorder,
+        repeats=repeats,
         clock=clock,
         metrics=runtime.telemetry.shared(CallMetrics),
         unconfigured=leases.missing if leases is not None else dict,
         packs=packs,
     )
     forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
-    routing = Routing(router, directory, board, accounts, recorder, buckets, forgetting, packs, leases)
+    routing = Routing(router, directory, board, accounts, recorder, repeats, buckets, forgetting, packs, leases)
     await routing.refresh()
     if leases is not None:
         await leases.start(partial(_handles, directory, domestic), Prewarming(domestic.adapters))
@@ -207,8 +213,9 @@ async def open_routing(
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await meter.stop()
-        await accounts.stop()
+        # Calls are charged once their rows are kept.
         await recorder.stop()
+        await accounts.stop()
         if buckets is not None:
             await buckets.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.routing.v1.route_pb2 import ProviderSwitched, RouteScope
 
@@ -25,6 +26,7 @@ from servers.runtime.clock import Clock
 from servers.runtime.context import remaining
 from servers.runtime.errors import Refusal
 from servers.runtime.storage import turn
+from store import request_hash
 
 LONGEST_S: Final = 600.0
 
@@ -54,10 +56,13 @@ def routed_call(
     locale: str,
     request_id: str,
     idempotency_key: str,
+    content: Message,
     units: float,
     packs: Callable[[Subject], ServedPacks] = lambda _: NO_PACKS,
 ) -> RoutedCall:
-    """The call of the RPC that is being served; `packs` gives what it goes by from now to its end."""
+    """The call of the RPC that is being served: `content` is what its idempotency key stands for, `packs` gives what it
+    goes by from now to its end.
+    """
     user_id = user_of(scope, caller)
     is_service = ROLE_SERVICE in caller.roles
     key = sticky_key(device_id=caller.device_id, user_id=user_id, caller=caller.subject, is_service=is_service)
@@ -73,6 +78,7 @@ def routed_call(
         units=units,
         ends_at=clock.monotonic() + min(remaining(), LONGEST_S),
         turn=turn(),
+        content=request_hash(content.SerializeToString(deterministic=True)),
         packs=packs(Subject(scope.tenant_id, locale, scope.channel, user_id, key)),
     )
 

@@ -64,6 +64,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
     domestic = Domestic(
         domain=DOMAIN_STT,
         capability=CAPABILITY_STT,
+        rpc="Transcribe",
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         elsewhere=ELSEWHERE,

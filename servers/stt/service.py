@@ -61,6 +61,7 @@ class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
             locale=config.locale,
             request_id=self._ids.new(),
             idempotency_key=config.idempotency_key,
+            content=config,
             units=self._settings.expected_audio_s / SECONDS_A_UNIT,
             packs=self._router.packs,
         )

@@ -28,6 +28,7 @@ from servers.routing.directory import Directory, seed
 from servers.routing.envelope import Asked, answered
 from servers.routing.profile import Resolved
 from servers.routing.recorder import Beside, Recorder
+from servers.routing.repeats import Repeats
 from servers.routing.router import CallMetrics, Domestic, Finished, Limit, RoutedCall, Router, Switched
 from servers.routing.selection import Unconfigured
 from store import Store
@@ -146,9 +147,11 @@ class Bench:
         self.directory = Directory(store, self._known)
         self.accounts = Accounts(store, clock, SeqIds(f"{name}-grant"), DOMAIN_LLM, owner=OWNER, holder=name)
         self.recorder = Recorder(store, OWNER, beside)
+        self.repeats = Repeats(store, clock, "Respond")
         domestic = Domestic(
             domain=DOMAIN_LLM,
             capability=CAPABILITY_LLM,
+            rpc="Respond",
             adapters=providers,
             caller_faults={UNSERVABLE, UNSERVABLE_HERE, CONTENT_REFUSED},
             elsewhere={UNSERVABLE_HERE, CONTENT_REFUSED},
@@ -160,6 +163,7 @@ class Bench:
             board=self.board,
             accounts=self.accounts,
             recorder=self.recorder,
+            repeats=self.repeats,
             clock=clock,
             metrics=CallMetrics(self.registry),
             unconfigured=lambda: dict.fromkeys(unconfigured, Unconfigured.NO_SECRET),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -81,9 +82,12 @@ class Desk:
         return from_rpc(caught.value)
 
 
+_keys = itertools.count(1)
+
+
 def request(**fields: Any) -> messages.RespondRequest:
     scope = RouteScope(tenant_id=fields.pop("tenant", TENANT), user_id=fields.pop("user", ""))
-    usual = {"text": "what time is it", "locale": "en-US", "scope": scope, "idempotency_key": "k-1"}
+    usual = {"text": "what time is it", "locale": "en-US", "scope": scope, "idempotency_key": f"k-{next(_keys)}"}
     return messages.RespondRequest(**{**usual, **fields})
 
 

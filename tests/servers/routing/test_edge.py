@@ -47,7 +47,15 @@ def routed(principal: Principal, for_whom: RouteScope) -> tuple[RoutedCall, Subj
         return NO_PACKS
 
     call = routed_call(
-        for_whom, principal, FakeClock(), locale="en", request_id="r-1", idempotency_key="k-1", units=1.0, packs=packs
+        for_whom,
+        principal,
+        FakeClock(),
+        locale="en",
+        request_id="r-1",
+        idempotency_key="k-1",
+        content=for_whom,
+        units=1.0,
+        packs=packs,
     )
     (subject,) = subjects
     return call, subject

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import time
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -201,11 +202,14 @@ class Desk:
         return found
 
 
+_keys = itertools.count(1)
+
+
 def config(**fields: Any) -> messages.TranscribeConfig:
     encoding: AudioEncoding = fields.pop("encoding", AUDIO_ENCODING_LINEAR16)
     sound = AudioFormat(encoding=encoding, sample_rate_hz=fields.pop("rate", 16_000), channel_count=1)
     scope = RouteScope(tenant_id=fields.pop("tenant", TENANT), user_id=fields.pop("user", ""))
-    usual = {"audio_format": sound, "scope": scope, "locale": "en-US", "idempotency_key": "k-1"}
+    usual = {"audio_format": sound, "scope": scope, "locale": "en-US", "idempotency_key": f"k-{next(_keys)}"}
     return messages.TranscribeConfig(**{**usual, **fields})
 
 
