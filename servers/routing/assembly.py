@@ -20,6 +20,7 @@ from servers.routing.circuit_service import CircuitsV1
 from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
 from servers.routing.forgetting import Forgetting
+from servers.routing.gatekeeper import Gatekeeper, GateSettings, named_gates
 from servers.routing.leases import Leases, SecretsOwner
 from servers.routing.limits_service import LimitsV1
 from servers.routing.live_packs import LivePacks, PackMetrics, Parsers
@@ -32,6 +33,7 @@ from servers.routing.repeats import Repeats
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
 from servers.routing.signals import leave
+from servers.runtime.clock import Clock
 from servers.runtime.config import ConfigError
 from servers.runtime.meter import Meter
 from servers.runtime.peers import PeerSettings, configured_peer
@@ -63,6 +65,7 @@ class RoutingSettings(BaseModel):
     valkey: ValkeySettings | None = Field(
         default=None, description="keeps the tokens of quotas for all processes, in place of the store"
     )
+    gates: GateSettings = Field(default=GateSettings(), description="gates of the deployment's own")
     kpi_window_s: float = Field(default=900.0, gt=0, description="KPI windows of rollouts end at multiples of it")
     kpi_look_s: float = Field(default=5.0, gt=0, description="how often it is looked whether a KPI window has ended")
     forget_circuits_after_s: float = Field(
@@ -190,7 +193,7 @@ async def open_routing(
         domestic,
         directory=directory,
         board=board,
-        accounts=accounts,
+        gatekeeper=gatekeeper(accounts, clock, settings),
         recorder=recorder,
         repeats=repeats,
         clock=clock,
@@ -221,6 +224,11 @@ async def open_routing(
 
     runtime.on_stop(stop)
     return routing
+
+
+def gatekeeper(accounts: Accounts, clock: Clock, settings: RoutingSettings) -> Gatekeeper:
+    """Who asks the gates that these settings name, and else those that ship. ConfigError."""
+    return Gatekeeper(accounts, clock, named_gates(settings.gates), settings.gates.timeout_ms / 1000)
 
 
 @runtime_checkable

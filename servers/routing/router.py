@@ -31,11 +31,12 @@ from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FO
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
 from servers.routing import gates
-from servers.routing.accounts import Accounts, Ticket
+from servers.routing.accounts import Ticket
 from servers.routing.board import Board, Key
 from servers.routing.circuit import Probe
 from servers.routing.directory import Directory
 from servers.routing.envelope import Asked, check, failed
+from servers.routing.gatekeeper import Gatekeeper
 from servers.routing.gates import Gate
 from servers.routing.live_packs import NO_PACKS, LivePacks, ServedPacks
 from servers.routing.pack_choice import Subject
@@ -268,7 +269,7 @@ class Router(Generic[A]):
         *,
         directory: Directory,
         board: Board,
-        accounts: Accounts,
+        gatekeeper: Gatekeeper,
         recorder: Recorder,
         repeats: Repeats,
         clock: Clock,
@@ -281,7 +282,7 @@ class Router(Generic[A]):
         self._packs = packs
         self._directory = directory
         self._board = board
-        self._accounts = accounts
+        self._gatekeeper = gatekeeper
         self._recorder = recorder
         self._repeats = repeats
         self._clock = clock
@@ -393,13 +394,12 @@ class Router(Generic[A]):
             capability=self.domestic.capability,
             channel=call.channel,
             user_id=call.user_id,
+            request_id=call.request_id,
             cost_micros=self._estimate(call, resolved),
         )
-        await self._accounts.ready(call.tenant_id, cost_micros=request.cost_micros)
-        now = self._clock.now()
-        ticket = self._accounts.admit(request, now.timestamp())
+        ticket = await self._gatekeeper.admit(request)
         last = ticket.passage.verdicts[-1]
-        trail.add("call.gated", last.reason, now, gate_facts(ticket.passage))
+        trail.add("call.gated", last.reason, self._clock.now(), gate_facts(ticket.passage))
         if not ticket.allowed:
             raise gate_refusal(last)
         return ticket
@@ -702,10 +702,10 @@ def _probe(outcome: Outcome | None) -> Probe:
 
 def gate_refusal(verdict: gates.Verdict) -> Refusal:
     """The refusal of the gate that refused."""
-    if verdict.reason in (gates.Reason.POLICY_UNKNOWN, gates.Reason.COST_UNKNOWN, gates.Reason.QUOTA_UNKNOWN):
+    if verdict.reason in gates.UNKNOWN:
         return Refusal(
             reasons.ERROR_REASON_GATE_UNAVAILABLE,
-            "what the gate goes by cannot be read, so it refuses",
+            "what the gate goes by cannot be had, so it refuses",
             gate=verdict.gate.value,
             cause=verdict.reason,
         )

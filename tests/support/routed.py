@@ -26,6 +26,8 @@ from servers.routing.board import Board, CircuitMetrics
 from servers.routing.defaults import ProviderSeed, default_profile
 from servers.routing.directory import Directory, seed
 from servers.routing.envelope import Asked, answered
+from servers.routing.gatekeeper import Gatekeeper, NamedGate
+from servers.routing.gates import Gate
 from servers.routing.profile import Resolved
 from servers.routing.recorder import Beside, Recorder
 from servers.routing.repeats import Repeats
@@ -139,6 +141,7 @@ class Bench:
         prices: Mapping[str, int] | None = None,
         unconfigured: Collection[str] = (),
         beside: Beside | None = None,
+        named: Mapping[Gate, NamedGate] | None = None,
     ) -> None:
         self.store, self.clock, self.providers = store, clock, providers
         self.registry = CollectorRegistry()
@@ -161,7 +164,7 @@ class Bench:
             domestic,
             directory=self.directory,
             board=self.board,
-            accounts=self.accounts,
+            gatekeeper=Gatekeeper(self.accounts, clock, named or {}, timeout_s=0.2),
             recorder=self.recorder,
             repeats=self.repeats,
             clock=clock,
