@@ -44,6 +44,7 @@ from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
 from servers.routing.ranking import ranked
 from servers.routing.reasons import ProviderReason, outcome_of
 from servers.routing.recorder import MOST_WAITING, Charge, Recorder, Trail, gate_facts
+from servers.routing.rejections import Rejections, asked_last
 from servers.routing.repeats import Repeats
 from servers.routing.selection import Chosen, NoProvider, Unconfigured, home_of, select
 from servers.routing.selection import Refusal as NotSelected
@@ -237,6 +238,7 @@ class _Running:
     call: RoutedCall
     resolved: Resolved
     trail: Trail
+    behind: Collection[str] = ()
     attempts: list[RouteAttempt] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     passed_over: dict[str, str] = field(default_factory=dict)
@@ -289,6 +291,7 @@ class Router(Generic[A]):
         self._metrics = metrics
         self._unconfigured = unconfigured
         self._sleep = sleep
+        self._rejections = Rejections()
 
     def unconfigured(self, resolved: Resolved) -> dict[str, Unconfigured]:
         """Providers of the domain that nobody can ask here, and why: no adapter, or no secret."""
@@ -312,6 +315,15 @@ class Router(Generic[A]):
     def packs(self, subject: Subject) -> ServedPacks:
         """What a call that begins now goes by."""
         return NO_PACKS if self._packs is None else self._packs.choose(subject)
+
+    def judge_transcript(self, call: RoutedCall, key: Key, *, accepted: bool) -> None:
+        """The owner's gate has accepted or refused what a provider heard: that measures the provider, and whom it does
+        not understand asks it last for a while (§30).
+        """
+        self._board.judge_transcript(key, call.caller, accepted=accepted)
+        if call.user_id:
+            person = (call.tenant_id, call.user_id)
+            self._rejections.note(person, key[1], self._clock.monotonic(), accepted=accepted)
 
     async def run(
         self, call: RoutedCall, work: Work[A, E], units: Callable[[], float] | None = None
@@ -338,7 +350,8 @@ class Router(Generic[A]):
         try:
             resolved = self.resolve(call.tenant_id, call.locale, call.channel, call.user_id)
             ticket = await self._admitted(call, resolved, trail)
-            running = _Running(call, resolved, trail)
+            behind = self._rejections.last((call.tenant_id, call.user_id), self._clock.monotonic())
+            running = _Running(call, resolved, trail, behind)
             async with aclosing(self._answers(running, work)) as answers:
                 async for answer in answers:
                     if isinstance(answer, Finished):
@@ -466,6 +479,8 @@ class Router(Generic[A]):
             raise self._nobody(running)
         facts["provider_ref"] = chosen.provider.provider_ref
         reason = "PROBE" if chosen.probe else "FAILOVER" if chosen.failover else "PRIMARY"
+        if running.behind:
+            facts["asked_last"] = ",".join(sorted(running.behind))
         running.trail.add("call.routed", reason, self._clock.now(), facts, hashes)
         return chosen
 
@@ -500,6 +515,9 @@ class Router(Generic[A]):
             # Whoever comes first, the call belongs to the region of whom the profile puts first.
             region = region or home_of(resolved, domain, call.locale, unconfigured)
             resolved = ranked(resolved, domain, ranking)
+        if running.behind:
+            region = region or home_of(resolved, domain, call.locale, unconfigured)
+            resolved = asked_last(resolved, domain, running.behind)
         return select(
             resolved,
             self._board.view(resolved.profile_hash),

@@ -341,7 +341,7 @@ async def test_a_caller_that_leaves_takes_the_vendors_call_with_it(tmp_path: Pat
         call.cancel()
         await asyncio.wait_for(llm.openai.calls[0].gone.wait(), 5)
         await until(lambda: not [task for task in asyncio.all_tasks() - before if "Respond" in repr(task)])
-        tenant = llm.service._router._accounts._tenants[TENANT]
+        tenant = llm.service._router._gatekeeper.accounts._tenants[TENANT]
         assert all(pool.calls == 0 for pool in tenant.pools.values())
         board = llm.service._router._board
         errors = [board.measures(key).readings[MEASURE_ERROR_RATE_60S] for key in board.circuits()]

@@ -619,7 +619,7 @@ async def test_a_caller_that_leaves_takes_everything_with_it(tmp_path: Path) -> 
 
         await until(lambda: not left())
         assert tts.service._spoken == {}
-        tenant = tts.service._router._accounts._tenants[TENANT]
+        tenant = tts.service._router._gatekeeper.accounts._tenants[TENANT]
         assert all(pool.calls == 0 for pool in tenant.pools.values())
 
 
