@@ -14,7 +14,10 @@ from typing import Any, Final
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    [f"tests.support.{name}" for name in ("dispatching", "crash_dispatcher", "crash_controller", "sharing")]
+    [
+        f"tests.support.{name}"
+        for name in ("dispatching", "crash_dispatcher", "crash_controller", "crash_router", "sharing")
+    ]
 )
 
 Main = Callable[..., Coroutine[Any, Any, None]]
