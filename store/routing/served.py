@@ -80,7 +80,9 @@ class ServedCalls(ServedCallsReader):
             }
             for each in sorted(calls, key=name_of)
         ]
-        await self._writes.write(_CLAIM[self._writes.dialect], rows)
+        written = await self._writes.write(_CLAIM[self._writes.dialect], rows)
+        if written.count == len(rows):
+            return {name_of(each): each for each in calls}
         names = {name_of(each) for each in calls}
         found = await self._writes.rows(select(idempotency).where(_NAME.in_(sorted(names))))
         return {name_of(served): served for served in map(_served, found)}
