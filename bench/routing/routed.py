@@ -204,6 +204,7 @@ async def routing(data_dir: Path, store_url: str = "") -> AsyncIterator[Bench]:
         domestic: Domestic[LlmAdapter] = Domestic(
             domain=DOMAIN_LLM,
             capability=CAPABILITY_LLM,
+            rpc="Respond",
             adapters={OPENAI: adapter, LLAMA: Waiting(LLAMA)},
             caller_faults=CALLER_FAULTS,
             prices={OPENAI: 1_000},

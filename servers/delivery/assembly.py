@@ -36,6 +36,7 @@ from servers.routing.assembly import (
     CredentialOf,
     Prewarming,
     RoutingSettings,
+    gatekeeper,
     left_out,
     open_leases,
     prices,
@@ -45,11 +46,13 @@ from servers.routing.buckets import open_buckets
 from servers.routing.circuit_service import CircuitsV1
 from servers.routing.directory import Directory, seed
 from servers.routing.forgetting import Forgetting
+from servers.routing.gatekeeper import Gatekeeper
 from servers.routing.leases import Leases
 from servers.routing.limits_service import LimitsV1
 from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder
+from servers.routing.repeats import Repeats
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.selection import Unconfigured
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
@@ -127,7 +130,7 @@ async def assemble(
             shares_port=runtime.settings.workers > 1,
         )
         runtime.on_stop(endpoint.stop)
-    gates = Gates(routing.directory, routing.accounts, routing.recorder, prices(runtime))
+    gates = Gates(routing.directory, routing.keepers, routing.recorder, prices(runtime))
     accepted = _woken(runtime, settings, dispatcher)
     circuits = routing.circuits(runtime)
     servicer = DeliveryV1(
@@ -214,7 +217,7 @@ class _Routing:
     directory: Directory
     board: Board
     recorder: Recorder
-    accounts: Mapping[Domain, Accounts]
+    keepers: Mapping[Domain, Gatekeeper]
     routers: Mapping[Domain, Router[DeliveryAdapter]]
     missing: Callable[[], Collection[str]]
     limits: LimitsV1
@@ -321,17 +324,20 @@ async def _open_routing(
     domestic = Domestic(
         domain=DOMAINS[0],
         capability=CAPABILITY_DELIVERY_SEND,
+        rpc="Send",
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         prices=prices(runtime),
     )
+    keepers = {domain: gatekeeper(of_domains[domain], clock, settings) for domain in DOMAINS}
     routers = {
         domain: Router(
             replace(domestic, domain=domain),
             directory=directory,
             board=board,
-            accounts=of_domains[domain],
+            gatekeeper=keepers[domain],
             recorder=recorder,
+            repeats=Repeats(store, clock, domestic.rpc),
             clock=clock,
             metrics=metrics,
             unconfigured=missing,
@@ -340,7 +346,7 @@ async def _open_routing(
     }
     limits = LimitsV1(store, clock, ENGINE_ID, buckets)
     forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
-    routing = _Routing(directory, board, recorder, of_domains, routers, missing, limits, forgetting, leases)
+    routing = _Routing(directory, board, recorder, keepers, routers, missing, limits, forgetting, leases)
     await routing.refresh()
     if leases is not None:
         await leases.start(lambda: secrets.handles(directory), Prewarming(adapters))

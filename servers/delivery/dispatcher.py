@@ -446,7 +446,7 @@ class Dispatcher:
             if not await self._keep(work, after, "delivery.sending", until=begun_at + timeout_s, facts=moved):
                 return True
             sent = await self._called(work, self._routes.adapters[ref], begun_at + timeout_s)
-            self._routes.record(ways, after.tenant_id, sent, began_at=begun_at, probe=lease_id is not None)
+            self._routes.record(ways, after, sent, began_at=begun_at, probe=lease_id is not None)
             await self._ended(work, sent)
             return True
         finally:

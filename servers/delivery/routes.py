@@ -35,7 +35,7 @@ from servers.routing.directory import Directory
 from servers.routing.profile import Resolved
 from servers.routing.reasons import outcome_of
 from servers.routing.selection import Chosen, Refusal, select
-from servers.routing.windows import Call, Outcome
+from servers.routing.windows import Call, Outcome, caller_of
 from servers.runtime.clock import Clock
 
 DOMAIN_OF: Final[Mapping[DeliveryChannel, Domain]] = MappingProxyType(
@@ -143,14 +143,17 @@ class Routes:
         told = Probe.UNTOLD if outcome is None else Probe.OK if outcome is Outcome.OK else Probe.FAILED
         await self._board.settle((ways.profile_hash, provider_ref), lease_id, told)
 
-    def record(self, ways: Ways, tenant_id: str, sent: Sent, *, began_at: float, probe: bool) -> None:
-        """Measure a provider by a call that began then, monotonic seconds; what lies in the message says nothing."""
+    def record(self, ways: Ways, delivery: Delivery, sent: Sent, *, began_at: float, probe: bool) -> None:
+        """Measure a provider by a call that began then, monotonic seconds; what lies in the message says nothing, and
+        no tenant and no recipient alone takes a provider from the others.
+        """
         outcome = _outcome(sent)
         key: Key = (ways.profile_hash, sent.result.provider_ref)
         if outcome is None or key not in self._board.circuits():
             return
         latency_ms = 1000 * max(0.0, self._clock.monotonic() - began_at)
-        self._board.record(key, Call(tenant_id, outcome, latency_ms), began_at=began_at, probe=probe)
+        ended = Call(caller_of(delivery.tenant_id, delivery.recipient_id), outcome, latency_ms)
+        self._board.record(key, ended, began_at=began_at, probe=probe)
 
     def _resolved(self, delivery: Delivery, intent: Intent | None) -> Resolved | None:
         channel = "" if intent is None else intent.routing_channel

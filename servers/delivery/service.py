@@ -35,9 +35,10 @@ from servers.delivery.parties import CAUSES, sender_sound
 from servers.delivery.routes import DOMAIN_OF, locale_of
 from servers.delivery.schedule import zone
 from servers.routing import gates
-from servers.routing.accounts import Accounts, Ticket
+from servers.routing.accounts import Ticket
 from servers.routing.circuit_service import CircuitsV1
 from servers.routing.directory import Directory
+from servers.routing.gatekeeper import Gatekeeper
 from servers.routing.profile import ProfileProblem, Resolved
 from servers.routing.recorder import Recorder, Trail, gate_facts
 from servers.routing.router import gate_refusal
@@ -64,7 +65,7 @@ class Gates:
     """What an intent passes before it is taken on. `prices` are micros a message, by provider."""
 
     directory: Directory
-    accounts: Mapping[Domain, Accounts]
+    keepers: Mapping[Domain, Gatekeeper]
     recorder: Recorder
     prices: Mapping[str, int]
 
@@ -294,22 +295,20 @@ class DeliveryV1(delivery_grpc.DeliveryServiceServicer):
         resolved = self._resolved(intent)
         enabled = [each.provider_ref for each in resolved.providers(domain) if each.enabled]
         price = max((self._gates.prices.get(ref, 0) for ref in enabled), default=0)
-        accounts = self._gates.accounts[domain]
         request = gates.Request(
             tenant_id=intent.tenant_id,
             domain=domain,
             capability=CAPABILITY_DELIVERY_SEND,
             channel=intent.routing_channel,
             user_id=intent.recipient.recipient_id,
+            request_id=delivery_id,
             cost_micros=price,
         )
-        await accounts.ready(intent.tenant_id, cost_micros=price)
-        now = self._clock.now()
-        ticket = accounts.admit(request, now.timestamp())
+        ticket = await self._gates.keepers[domain].admit(request)
         if not ticket.allowed:
             last = ticket.passage.verdicts[-1]
             trail = Trail(intent.tenant_id, caller.subject, delivery_id[:32], delivery_id, turn())
-            trail.add("delivery.refused", last.reason, now, gate_facts(ticket.passage))
+            trail.add("delivery.refused", last.reason, self._clock.now(), gate_facts(ticket.passage))
             self._gates.recorder.note(trail)
             raise gate_refusal(last)
         return price, ticket

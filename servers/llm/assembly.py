@@ -58,6 +58,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
     domestic = Domestic(
         domain=DOMAIN_LLM,
         capability=CAPABILITY_LLM,
+        rpc="Respond",
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         elsewhere=ELSEWHERE,

@@ -47,6 +47,7 @@ class LanguageV1(llm_grpc.LanguageServiceServicer):
             locale=request.locale,
             request_id=self._ids.new(),
             idempotency_key=request.idempotency_key,
+            content=request,
             units=len(request.text) / CHARACTERS_A_UNIT,
             packs=self._router.packs,
         )

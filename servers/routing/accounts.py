@@ -16,16 +16,17 @@ within seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
 from selene.routing.v1.routing_pb2 import Domain
 
 from servers.routing.buckets import Buckets, Change, Changed
-from servers.routing.gates import Absent, Bucket, Budget, Passage, Request, pass_gates
+from servers.routing.gates import NOTHING, Absent, Bucket, Budget, Gate, Passage, Request, Verdict, pass_gates
 from servers.routing.holdings import (
     GRANT_TTL,
     Attempt,
@@ -65,14 +66,24 @@ _log = structlog.get_logger("selene.routing")
 
 
 class Ticket:
-    """What the gates said of a call. An allowed call is settled once, when it has ended."""
+    """What the gates said of a call. An allowed call is settled once, when it has ended, or waived: then it took
+    nothing, neither of a budget nor of the quota.
+    """
 
-    __slots__ = ("_cost_micros", "_pools", "passage")
+    __slots__ = ("_cost_micros", "_give_back", "_pools", "_tell", "passage")
 
-    def __init__(self, passage: Passage, pools: tuple[Pool, ...] = (), cost_micros: int = 0) -> None:
+    def __init__(
+        self,
+        passage: Passage,
+        pools: tuple[Pool, ...] = (),
+        cost_micros: int = 0,
+        give_back: Callable[[], None] = lambda: None,
+    ) -> None:
         self.passage = passage
         self._pools = pools
         self._cost_micros = cost_micros
+        self._give_back: Callable[[], None] | None = give_back
+        self._tell: Callable[[int], None] | None = None
 
     @property
     def allowed(self) -> bool:
@@ -81,9 +92,24 @@ class Ticket:
 
     def settle(self, spent_micros: int) -> None:
         """The first time only."""
+        self._give_back = None
         pools, self._pools = self._pools, ()
         for pool in pools:
             pool.settle(self._cost_micros, spent_micros)
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(spent_micros)
+
+    def when_settled(self, tell: Callable[[int], None]) -> None:
+        """Let it be told, once, what the call has come to."""
+        self._tell = tell
+
+    def waive(self) -> None:
+        """The first time only, and not once it was settled."""
+        give_back = self._give_back
+        self.settle(0)
+        if give_back is not None:
+            give_back()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +190,26 @@ class Accounts:
             self._wanted.add(tenant_id)
             await asyncio.shield(self._round())
 
-    def admit(self, request: Request, now: float) -> Ticket:
-        """Ask the gates, and reserve what they let through. No I/O; `now` is seconds since the epoch."""
-        tenant = self._tenants.get(request.tenant_id)
+    def look(self, request: Request, now: float, decided: Mapping[Gate, Verdict]) -> Passage:
+        """What `admit` would come to; nothing is reserved."""
+        tenant = self._known(request, self._clock.monotonic())
+        if tenant is None:
+            return pass_gates(request, None, Absent.UNKNOWN, Absent.UNKNOWN, now, decided)
+        budget, bucket = _tightest(tenant.present(now)), tenant.bucket(now, request.tokens)
+        return pass_gates(request, tenant.facts.policy, budget, bucket, now, decided)
+
+    def admit(self, request: Request, now: float, decided: Mapping[Gate, Verdict] = NOTHING) -> Ticket:
+        """Ask the gates, and reserve what they let through. No I/O; `now` is seconds since the epoch. `decided` are
+        verdicts of gates in the place of these, which reserve for themselves.
+        """
         monotonic = self._clock.monotonic()
-        if tenant is None or request.domain != self._domain or not self._knows(monotonic):
-            return Ticket(pass_gates(request, None, Absent.UNKNOWN, Absent.UNKNOWN, now))
+        tenant = self._known(request, monotonic)
+        if tenant is None:
+            return Ticket(pass_gates(request, None, Absent.UNKNOWN, Absent.UNKNOWN, now, decided))
         tenant.used_at = monotonic
-        pools = tenant.present(now)
-        bucket = tenant.bucket(now, request.tokens)
-        passage = pass_gates(request, tenant.facts.policy, _tightest(pools), bucket, now)
+        pools = () if Gate.COST in decided else tenant.present(now)
+        bucket = Absent.DISABLED if Gate.QUOTA in decided else tenant.bucket(now, request.tokens)
+        passage = pass_gates(request, tenant.facts.policy, _tightest(pools), bucket, now, decided)
         for pool in pools:
             pool.use.ask(request.cost_micros)
         tenant.quota_use.ask(request.tokens)
@@ -184,7 +220,12 @@ class Accounts:
         if isinstance(passage.bucket, Bucket):
             tenant.tokens = passage.bucket.tokens
             tenant.quota_use.take(request.tokens)
+            return Ticket(passage, pools, request.cost_micros, partial(tenant.give_back, request.tokens))
         return Ticket(passage, pools, request.cost_micros)
+
+    def _known(self, request: Request, monotonic: float) -> Tenant | None:
+        known = request.domain == self._domain and self._knows(monotonic)
+        return self._tenants.get(request.tenant_id) if known else None
 
     def settle(self, ticket: Ticket, spent_micros: int) -> None:
         """A call has ended: it cost this, 0 where it was not made. A second time changes nothing."""

@@ -20,6 +20,7 @@ from servers.routing.circuit_service import CircuitsV1
 from servers.routing.credentials import Credential
 from servers.routing.directory import Directory, seed
 from servers.routing.forgetting import Forgetting
+from servers.routing.gatekeeper import Gatekeeper, GateSettings, named_gates
 from servers.routing.leases import Leases, SecretsOwner
 from servers.routing.limits_service import LimitsV1
 from servers.routing.live_packs import LivePacks, PackMetrics, Parsers
@@ -28,9 +29,11 @@ from servers.routing.measuring import Calls
 from servers.routing.profile import Resolved, section_of
 from servers.routing.profile_service import RoutingV1
 from servers.routing.recorder import Recorder, Trail
+from servers.routing.repeats import Repeats
 from servers.routing.router import CallMetrics, Domestic, Router
 from servers.routing.shipped import RULE_EFFECT, RULE_ID, RULE_REASON, shipped_profile
 from servers.routing.signals import leave
+from servers.runtime.clock import Clock
 from servers.runtime.config import ConfigError
 from servers.runtime.meter import Meter
 from servers.runtime.peers import PeerSettings, configured_peer
@@ -62,6 +65,7 @@ class RoutingSettings(BaseModel):
     valkey: ValkeySettings | None = Field(
         default=None, description="keeps the tokens of quotas for all processes, in place of the store"
     )
+    gates: GateSettings = Field(default=GateSettings(), description="gates of the deployment's own")
     kpi_window_s: float = Field(default=900.0, gt=0, description="KPI windows of rollouts end at multiples of it")
     kpi_look_s: float = Field(default=5.0, gt=0, description="how often it is looked whether a KPI window has ended")
     forget_circuits_after_s: float = Field(
@@ -80,6 +84,7 @@ class Routing(Generic[A]):
     board: Board
     accounts: Accounts
     recorder: Recorder
+    repeats: Repeats
     buckets: Buckets | None
     forgetting: Forgetting
     packs: LivePacks
@@ -115,6 +120,7 @@ class Routing(Generic[A]):
         except StoreError as error:
             _log.warning("the routing profile was not read", cause=type(error).__name__)
         await self._look(self.packs.refresh)
+        await self.repeats.refresh()
         await self.board.tick()
 
     async def follow(self) -> None:
@@ -125,6 +131,7 @@ class Routing(Generic[A]):
             _log.warning("the routing profile was not read", cause=type(error).__name__)
         await self._look(self.packs.follow)
         await self.board.tick()
+        await self.repeats.follow()
         await self.forgetting.follow()
 
     async def _look(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -178,6 +185,7 @@ async def open_routing(
         await observe(engine_id, tx, trails)
 
     recorder = Recorder(store, engine_id, beside)
+    repeats = Repeats(store, clock, domestic.rpc)
     calls = Calls(engine_id, parsers)
     meter = Meter(store, clock, engine_id, calls, window_s=settings.kpi_window_s, look_s=settings.kpi_look_s)
     packs = LivePacks(store, store.trusted_keys(), engine_id, parsers, runtime.telemetry.shared(PackMetrics))
@@ -185,15 +193,16 @@ async def open_routing(
         domestic,
         directory=directory,
         board=board,
-        accounts=accounts,
+        gatekeeper=gatekeeper(accounts, clock, settings),
         recorder=recorder,
+        repeats=repeats,
         clock=clock,
         metrics=runtime.telemetry.shared(CallMetrics),
         unconfigured=leases.missing if leases is not None else dict,
         packs=packs,
     )
     forgetting = Forgetting(store, clock, directory, board, settings.forget_circuits_after_s)
-    routing = Routing(router, directory, board, accounts, recorder, buckets, forgetting, packs, leases)
+    routing = Routing(router, directory, board, accounts, recorder, repeats, buckets, forgetting, packs, leases)
     await routing.refresh()
     if leases is not None:
         await leases.start(partial(_handles, directory, domestic), Prewarming(domestic.adapters))
@@ -207,13 +216,19 @@ async def open_routing(
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await meter.stop()
-        await accounts.stop()
+        # Calls are charged once their rows are kept.
         await recorder.stop()
+        await accounts.stop()
         if buckets is not None:
             await buckets.close()
 
     runtime.on_stop(stop)
     return routing
+
+
+def gatekeeper(accounts: Accounts, clock: Clock, settings: RoutingSettings) -> Gatekeeper:
+    """Who asks the gates that these settings name, and else those that ship. ConfigError."""
+    return Gatekeeper(accounts, clock, named_gates(settings.gates), settings.gates.timeout_ms / 1000)
 
 
 @runtime_checkable

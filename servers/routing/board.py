@@ -18,14 +18,13 @@ import pybreaker
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from selene.routing.v1.routing_pb2 import (
-    CIRCUIT_STATE_CLOSED,
     CIRCUIT_STATE_FORCED_CLOSED,
     CIRCUIT_STATE_FORCED_OPEN,
     CIRCUIT_STATE_HALF_OPEN,
-    CircuitState,
 )
 
 from servers.routing.beside import Beside
+from servers.routing.breaker import CircuitStorage
 from servers.routing.circuit import (
     Circuit,
     Event,
@@ -85,7 +84,7 @@ class _Held:
     `stepped` says that it lacks a step of the judging of probes.
     """
 
-    circuit: Circuit
+    storage: CircuitStorage
     policy: CircuitPolicy
     breaker: pybreaker.CircuitBreaker
     evidence: Evidence
@@ -95,6 +94,16 @@ class _Held:
     unkept: tuple[Event, ...] = ()
     stepped: bool = False
     under_way: set[_UnderWay] = field(default_factory=set)
+
+    @property
+    def circuit(self) -> Circuit:
+        """The circuit as it stands."""
+        return self.storage.circuit
+
+    def become(self, circuit: Circuit) -> None:
+        """Another circuit stands in its place; the breaker finds it, and tells of it."""
+        self.storage.circuit = circuit
+        self.breaker.state  # noqa: B018  # asking is what makes it look
 
     def measures(self, now: float) -> Measures:
         """What was measured, and who waits."""
@@ -326,21 +335,20 @@ class Board:
         if measures_start_anew(held.circuit, circuit):
             held.windows.reset()
             held.anew_at = self._clock.monotonic()
-        held.circuit = circuit
+        held.become(circuit)
         held.unkept += events
         self._views.setdefault(key[0], {})[key[1]] = circuit
         if events:
             self._count_open(key[1])
         for event in events:
-            _drive(held.breaker, event.after)
             self._metrics.transitions.labels(self.owner, key[1], state_name(event.after), event.reason).inc()
             for watcher in tuple(self._watchers):
                 watcher(key, circuit)
 
     def _count_open(self, provider_ref: str) -> None:
-        closed = (CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED)
-        alike = [held.circuit.state for (_, ref), held in self._held.items() if ref == provider_ref]
-        self._metrics.state.labels(self.owner, provider_ref).set(sum(state not in closed for state in alike))
+        alike = [held.breaker.current_state for (_, ref), held in self._held.items() if ref == provider_ref]
+        shut = sum(state != pybreaker.STATE_CLOSED for state in alike)
+        self._metrics.state.labels(self.owner, provider_ref).set(shut)
 
     async def _keep(self) -> None:
         async with self._swapping:
@@ -410,10 +418,10 @@ class Board:
         held = self._held.get(key)
         if held is None:
             circuit = new_circuit(self._now())
-            told = _Told(self.owner, key[1])
-            breaker = pybreaker.CircuitBreaker(name=f"{self.owner}:{key[1]}", listeners=[told])
+            storage, told = CircuitStorage(circuit), _Told(self.owner, key[1])
+            breaker = pybreaker.CircuitBreaker(name=f"{self.owner}:{key[1]}", listeners=[told], state_storage=storage)
             evidence = self._evidence.setdefault(key[1], Evidence())
-            held = self._held[key] = _Held(circuit, policy, breaker, evidence)
+            held = self._held[key] = _Held(storage, policy, breaker, evidence)
             self._views.setdefault(key[0], {})[key[1]] = circuit
             self._count_open(key[1])
             if (row := self._unused.pop(key, None)) is not None:
@@ -465,13 +473,3 @@ class Board:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def _drive(breaker: pybreaker.CircuitBreaker, state: CircuitState) -> None:
-    """pybreaker holds the state and tells listeners; its own counting is never used."""
-    if state in (CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED):
-        breaker.close()
-    elif state == CIRCUIT_STATE_HALF_OPEN:
-        breaker.half_open()
-    else:
-        breaker.open()

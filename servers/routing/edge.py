@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.routing.v1.route_pb2 import ProviderSwitched, RouteScope
 
@@ -13,7 +14,6 @@ from servers.routing.live_packs import NO_PACKS, ServedPacks
 from servers.routing.pack_choice import Subject, sticky_key
 from servers.routing.router import Finished, RoutedCall, Switched
 from servers.runtime.auth import (
-    ROLE_DEPLOYMENT_OPERATOR,
     ROLE_OPERATOR,
     ROLE_SERVICE,
     ROLE_USER,
@@ -26,6 +26,7 @@ from servers.runtime.clock import Clock
 from servers.runtime.context import remaining
 from servers.runtime.errors import Refusal
 from servers.runtime.storage import turn
+from store import request_hash
 
 LONGEST_S: Final = 600.0
 
@@ -40,8 +41,10 @@ def permitted(scope: RouteScope) -> Principal:
 
 
 def user_of(scope: RouteScope, caller: Principal) -> str:
-    """Whom a permitted call is for: a user who names nobody is meant herself; a service may mean nobody."""
-    may_mean_nobody = not caller.roles.isdisjoint((ROLE_SERVICE, ROLE_OPERATOR, ROLE_DEPLOYMENT_OPERATOR))
+    """Whom a permitted call is for: a user who names nobody is meant herself; only who may ask for anybody may mean
+    nobody.
+    """
+    may_mean_nobody = not caller.roles.isdisjoint((ROLE_SERVICE, ROLE_OPERATOR))
     return scope.user_id or ("" if may_mean_nobody else caller.subject)
 
 
@@ -53,10 +56,13 @@ def routed_call(
     locale: str,
     request_id: str,
     idempotency_key: str,
+    content: Message,
     units: float,
     packs: Callable[[Subject], ServedPacks] = lambda _: NO_PACKS,
 ) -> RoutedCall:
-    """The call of the RPC that is being served; `packs` gives what it goes by from now to its end."""
+    """The call of the RPC that is being served: `content` is what its idempotency key stands for, `packs` gives what it
+    goes by from now to its end.
+    """
     user_id = user_of(scope, caller)
     is_service = ROLE_SERVICE in caller.roles
     key = sticky_key(device_id=caller.device_id, user_id=user_id, caller=caller.subject, is_service=is_service)
@@ -72,6 +78,7 @@ def routed_call(
         units=units,
         ends_at=clock.monotonic() + min(remaining(), LONGEST_S),
         turn=turn(),
+        content=request_hash(content.SerializeToString(deterministic=True)),
         packs=packs(Subject(scope.tenant_id, locale, scope.channel, user_id, key)),
     )
 

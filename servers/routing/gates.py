@@ -1,7 +1,8 @@
 """The gates before routing (§22, RTE-3): POLICY, then COST, then QUOTA, over facts that somebody else has fetched.
 
 The first gate that refuses ends the chain: what comes after it is not asked and not charged. A gate that is not enabled
-passes and says so; one whose facts could not be had refuses.
+passes and says so; one whose facts could not be had refuses. Where a deployment has a gate of its own in the place of
+one of these (`servers.routing.gatekeeper`), its verdict is given.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, TypeVar
 
 from selene.provider.v1.provider_pb2 import Capability
 from selene.routing.v1.routing_pb2 import Domain
@@ -39,6 +42,22 @@ class Reason(StrEnum):
     QUOTA_GRANTED = "QUOTA_GRANTED"
     QUOTA_EXHAUSTED = "QUOTA_EXHAUSTED"
     QUOTA_NEVER = "QUOTA_NEVER"
+    GATE_RAISED = "GATE_RAISED"
+    GATE_TIMED_OUT = "GATE_TIMED_OUT"
+    GATE_MALFORMED = "GATE_MALFORMED"
+
+
+UNKNOWN: Final = frozenset(
+    {
+        Reason.POLICY_UNKNOWN,
+        Reason.COST_UNKNOWN,
+        Reason.QUOTA_UNKNOWN,
+        Reason.GATE_RAISED,
+        Reason.GATE_TIMED_OUT,
+        Reason.GATE_MALFORMED,
+    }
+)
+"""The gate has nothing to go by, or does not work: it says nothing of the call."""
 
 
 class Absent(StrEnum):
@@ -66,6 +85,7 @@ class Request:
     capability: Capability
     channel: str = ""
     user_id: str = ""
+    request_id: str = ""
     cost_micros: int = 0
     tokens: float = 1.0
 
@@ -166,6 +186,10 @@ class Verdict:
     retry_after_s: float | None = None
 
 
+NOTHING: Final[Mapping[Gate, Verdict]] = MappingProxyType({})
+Held = TypeVar("Held")
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """What the gates that were asked said, in their order, and budget and bucket afterwards. A refused call leaves the
@@ -188,18 +212,27 @@ def pass_gates(
     budget: Budget | Absent,
     bucket: Bucket | Absent,
     now: float,
+    decided: Mapping[Gate, Verdict] = NOTHING,
 ) -> Passage:
-    """Ask the gates. `policy` is None where it could not be had; POLICY is always on."""
-    verdicts = [decide_policy(policy, request)]
+    """Ask the gates. `policy` is None where it could not be had; POLICY is always on. `decided` are verdicts of gates
+    that stand in the place of these; they take nothing of budget and bucket.
+    """
+    verdicts = [decided.get(Gate.POLICY) or decide_policy(policy, request)]
     if not verdicts[-1].allowed:
         return Passage(tuple(verdicts), budget, bucket)
-    reserved, verdict = decide_cost(budget, request.cost_micros)
+    reserved, verdict = given(decided, Gate.COST, budget) or decide_cost(budget, request.cost_micros)
     verdicts.append(verdict)
     if not verdict.allowed:
         return Passage(tuple(verdicts), budget, bucket)
-    taken, verdict = decide_quota(bucket, now, request.tokens)
+    taken, verdict = given(decided, Gate.QUOTA, bucket) or decide_quota(bucket, now, request.tokens)
     verdicts.append(verdict)
     return Passage(tuple(verdicts), reserved if verdict.allowed else budget, taken)
+
+
+def given(decided: Mapping[Gate, Verdict], gate: Gate, there: Held) -> tuple[Held, Verdict] | None:
+    """A verdict that is there already, and what it leaves as it is."""
+    verdict = decided.get(gate)
+    return None if verdict is None else (there, verdict)
 
 
 def decide_policy(policy: Policy | None, request: Request) -> Verdict:

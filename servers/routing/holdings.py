@@ -191,6 +191,10 @@ class Tenant:
             return Absent.UNKNOWN
         return Bucket(capacity=quota.capacity, refill_per_s=quota.refill_per_s, tokens=self.tokens, at=now)
 
+    def give_back(self, tokens: float) -> None:
+        """What a call had taken of the quota that is none to be charged."""
+        self.tokens += tokens
+
     def learn(self, facts: Facts) -> None:
         """The facts as they are now. What is held of a limit that changed is exchanged at the next occasion."""
         budgets = {budget.key: budget for budget in facts.budgets}

@@ -4,6 +4,9 @@ A call's rows tell its chain in order: the gates, the profile and the selection,
 with the others of the last tenth of a second in one transaction. While the store refuses them they wait, up to
 `MOST_WAITING` calls; beyond that no further call is routed, so that none goes untold. A process that is killed loses
 what it has not written: the calls of the last tenth of a second, or of as long as the store was away.
+
+A served call is charged with its rows: the same transaction uses up its key. Where another server of the store was
+faster with the same call, its rows say so, it is charged nothing, and nothing else is kept of it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from selene.common.v1.scope_pb2 import TurnRef
 from servers.routing.gates import Passage
 from servers.routing.pack_choice import Arm
 from store import Store, StoreUnavailable, Transaction
+from store.routing import ServedCall, name_of
 
 FLUSH_EVERY_S: Final = 0.1
 AT_ONCE: Final = 200
@@ -40,10 +44,20 @@ class Step:
     hashes: Mapping[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a served call is charged by. `settle` is told, once its rows are kept, whether its key is charged for it:
+    it is not where it stands for an earlier call.
+    """
+
+    call: ServedCall
+    settle: Callable[[bool], None]
+
+
 @dataclass(slots=True)
 class Trail:
     """What happened to one call, in order. `subject` is who called; the trail names a commitment of it. `sides`
-    are by rollout; `cost_micros` is what the call came to in the end.
+    are by rollout; `cost_micros` is what the call came to in the end; `charge` is of a call that was served.
     """
 
     tenant_id: str
@@ -54,6 +68,7 @@ class Trail:
     locale: str = ""
     sides: Mapping[str, Arm] = field(default_factory=dict)
     cost_micros: int = 0
+    charge: Charge | None = None
     steps: list[Step] = field(default_factory=list)
 
     def add(
@@ -124,8 +139,9 @@ class Recorder:
             at_once = AT_ONCE
             while self._waiting:
                 batch = self._waiting[:at_once]
+                repeated: Mapping[int, str] = {}
                 try:
-                    await self._store.perform(partial(self._write, batch))
+                    repeated = await self._store.perform(partial(self._write, batch))
                 except StoreUnavailable as error:
                     _log.error("audit rows of calls are waiting", calls=len(self._waiting), cause=error.reason.value)
                     return
@@ -138,6 +154,9 @@ class Recorder:
                         return
                     at_once = AT_ONCE
                 del self._waiting[: len(batch)]
+                for place, trail in enumerate(batch):
+                    if trail.charge is not None:
+                        trail.charge.settle(place not in repeated)
 
     async def _repeat(self) -> None:
         while True:
@@ -172,9 +191,12 @@ class Recorder:
             return False
         return True
 
-    async def _write(self, batch: list[Trail], tx: Transaction) -> None:
+    async def _write(self, batch: list[Trail], tx: Transaction) -> Mapping[int, str]:
+        """The places in the batch of calls that another server has served under the same key, with what it served."""
+        repeated = await _repeated(batch, tx)
         actors: dict[tuple[str, str], str] = {}
-        for trail in batch:
+        for place, trail in enumerate(batch):
+            repeats = {"repeats": repeated[place]} if place in repeated else {}
             who = (trail.tenant_id, trail.subject)
             if who not in actors:
                 actors[who] = (await tx.vault.commitment(trail.tenant_id, trail.subject, b"actor")).hex()
@@ -188,8 +210,21 @@ class Recorder:
                     turn=trail.turn,
                     idempotency_key=trail.idempotency_key,
                     hashes=step.hashes,
-                    facts={"request_id": trail.request_id, **step.facts},
+                    facts={"request_id": trail.request_id, **step.facts, **repeats},
                     occurred_at=step.at,
                 )
         if self._beside is not None:
-            await self._beside(tx, batch)
+            await self._beside(tx, [trail for place, trail in enumerate(batch) if place not in repeated])
+        return repeated
+
+
+async def _repeated(batch: Sequence[Trail], tx: Transaction) -> dict[int, str]:
+    charges = {place: trail.charge.call for place, trail in enumerate(batch) if trail.charge is not None}
+    stands_for = await tx.routing.served.claim(list(charges.values()))
+    found: dict[int, str] = {}
+    for place, call in charges.items():
+        served = stands_for[name_of(call)]
+        # Another content under the key is another call, which the key does not stand for.
+        if served.content == call.content and served.request_id != call.request_id:
+            found[place] = served.request_id
+    return found

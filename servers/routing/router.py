@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
@@ -30,24 +31,28 @@ from selene.routing.v1.routing_pb2 import CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FO
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
 from servers.routing import gates
-from servers.routing.accounts import Accounts, Ticket
+from servers.routing.accounts import Ticket
 from servers.routing.board import Board, Key
 from servers.routing.circuit import Probe
 from servers.routing.directory import Directory
 from servers.routing.envelope import Asked, check, failed
+from servers.routing.gatekeeper import Gatekeeper
 from servers.routing.gates import Gate
 from servers.routing.live_packs import NO_PACKS, LivePacks, ServedPacks
 from servers.routing.pack_choice import Subject
 from servers.routing.profile import ProfileProblem, Resolved, ResolvedProvider
 from servers.routing.ranking import ranked
 from servers.routing.reasons import ProviderReason, outcome_of
-from servers.routing.recorder import MOST_WAITING, Recorder, Trail, gate_facts
+from servers.routing.recorder import MOST_WAITING, Charge, Recorder, Trail, gate_facts
+from servers.routing.rejections import Rejections, asked_last
+from servers.routing.repeats import Repeats
 from servers.routing.selection import Chosen, NoProvider, Unconfigured, home_of, select
 from servers.routing.selection import Refusal as NotSelected
 from servers.routing.windows import Call, Outcome, caller_of
 from servers.runtime.clock import Clock
-from servers.runtime.errors import Refusal
+from servers.runtime.errors import Refusal, reason_name
 from servers.runtime.logging import raised
+from store.routing import ServedCall
 
 RETRY_FIRST_S: Final = 0.05
 RETRY_MOST_S: Final = 1.0
@@ -143,8 +148,8 @@ class Work(Protocol[A_contra, E_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedCall:
-    """What is to be done, for whom. `units` is what a price counts; `ends_at` the deadline, monotonic seconds. `packs`
-    is what the call goes by, whatever is activated meanwhile.
+    """What is to be done, for whom. `units` is what a price counts; `ends_at` the deadline, monotonic seconds;
+    `content` the hash of what is asked. `packs` is what the call goes by, whatever is activated meanwhile.
     """
 
     tenant_id: str
@@ -158,6 +163,7 @@ class RoutedCall:
     units: float
     ends_at: float
     turn: TurnRef
+    content: bytes = b""
     packs: ServedPacks = NO_PACKS
 
     @property
@@ -191,14 +197,16 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domestic(Generic[A]):
-    """What an owner brings. `caller_faults` are reasons that lie in the request; of these `elsewhere` are worth asking
-    another provider. `keyed` are providers that are asked with a secret. `prices` are micros a unit, by provider.
-    `listening_s` is how long an attempt may last before the provider is waited for. `ranking` is the type of the packs
-    that say who comes first among providers (`servers.routing.ranking`), empty where there are none.
+    """What an owner brings. `rpc` is what idempotency keys are of. `caller_faults` are reasons that lie in the request;
+    of these `elsewhere` are worth asking another provider. `keyed` are providers that are asked with a secret. `prices`
+    are micros a unit, by provider. `listening_s` is how long an attempt may last before the provider is waited for.
+    `ranking` is the type of the packs that say who comes first among providers (`servers.routing.ranking`), empty where
+    there are none.
     """
 
     domain: Domain
     capability: Capability
+    rpc: str
     adapters: Mapping[str, A]
     caller_faults: Collection[str]
     elsewhere: Collection[str] = ()
@@ -230,6 +238,7 @@ class _Running:
     call: RoutedCall
     resolved: Resolved
     trail: Trail
+    behind: Collection[str] = ()
     attempts: list[RouteAttempt] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     passed_over: dict[str, str] = field(default_factory=dict)
@@ -262,8 +271,9 @@ class Router(Generic[A]):
         *,
         directory: Directory,
         board: Board,
-        accounts: Accounts,
+        gatekeeper: Gatekeeper,
         recorder: Recorder,
+        repeats: Repeats,
         clock: Clock,
         metrics: CallMetrics,
         unconfigured: Callable[[], Mapping[str, Unconfigured]],
@@ -274,12 +284,14 @@ class Router(Generic[A]):
         self._packs = packs
         self._directory = directory
         self._board = board
-        self._accounts = accounts
+        self._gatekeeper = gatekeeper
         self._recorder = recorder
+        self._repeats = repeats
         self._clock = clock
         self._metrics = metrics
         self._unconfigured = unconfigured
         self._sleep = sleep
+        self._rejections = Rejections()
 
     def unconfigured(self, resolved: Resolved) -> dict[str, Unconfigured]:
         """Providers of the domain that nobody can ask here, and why: no adapter, or no secret."""
@@ -304,14 +316,23 @@ class Router(Generic[A]):
         """What a call that begins now goes by."""
         return NO_PACKS if self._packs is None else self._packs.choose(subject)
 
+    def judge_transcript(self, call: RoutedCall, key: Key, *, accepted: bool) -> None:
+        """The owner's gate has accepted or refused what a provider heard: that measures the provider, and whom it does
+        not understand asks it last for a while (§30).
+        """
+        self._board.judge_transcript(key, call.caller, accepted=accepted)
+        if call.user_id:
+            person = (call.tenant_id, call.user_id)
+            self._rejections.note(person, key[1], self._clock.monotonic(), accepted=accepted)
+
     async def run(
         self, call: RoutedCall, work: Work[A, E], units: Callable[[], float] | None = None
     ) -> AsyncGenerator[E | Switched | Finished, None]:
         """The events of whoever answers, a `Switched` before each further attempt, `Finished` at the end. `units` tells
         what it came to, where that is known at the end only; else `call.units` holds.
 
-        Refusal: of a gate, PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS, NO_PROVIDER_AVAILABLE, PROVIDERS_FAILED,
-        INPUT_UNSERVABLE, DEADLINE_PASSED, OVERLOADED where no further call can be told of.
+        Refusal: of a gate, of `Repeats`, PROFILE_NOT_ACTIVE, SETTING_AMBIGUOUS, NO_PROVIDER_AVAILABLE,
+        PROVIDERS_FAILED, INPUT_UNSERVABLE, DEADLINE_PASSED, OVERLOADED where no further call can be told of.
         """
         if self._recorder.full:
             raise Refusal(
@@ -322,17 +343,19 @@ class Router(Generic[A]):
             )
         who = (call.tenant_id, call.subject, call.request_id, call.idempotency_key, call.turn)
         trail = Trail(*who, call.locale, call.packs.sides)
+        as_served = self._begun(call, trail)
         ticket: Ticket | None = None
         running: _Running | None = None
-        reason = CANCELLED
+        reason, served = CANCELLED, False
         try:
             resolved = self.resolve(call.tenant_id, call.locale, call.channel, call.user_id)
             ticket = await self._admitted(call, resolved, trail)
-            running = _Running(call, resolved, trail)
+            behind = self._rejections.last((call.tenant_id, call.user_id), self._clock.monotonic())
+            running = _Running(call, resolved, trail, behind)
             async with aclosing(self._answers(running, work)) as answers:
                 async for answer in answers:
                     if isinstance(answer, Finished):
-                        reason = answer.result.reason_code
+                        reason, served = answer.result.reason_code, answer.done
                     yield answer
         except Refusal as refusal:
             reason = reasons.ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_")
@@ -342,16 +365,40 @@ class Router(Generic[A]):
             reason = "INTERNAL"
             raise
         finally:
+            self._repeats.end(as_served, served=served)
             if reason == CANCELLED and self._clock.monotonic() >= call.ends_at:
                 reason = "DEADLINE_PASSED"
             if ticket is not None:
                 trail.cost_micros = self._spent(running, call.units if units is None else units())
-                ticket.settle(trail.cost_micros)
+                if served:
+                    trail.charge = Charge(as_served, partial(_charge, ticket, trail.cost_micros))
+                else:
+                    ticket.settle(trail.cost_micros)
             attempts = running.attempts if running is not None else []
             last = attempts[-1].provider_ref if attempts else ""
             facts = {"attempts": str(len(attempts)), "provider_ref": last, **call.packs.facts}
             trail.add("call.finished", reason, self._clock.now(), facts)
             self._recorder.note(trail)
+
+    def _begun(self, call: RoutedCall, trail: Trail) -> ServedCall:
+        """The call, as its key will stand for it. Refusal, told of: its key stands for another one."""
+        as_served = self._repeats.call(
+            tenant_id=call.tenant_id,
+            subject=call.subject,
+            key=call.idempotency_key,
+            content=call.content,
+            request_id=call.request_id,
+        )
+        try:
+            self._repeats.begin(as_served, call.idempotency_key)
+        except Refusal as refusal:
+            reason = reason_name(refusal.reason)
+            self._metrics.refused.labels(self._board.owner, reason).inc()
+            known = refusal.metadata.get("request_id")
+            trail.add("call.repeated", reason, self._clock.now(), {"repeats": known} if known else {})
+            self._recorder.note(trail)
+            raise
+        return as_served
 
     async def _admitted(self, call: RoutedCall, resolved: Resolved, trail: Trail) -> Ticket:
         request = gates.Request(
@@ -360,13 +407,12 @@ class Router(Generic[A]):
             capability=self.domestic.capability,
             channel=call.channel,
             user_id=call.user_id,
+            request_id=call.request_id,
             cost_micros=self._estimate(call, resolved),
         )
-        await self._accounts.ready(call.tenant_id, cost_micros=request.cost_micros)
-        now = self._clock.now()
-        ticket = self._accounts.admit(request, now.timestamp())
+        ticket = await self._gatekeeper.admit(request)
         last = ticket.passage.verdicts[-1]
-        trail.add("call.gated", last.reason, now, gate_facts(ticket.passage))
+        trail.add("call.gated", last.reason, self._clock.now(), gate_facts(ticket.passage))
         if not ticket.allowed:
             raise gate_refusal(last)
         return ticket
@@ -433,6 +479,8 @@ class Router(Generic[A]):
             raise self._nobody(running)
         facts["provider_ref"] = chosen.provider.provider_ref
         reason = "PROBE" if chosen.probe else "FAILOVER" if chosen.failover else "PRIMARY"
+        if running.behind:
+            facts["asked_last"] = ",".join(sorted(running.behind))
         running.trail.add("call.routed", reason, self._clock.now(), facts, hashes)
         return chosen
 
@@ -467,6 +515,9 @@ class Router(Generic[A]):
             # Whoever comes first, the call belongs to the region of whom the profile puts first.
             region = region or home_of(resolved, domain, call.locale, unconfigured)
             resolved = ranked(resolved, domain, ranking)
+        if running.behind:
+            region = region or home_of(resolved, domain, call.locale, unconfigured)
+            resolved = asked_last(resolved, domain, running.behind)
         return select(
             resolved,
             self._board.view(resolved.profile_hash),
@@ -625,6 +676,14 @@ class Router(Generic[A]):
         return circuit is None or circuit.state in (CIRCUIT_STATE_CLOSED, CIRCUIT_STATE_FORCED_CLOSED)
 
 
+def _charge(ticket: Ticket, cost_micros: int, is_first: bool) -> None:
+    """What `Charge.settle` does."""
+    if is_first:
+        ticket.settle(cost_micros)
+    else:
+        ticket.waive()
+
+
 def _retryable(result: ProviderResultV1 | None) -> bool:
     return result is not None and result.status == PROVIDER_STATUS_RETRYABLE_FAIL
 
@@ -661,10 +720,10 @@ def _probe(outcome: Outcome | None) -> Probe:
 
 def gate_refusal(verdict: gates.Verdict) -> Refusal:
     """The refusal of the gate that refused."""
-    if verdict.reason in (gates.Reason.POLICY_UNKNOWN, gates.Reason.COST_UNKNOWN, gates.Reason.QUOTA_UNKNOWN):
+    if verdict.reason in gates.UNKNOWN:
         return Refusal(
             reasons.ERROR_REASON_GATE_UNAVAILABLE,
-            "what the gate goes by cannot be read, so it refuses",
+            "what the gate goes by cannot be had, so it refuses",
             gate=verdict.gate.value,
             cause=verdict.reason,
         )

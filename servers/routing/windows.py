@@ -6,8 +6,9 @@ are one tenant's and at most half one person's: the surplus of whoever has the m
 alike, wherever the others made at least ten calls in the same window; of the two, what leaves out more holds. Where the
 others made fewer, nobody can say that the provider is well, and everything counts. The run of failures is capped the
 same way. p95 is the lowest of all calls' and of all but those of the tenant, or the person, with the most calls at or
-beyond it. Broken schemas, policy conflicts, authentication failures and hard-blocks are the provider's own doing and
-always count.
+beyond it. A schema that one prompt of one person breaks again and again is capped like any other flaw: that is in the
+prompt until somebody else meets it. Policy conflicts, authentication failures and hard-blocks are the provider's own
+doing and always count.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ class Windows:
             MEASURE_P95_LATENCY_5M: self._latencies.p95(),
             MEASURE_TRANSCRIPT_ACCEPT_RATE_200: Reading(BASIS_POINTS - accepted.value, accepted.samples),
             MEASURE_COMPLAINT_RATE_500: _capped_rate(self._syntheses.tally),
-            MEASURE_SCHEMA_INVALID_RATE_200: _rate(self._schemas.tally.flaws, self._schemas.tally.calls),
+            MEASURE_SCHEMA_INVALID_RATE_200: _capped_rate(self._schemas.tally),
             MEASURE_POLICY_CONFLICT_COUNT_200: Reading(conflicts.flaws, conflicts.calls),
             MEASURE_SEND_FAIL_RATE_100: _capped_rate(self._sends.tally),
             MEASURE_AUTH_FAIL_EVENTS: Reading(self._auth_fails, self._calls),

@@ -57,6 +57,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
     domestic = Domestic(
         domain=DOMAIN_STT,
         capability=CAPABILITY_STT,
+        rpc="Transcribe",
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         elsewhere=ELSEWHERE,
@@ -70,7 +71,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
     return (
         Service(
             stt_grpc.add_SpeechToTextServiceServicer_to_server,
-            SpeechToTextV1(routing.router, routing.board, settings, runtime.clock, runtime.ids),
+            SpeechToTextV1(routing.router, settings, runtime.clock, runtime.ids),
             "selene.stt.v1.SpeechToTextService",
         ),
         *routing.services(runtime),

@@ -12,11 +12,10 @@ from selene.provider.v1.provider_pb2 import PROVIDER_STATUS_OK, ProviderResultV1
 from selene.stt.v1 import service_pb2 as messages
 from selene.stt.v1 import service_pb2_grpc as stt_grpc
 
-from servers.routing.board import Board
 from servers.routing.edge import duration, permitted, routed_call, switched, unservable
 from servers.routing.envelope import Asked, failed
 from servers.routing.reasons import ProviderReason
-from servers.routing.router import Finished, Limit, Router, Switched
+from servers.routing.router import Finished, Limit, RoutedCall, Router, Switched
 from servers.runtime.audio.order import config_expected
 from servers.runtime.clock import Clock
 from servers.runtime.ids import Ids
@@ -44,9 +43,8 @@ Said = messages.InterimTranscript | messages.Transcript
 class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
     """selene.stt.v1.SpeechToTextService."""
 
-    def __init__(self, router: Router[SttAdapter], board: Board, settings: SttSettings, clock: Clock, ids: Ids) -> None:
+    def __init__(self, router: Router[SttAdapter], settings: SttSettings, clock: Clock, ids: Ids) -> None:
         self._router = router
-        self._board = board
         self._settings = settings
         self._clock = clock
         self._ids = ids
@@ -61,6 +59,7 @@ class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
             locale=config.locale,
             request_id=self._ids.new(),
             idempotency_key=config.idempotency_key,
+            content=config,
             units=self._settings.expected_audio_s / SECONDS_A_UNIT,
             packs=self._router.packs,
         )
@@ -87,20 +86,20 @@ class SpeechToTextV1(stt_grpc.SpeechToTextServiceServicer):
                             yield messages.TranscribeResponse(switched=switched(event))
                         case Finished():
                             transcript.audio.CopyFrom(duration(utterance.seconds))
-                            final = self._final(event, transcript, call.caller)
+                            final = self._final(event, transcript, call)
                             yield messages.TranscribeResponse(final=final)
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
 
-    def _final(self, finished: Finished, transcript: messages.Transcript, caller: str) -> messages.FinalTranscript:
+    def _final(self, finished: Finished, transcript: messages.Transcript, call: RoutedCall) -> messages.FinalTranscript:
         """What the gate says of it. Refusal: INPUT_UNSERVABLE."""
         result = finished.result
         if not finished.done and result.reason_code != SttReason.NO_SPEECH:
             raise unservable(finished)
         judged = judge(transcript.text, result.quality_score_bp, accept_min_bp=self._settings.accept_min_bp)
         if judged.of_provider:
-            self._board.judge_transcript(finished.key, caller, accepted=judged.accepted)
+            self._router.judge_transcript(call, finished.key, accepted=judged.accepted)
         return messages.FinalTranscript(
             transcript=transcript,
             verdict=judged.verdict,

@@ -66,6 +66,7 @@ async def assemble(runtime: Runtime, credential_of: CredentialOf | None = None) 
     domestic = Domestic(
         domain=DOMAIN_TTS,
         capability=CAPABILITY_TTS,
+        rpc="Synthesize",
         adapters=adapters,
         caller_faults=CALLER_FAULTS,
         elsewhere=ELSEWHERE,

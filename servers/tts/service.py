@@ -77,6 +77,7 @@ class TextToSpeechV1(tts_grpc.TextToSpeechServiceServicer):
             locale=config.locale,
             request_id=self._ids.new(),
             idempotency_key=config.idempotency_key,
+            content=config,
             units=len(config.text) / CHARACTERS_A_UNIT,
             packs=self._router.packs,
         )

@@ -1,8 +1,8 @@
 """What the routing owners keep (§22). `store.routing` reads; `tx.routing` reads and writes within a transaction.
 
-Rooms: `calls` (what calls add to KPI windows), `circuits`, `rules`, `budgets`, `quotas` (what operators set), `grants`
-(what processes hold of budgets). Every change of what operators set has a revision, so that a process learns with one
-read what changed.
+Rooms: `calls` (what calls add to KPI windows), `served` (keys of calls that were served), `circuits`, `rules`,
+`budgets`, `quotas` (what operators set), `grants` (what processes hold of budgets). Every change of what operators set
+has a revision, so that a process learns with one read what changed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from store.routing.limits import (
     Rules,
     RulesReader,
 )
+from store.routing.served import ServedCall, ServedCalls, ServedCallsReader, name_of
 
 __all__ = [
     "ELSEWHERE",
@@ -38,8 +39,10 @@ __all__ = [
     "Routing",
     "RoutingReader",
     "Rule",
+    "ServedCall",
     "Spending",
     "Transition",
+    "name_of",
 ]
 
 
@@ -48,6 +51,7 @@ class RoutingReader:
 
     def __init__(self, reads: Reads) -> None:
         self.calls = CallObservationsReader(reads)
+        self.served = ServedCallsReader(reads)
         self.circuits = CircuitsReader(reads)
         self.revisions = RevisionsReader(reads)
         self.rules = RulesReader(reads)
@@ -62,6 +66,7 @@ class Routing(RoutingReader):
     def __init__(self, writes: Writes) -> None:
         super().__init__(writes)
         self.calls: CallObservations = CallObservations(writes)
+        self.served: ServedCalls = ServedCalls(writes)
         self.circuits: Circuits = Circuits(writes)
         revisions = Revisions(writes)
         self.revisions: Revisions = revisions

@@ -120,6 +120,8 @@ class House:
         self.clock = clock
         self.rules = rules
         self.late: list[str] = []
+        self.boards: list[Board] = []
+        """Of the processes, in their order."""
         self._adapters = adapters
         self._ids = SeededIds(7)
         self._processes: list[Dispatcher] = []
@@ -135,6 +137,7 @@ class House:
         """A process that has just come up; its rounds are called by the test."""
         fate = fate or Fate()
         board = Board(self.store, self.clock, self._ids, ENGINE_ID, CircuitMetrics(CollectorRegistry()))
+        self.boards.append(board)
 
         def known(resolved: Resolved) -> None:
             each = {one.provider_ref: one.circuit for domain in DOMAINS for one in resolved.providers(domain)}

@@ -16,7 +16,14 @@ _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         f"tests.support.{name}"
-        for name in ("dispatching", "crash_dispatcher", "crash_controller", "crash_drainer", "sharing")
+        for name in (
+            "dispatching",
+            "crash_dispatcher",
+            "crash_controller",
+            "crash_drainer",
+            "crash_router",
+            "sharing",
+        )
     ]
 )
 

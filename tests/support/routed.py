@@ -26,8 +26,11 @@ from servers.routing.board import Board, CircuitMetrics
 from servers.routing.defaults import ProviderSeed, default_profile
 from servers.routing.directory import Directory, seed
 from servers.routing.envelope import Asked, answered
+from servers.routing.gatekeeper import Gatekeeper, NamedGate
+from servers.routing.gates import Gate
 from servers.routing.profile import Resolved
 from servers.routing.recorder import Beside, Recorder
+from servers.routing.repeats import Repeats
 from servers.routing.router import CallMetrics, Domestic, Finished, Limit, RoutedCall, Router, Switched
 from servers.routing.selection import Unconfigured
 from store import Store
@@ -138,6 +141,7 @@ class Bench:
         prices: Mapping[str, int] | None = None,
         unconfigured: Collection[str] = (),
         beside: Beside | None = None,
+        named: Mapping[Gate, NamedGate] | None = None,
     ) -> None:
         self.store, self.clock, self.providers = store, clock, providers
         self.registry = CollectorRegistry()
@@ -146,9 +150,11 @@ class Bench:
         self.directory = Directory(store, self._known)
         self.accounts = Accounts(store, clock, SeqIds(f"{name}-grant"), DOMAIN_LLM, owner=OWNER, holder=name)
         self.recorder = Recorder(store, OWNER, beside)
+        self.repeats = Repeats(store, clock, "Respond")
         domestic = Domestic(
             domain=DOMAIN_LLM,
             capability=CAPABILITY_LLM,
+            rpc="Respond",
             adapters=providers,
             caller_faults={UNSERVABLE, UNSERVABLE_HERE, CONTENT_REFUSED},
             elsewhere={UNSERVABLE_HERE, CONTENT_REFUSED},
@@ -158,8 +164,9 @@ class Bench:
             domestic,
             directory=self.directory,
             board=self.board,
-            accounts=self.accounts,
+            gatekeeper=Gatekeeper(self.accounts, clock, named or {}, timeout_s=0.2),
             recorder=self.recorder,
+            repeats=self.repeats,
             clock=clock,
             metrics=CallMetrics(self.registry),
             unconfigured=lambda: dict.fromkeys(unconfigured, Unconfigured.NO_SECRET),

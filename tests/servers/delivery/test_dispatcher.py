@@ -23,7 +23,7 @@ from selene.delivery.v1.delivery_pb2 import (
     EmailContent,
     Intent,
 )
-from selene.routing.v1.routing_pb2 import DOMAIN_EMAIL, LayerSection
+from selene.routing.v1.routing_pb2 import DOMAIN_EMAIL, MEASURE_SEND_FAIL_RATE_100, LayerSection
 
 from servers.delivery.adapter import Declares
 from servers.delivery.keeping import Keeper, Known, Step, known_of
@@ -31,6 +31,7 @@ from servers.delivery.machine import AttemptKind, Cancel, Lease, Refused, Rules,
 from servers.delivery.schedule import QuietHours
 from servers.delivery.settings import DispatchSettings
 from servers.routing.defaults import ProviderSeed, default_profile
+from servers.routing.thresholds import Reading
 from servers.runtime.clock import ManualClock
 from servers.runtime.ids import SeededIds
 from store import Store, StoreUnavailable, Unavailability
@@ -103,6 +104,18 @@ async def test_a_lost_answer_is_asked_about_where_the_provider_can_tell(sqlite_u
         (delivery,) = await there.settle(await there.process(), TENANT, [lost])
         assert delivery.state == DELIVERY_STATE_SENT_ACKED
         assert simulator.requests == [lost]
+
+
+async def test_one_recipient_of_the_only_tenant_does_not_take_a_provider_from_the_others(sqlite_url: str) -> None:
+    async with alone(sqlite_url) as (there, simulator):
+        process = await there.process()
+        simulator.plan(*[Act.DOWN] * 5)
+        await there.settle(process, TENANT, await there.accept(text("bad", recipient="bad")))
+        for number in range(12):
+            await there.settle(process, TENANT, await there.accept(text(f"good-{number}")))
+        (board,) = there.boards
+        (key,) = board.circuits()
+        assert board.measures(key).readings[MEASURE_SEND_FAIL_RATE_100] == Reading(0, 13)
 
 
 async def test_nobody_is_written_to_again_where_nobody_can_tell(sqlite_url: str) -> None:

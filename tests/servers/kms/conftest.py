@@ -35,6 +35,8 @@ OWNER = "PH1.C"
 SECRET = b"canary-Zk9qT4-first"
 NEXT = b"canary-Zk9qT4-second"
 
+LOOKS = ("sealing_key.read", "secret.read", "secrets.listed")
+
 
 class Desk:
     """A served secrets owner: clients by role, its store, its clock, its trail."""
@@ -81,6 +83,10 @@ class Desk:
         """Events of the deployment's trail."""
         events = [chained.event async for chained in self.store.audit.stream(SYSTEM_TENANT)]
         return [event for event in events if transition in ("", event.transition)]
+
+    async def done(self) -> list[AuditEvent]:
+        """The trail without those who only looked."""
+        return [event for event in await self.trail() if event.transition not in LOOKS]
 
 
 def facts(event: AuditEvent) -> dict[str, str]:

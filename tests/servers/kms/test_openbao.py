@@ -71,7 +71,7 @@ async def test_a_replaced_version_is_destroyed_there_when_its_overlap_is_over(
     await backend.close()
     assert bao_folder.versions(HANDLE) == {1: True, 2: False}
     assert await redeeming.redeem(new.lease_ref) == NEXT
-    ended = [(event.transition, facts(event)["version"]) for event in await bao_desk.trail()][-2:]
+    ended = [(event.transition, facts(event)["version"]) for event in await bao_desk.done()][-2:]
     assert ended == [("secret.retired", "1"), ("secret.destroyed", "1")]
 
 
@@ -130,7 +130,7 @@ async def test_while_openbao_gives_no_answer_nothing_is_put_and_nothing_leased(
     assert evaluated.reason is v1.AccessReason.BACKEND_UNAVAILABLE
     assert (await bao_desk.operator.get(HANDLE)).version == 1
     assert bao_folder.versions(HANDLE) == {1: False}
-    noted = [(event.transition, event.reason_code) for event in await bao_desk.trail()][1:]
+    noted = [(event.transition, event.reason_code) for event in await bao_desk.done()][1:]
     assert noted == [
         ("secret.put_refused", "SECRET_BACKEND_UNAVAILABLE"),
         ("lease.denied", "SECRET_BACKEND_UNAVAILABLE"),

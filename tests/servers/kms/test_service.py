@@ -295,17 +295,20 @@ async def test_every_access_is_in_the_deployments_trail(desk: Desk) -> None:
     await desk.operator.revoke(HANDLE, "drill")
     events = await desk.trail()
     assert [(event.transition, event.reason_code) for event in events] == [
+        ("sealing_key.read", "SEALING_KEY_GIVEN"),
         ("secret.put", "FIRST_VERSION"),
         ("access.evaluated", "GRANTED"),
         ("lease.issued", "GRANTED"),
         ("lease.ended", "ENDED_EARLY"),
+        ("secret.read", "INFO_GIVEN"),
+        ("sealing_key.read", "SEALING_KEY_GIVEN"),
         ("secret.put", "ROTATION"),
         ("secret.revoked", "OPERATOR_REQUEST"),
     ]
     assert {event.owner for event in events} == {"PH1.KMS"}
     assert all(len(event.actor) == 64 for event in events)
-    assert facts(events[2])["lease_id"] == lease.lease_id
-    assert facts(events[5])["why"] == "drill"
+    assert facts(events[3])["lease_id"] == lease.lease_id
+    assert facts(events[8])["why"] == "drill"
     report = await desk.store.verify("system")
     assert report.ok
 
@@ -318,6 +321,26 @@ async def test_secrets_are_listed_by_handle_a_page_at_a_time(desk: Desk) -> None
     bad = messages.ListSecretsRequest()
     bad.page.page_token = "garbage"
     assert (await refusal(desk.raw("ListSecrets", bad))).reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_whoever_looks_at_secrets_is_in_the_trail_too(desk: Desk) -> None:
+    handles = [f"kms://delivery/sms/account-{number}" for number in range(3)]
+    for handle in handles:
+        await desk.put(handle=handle)
+    key = await desk.service.sealing_key()
+    await desk.service.get(handles[0])
+    assert (await refusal(desk.operator.get(HANDLE))).reason == "RESOURCE_NOT_FOUND"
+    assert [secret.handle async for secret in desk.service.list(page_size=2)] == handles
+    looked = [event for event in await desk.trail() if event.transition != "secret.put"][3:]
+    assert [(event.transition, event.reason_code, facts(event)) for event in looked] == [
+        ("sealing_key.read", "SEALING_KEY_GIVEN", {"sealing_key_id": key.sealing_key_id}),
+        ("secret.read", "INFO_GIVEN", {"handle": handles[0], "version": "1"}),
+        ("secret.read_refused", "RESOURCE_NOT_FOUND", {"handle": HANDLE}),
+        ("secrets.listed", "PAGE_GIVEN", {"secrets": "2", "first": handles[0], "last": handles[1]}),
+        ("secrets.listed", "PAGE_GIVEN", {"secrets": "1", "first": handles[2], "last": handles[2]}),
+    ]
+    actors = [event.actor for event in looked]
+    assert actors[0] == actors[1] == actors[3] == actors[4] != actors[2]
 
 
 async def test_roles_decide_who_may_what(sqlite_desk: Desk) -> None:
@@ -422,7 +445,7 @@ async def test_a_backend_that_does_not_answer_gives_no_lease_and_takes_no_secret
         assert (refused.reason, refused.code) == ("SECRET_BACKEND_UNAVAILABLE", grpc.StatusCode.UNAVAILABLE)
         assert refused.metadata == {"backend": "local"}
     assert (await sqlite_desk.operator.get(HANDLE)).version == 1
-    denied = [(event.transition, event.reason_code) for event in await sqlite_desk.trail()][2:]
+    denied = [(event.transition, event.reason_code) for event in await sqlite_desk.done()][2:]
     assert denied == [
         ("lease.denied", "SECRET_BACKEND_UNAVAILABLE"),
         ("secret.put_refused", "SECRET_BACKEND_UNAVAILABLE"),
@@ -435,6 +458,8 @@ async def test_a_store_that_is_gone_refuses_everything(sqlite_desk: Desk) -> Non
     calls: list[Awaitable[Any]] = [
         sqlite_desk.put(NEXT),
         sqlite_desk.operator.get(HANDLE),
+        sqlite_desk.operator.sealing_key(),
+        anext(aiter(sqlite_desk.operator.list())),
         sqlite_desk.operator.revoke(HANDLE, "r"),
         sqlite_desk.service.evaluate(HANDLE, OWNER),
         sqlite_desk.service.lease(HANDLE, OWNER),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -81,9 +82,12 @@ class Desk:
         return from_rpc(caught.value)
 
 
+_keys = itertools.count(1)
+
+
 def request(**fields: Any) -> messages.RespondRequest:
     scope = RouteScope(tenant_id=fields.pop("tenant", TENANT), user_id=fields.pop("user", ""))
-    usual = {"text": "what time is it", "locale": "en-US", "scope": scope, "idempotency_key": "k-1"}
+    usual = {"text": "what time is it", "locale": "en-US", "scope": scope, "idempotency_key": f"k-{next(_keys)}"}
     return messages.RespondRequest(**{**usual, **fields})
 
 
@@ -337,7 +341,7 @@ async def test_a_caller_that_leaves_takes_the_vendors_call_with_it(tmp_path: Pat
         call.cancel()
         await asyncio.wait_for(llm.openai.calls[0].gone.wait(), 5)
         await until(lambda: not [task for task in asyncio.all_tasks() - before if "Respond" in repr(task)])
-        tenant = llm.service._router._accounts._tenants[TENANT]
+        tenant = llm.service._router._gatekeeper.accounts._tenants[TENANT]
         assert all(pool.calls == 0 for pool in tenant.pools.values())
         board = llm.service._router._board
         errors = [board.measures(key).readings[MEASURE_ERROR_RATE_60S] for key in board.circuits()]

@@ -47,7 +47,15 @@ def routed(principal: Principal, for_whom: RouteScope) -> tuple[RoutedCall, Subj
         return NO_PACKS
 
     call = routed_call(
-        for_whom, principal, FakeClock(), locale="en", request_id="r-1", idempotency_key="k-1", units=1.0, packs=packs
+        for_whom,
+        principal,
+        FakeClock(),
+        locale="en",
+        request_id="r-1",
+        idempotency_key="k-1",
+        content=for_whom,
+        units=1.0,
+        packs=packs,
     )
     (subject,) = subjects
     return call, subject
@@ -85,7 +93,8 @@ def test_who_may_ask_for_whom(roles: tuple[str, ...], for_whom: RouteScope, reas
         (("service",), "jonas", "jonas"),
         (("user", "service"), "", ""),
         (("operator",), "", ""),
-        (("user", "deployment-operator"), "", ""),
+        (("user", "deployment-operator"), "", "mira"),
+        (("user", "operator"), "", ""),
     ],
 )
 def test_whom_a_call_is_for(roles: tuple[str, ...], named: str, meant: str) -> None:

@@ -77,6 +77,7 @@ async def refused(call: Awaitable[object]) -> Refusal:
 
 async def spent(made: Bench) -> int:
     """What the tenant's budget says after everything was settled."""
+    await made.recorder.flush()
     await made.accounts.stop()
     start = made.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     return (await made.store.routing.grants.spending(DAILY, start)).spent_micros

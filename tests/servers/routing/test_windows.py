@@ -143,6 +143,15 @@ def test_one_bad_person_of_the_only_tenant_does_not_count():
     assert measures.readings[v1.MEASURE_P95_LATENCY_5M].value == 100
 
 
+def test_a_schema_that_one_person_breaks_again_and_again_does_not_count_and_one_that_two_meet_does():
+    windows = windows_of(*[Outcome.SCHEMA_INVALID] * 20, caller=caller_of("acme", "bad"))
+    for number in range(100):
+        windows.record(Call(caller_of("acme", f"good-{number % 20}"), OK, 100.0), 1000.0)
+    assert reading(windows, v1.MEASURE_SCHEMA_INVALID_RATE_200) == Reading(0, 100)
+    windows.record(Call(caller_of("acme", "other"), Outcome.SCHEMA_INVALID, 100.0), 1000.0)
+    assert reading(windows, v1.MEASURE_SCHEMA_INVALID_RATE_200) == Reading(BASIS_POINTS * 2 / 102, 102)
+
+
 def test_a_tenant_whose_persons_all_fail_counts_no_more_for_having_many():
     windows = windows_of(*[OK] * 20, caller=caller_of("good", "sam"))
     for number in range(60):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import time
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from selene.audit.v1.audit_pb2 import AuditEvent
 from selene.common.v1.audio_pb2 import (
     AUDIO_ENCODING_FLOAT32,
     AUDIO_ENCODING_LINEAR16,
@@ -155,7 +157,7 @@ class Desk:
     @property
     def circuit(self) -> Circuit:
         """The only circuit."""
-        (circuit,) = self.service._board.circuits().values()
+        (circuit,) = self.service._router._board.circuits().values()
         return circuit
 
     @property
@@ -200,12 +202,25 @@ class Desk:
             found = [(each.transition, each.reason_code) for each in trail if each.transition.startswith("call.")]
         return found
 
+    async def asked_last(self, calls: int) -> list[str | None]:
+        """Who came last for each selection, once the trail holds so many calls."""
+        trail: list[AuditEvent] = []
+        async with asyncio.timeout(5.0):
+            while [each.transition for each in trail].count("call.finished") < calls:
+                await asyncio.sleep(0.02)
+                trail = await self.owners.trail()
+        told = [{fact.name: fact.value for fact in row.facts} for row in trail if row.transition == "call.routed"]
+        return [facts.get("asked_last") for facts in told]
+
+
+_keys = itertools.count(1)
+
 
 def config(**fields: Any) -> messages.TranscribeConfig:
     encoding: AudioEncoding = fields.pop("encoding", AUDIO_ENCODING_LINEAR16)
     sound = AudioFormat(encoding=encoding, sample_rate_hz=fields.pop("rate", 16_000), channel_count=1)
     scope = RouteScope(tenant_id=fields.pop("tenant", TENANT), user_id=fields.pop("user", ""))
-    usual = {"audio_format": sound, "scope": scope, "locale": "en-US", "idempotency_key": "k-1"}
+    usual = {"audio_format": sound, "scope": scope, "locale": "en-US", "idempotency_key": f"k-{next(_keys)}"}
     return messages.TranscribeConfig(**{**usual, **fields})
 
 
@@ -374,9 +389,25 @@ async def test_a_transcript_of_little_confidence_is_rejected_and_counts_against_
         said = final(await stt.ask())
         assert (said.verdict, said.reason_code) == (REJECTED, "CONFIDENCE_LOW")
         assert said.transcript.text == "what time is it"
-        (key,) = stt.service._board.circuits()
-        reading = stt.service._board.measures(key).readings[MEASURE_TRANSCRIPT_ACCEPT_RATE_200]
+        (key,) = stt.service._router._board.circuits()
+        reading = stt.service._router._board.measures(key).readings[MEASURE_TRANSCRIPT_ACCEPT_RATE_200]
         assert (reading.value, reading.samples) == (0, 1)
+
+
+async def test_whom_a_provider_does_not_understand_asks_another_first(tmp_path: Path) -> None:
+    async with desk(tmp_path, OPENAI, GOOGLE, owners__stt__accept_min_bp=5_000) as stt:
+        stt.openai.answers.logprob = -2.0
+        for _ in range(2):
+            said = final(await stt.ask(user="mira"))
+            assert (said.result.provider_ref, said.verdict) == (OPENAI, REJECTED)
+        said = final(await stt.ask(user="mira"))
+        assert (said.result.provider_ref, said.verdict) == (GOOGLE, ACCEPTED)
+        for nobody_else in ({"user": "otto"}, {}):
+            assert final(await stt.ask(**nobody_else)).result.provider_ref == OPENAI
+        stt.google.faults.plan(FaultKind.UNAVAILABLE)
+        said = final(await stt.ask(user="mira"))
+        assert [attempt.provider_ref for attempt in said.route.attempts] == [GOOGLE, OPENAI]
+        assert await stt.asked_last(6) == [None, None, OPENAI, None, None, OPENAI, OPENAI]
 
 
 async def test_the_least_confidence_is_the_operators_to_set(tmp_path: Path) -> None:
@@ -392,7 +423,7 @@ async def test_silence_is_a_reply_that_may_not_be_used_and_says_nothing_of_the_p
         assert (said.transcript.text, said.verdict, said.reason_code) == ("", REJECTED, "NO_SPEECH")
         assert said.transcript.audio.ToTimedelta().total_seconds() == 2.0
         assert [attempt.provider_ref for attempt in said.route.attempts] == [OPENAI]
-        board = stt.service._board
+        board = stt.service._router._board
         taken = [board.measures(key).readings.get(MEASURE_TRANSCRIPT_ACCEPT_RATE_200) for key in board.circuits()]
         assert all(reading is None or reading.samples == 0 for reading in taken)
 
@@ -611,7 +642,7 @@ async def test_a_caller_that_vanishes_leaves_nothing_behind(tmp_path: Path) -> N
         await until(lambda: not [task for task in asyncio.all_tasks() - before if "hear" in task.get_name()])
         await until(lambda: stt.service._router._recorder._waiting == [])
         assert (await stt.told())[-2:] == [("call.attempted", "CALL_CANCELLED"), ("call.finished", "CALL_CANCELLED")]
-        tenant = stt.service._router._accounts._tenants[TENANT]
+        tenant = stt.service._router._gatekeeper.accounts._tenants[TENANT]
         assert all(pool.calls == 0 for pool in tenant.pools.values())
 
 
@@ -623,10 +654,10 @@ async def test_an_open_circuit_closes_once_the_gate_accepts_what_its_probes_hear
                 said = final(await stt.ask(SPEECH[:6_400]))
                 assert said.verdict == ACCEPTED
                 assert said.route.attempts[0].probe
-            await stt.service._board.tick()
+            await stt.service._router._board.tick()
             assert stt.state == CIRCUIT_STATE_HALF_OPEN
             stt.owners.clock.skip(61.0)
-            await stt.service._board.tick()
+            await stt.service._router._board.tick()
         assert stt.state == CIRCUIT_STATE_CLOSED
 
 
@@ -647,12 +678,12 @@ async def _open(stt: Desk) -> None:
     for _ in range(30):
         stt.openai.faults.plan(FaultKind.INTERNAL)
         await stt.refused(SPEECH[:6_400])
-        await stt.service._board.tick()
+        await stt.service._router._board.tick()
         if stt.state == CIRCUIT_STATE_OPEN:
             break
     assert stt.state == CIRCUIT_STATE_OPEN
     stt.owners.clock.skip(130.0)
-    await stt.service._board.tick()
+    await stt.service._router._board.tick()
     assert stt.state == CIRCUIT_STATE_HALF_OPEN
 
 

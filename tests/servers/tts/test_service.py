@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -153,6 +154,9 @@ class Desk:
         return await stub.ReportComplaint(request, metadata=connection.metadata(), timeout=10)
 
 
+_keys = itertools.count(1)
+
+
 def config(**fields: Any) -> messages.SynthesizeConfig:
     encoding: AudioEncoding = fields.pop("encoding", AUDIO_ENCODING_LINEAR16)
     sound = AudioFormat(encoding=encoding, sample_rate_hz=fields.pop("rate", NATIVE), channel_count=1)
@@ -164,7 +168,7 @@ def config(**fields: Any) -> messages.SynthesizeConfig:
         "audio_format": sound,
         "scope": scope,
         "locale": "en-US",
-        "idempotency_key": "k-1",
+        "idempotency_key": f"k-{next(_keys)}",
     }
     return messages.SynthesizeConfig(**{**usual, **fields})
 
@@ -615,7 +619,7 @@ async def test_a_caller_that_leaves_takes_everything_with_it(tmp_path: Path) -> 
 
         await until(lambda: not left())
         assert tts.service._spoken == {}
-        tenant = tts.service._router._accounts._tenants[TENANT]
+        tenant = tts.service._router._gatekeeper.accounts._tenants[TENANT]
         assert all(pool.calls == 0 for pool in tenant.pools.values())
 
 

@@ -386,6 +386,20 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "INPUT_UNSERVABLE", "domain": "selene", "metadata": {"cause": "SSML_MALFORMED", "provider": "selene-local/tts"}}
     """
 
+    CALL_UNDER_WAY = 117
+    """
+    ALREADY_EXISTS. The call of this idempotency key is under way: no provider is asked a second time. `request_id`: of the call.
+
+        {"reason": "CALL_UNDER_WAY", "domain": "selene", "metadata": {"request_id": "0198c1…"}}
+    """
+
+    CALL_ALREADY_SERVED = 118
+    """
+    ALREADY_EXISTS. The call of this idempotency key was served and charged; what it said is not kept, and it is not made again. `request_id`: of the call.
+
+        {"reason": "CALL_ALREADY_SERVED", "domain": "selene", "metadata": {"request_id": "0198c1…"}}
+    """
+
     PROFILE_INVALID = 120
     """
     INVALID_ARGUMENT. The routing profile breaks its rules; ask ValidateProfile for all that is wrong.
@@ -563,6 +577,8 @@ class ErrorReason(betterproto2.Enum):
             114: "ERROR_REASON_NO_PROVIDER_AVAILABLE",
             115: "ERROR_REASON_PROVIDERS_FAILED",
             116: "ERROR_REASON_INPUT_UNSERVABLE",
+            117: "ERROR_REASON_CALL_UNDER_WAY",
+            118: "ERROR_REASON_CALL_ALREADY_SERVED",
             120: "ERROR_REASON_PROFILE_INVALID",
             121: "ERROR_REASON_PROFILE_NOT_ACTIVE",
             122: "ERROR_REASON_PROFILE_VERSION_CONFLICT",
@@ -630,6 +646,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_NO_PROVIDER_AVAILABLE": 114,
             "ERROR_REASON_PROVIDERS_FAILED": 115,
             "ERROR_REASON_INPUT_UNSERVABLE": 116,
+            "ERROR_REASON_CALL_UNDER_WAY": 117,
+            "ERROR_REASON_CALL_ALREADY_SERVED": 118,
             "ERROR_REASON_PROFILE_INVALID": 120,
             "ERROR_REASON_PROFILE_NOT_ACTIVE": 121,
             "ERROR_REASON_PROFILE_VERSION_CONFLICT": 122,

@@ -324,7 +324,11 @@ class SynthesizeConfig(betterproto2.Message):
 
     idempotency_key: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Names this request: it is given to the provider, so that a repetition is known as one.
+    Names this call for its caller; it is given to the provider as well. One call of a key is served and charged: while it is under way a repetition is
+    refused with CALL_UNDER_WAY, after it was served with CALL_ALREADY_SERVED, and one of other content with IDEMPOTENCY_KEY_REUSED. A refused
+    repetition asks no provider and is charged nothing. Servers of one store tell each other within seconds what they have served: a repetition that reaches
+    another one before may be served once more, and is charged nothing. A call that failed, or that its caller left, may be made again, and is charged for
+    itself.
     """
 
 
