@@ -149,7 +149,7 @@ NEXT_STEPS: Final[Mapping[str, str | tuple[str, ...]]] = MappingProxyType(
             "change what is asked: {cause}",
             "change what is asked",
         ),
-        "CALL_UNDER_WAY": "wait for the first call's answer, or end that call; a new idempotency key makes another call",
+        "CALL_UNDER_WAY": "wait for the first call's answer, or end it; a new idempotency key makes another call",
         "CALL_ALREADY_SERVED": "it was charged once; to have it done again, ask under a new idempotency key",
         "PROFILE_INVALID": (
             "correct {where}: {cause}; `selene routes validate` lists everything",
