@@ -357,13 +357,20 @@ async def proof_blocks(rooms: Reads, artifact: Held, trusted: Trusted) -> tuple[
             parser=verdict.parser if verdict else None,
             shadow=verdict.shadow if verdict else None,
             found=verdict.found if verdict and verdict.HasField("found") else None,
-            consumer_known=consumes(engine, row.artifact_type),
+            consumer_known=consumes(engine, row.artifact_type) and not _is_own_proof(artifact),
             expected_replay_hash=artifact.case.report.expected_replay_hash if artifact.case.report else b"",
             rollback_pointer_ref=row.rollback_pointer_ref,
             rollback_resolves=await rollback_target(rooms, row) is not None,
             gate_bundle_ref=bundle_ref(artifact.bundle) if is_signed else "",
         )
     )
+
+
+def _is_own_proof(artifact: Held) -> bool:
+    case = artifact.case
+    consumer = case.verdict.proved_by if case.verdict else ""
+    given = {each.statement.kind: each.statement.approver for each in artifact.approvals}
+    return approvals.own_proof(consumer, proposers=set(case.proposers), given=given) is not None
 
 
 async def full_evidence(rooms: Reads, artifact: Held, trusted: Trusted) -> gates.Evidence:

@@ -196,7 +196,9 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             found.CopyFrom(await ahead.as_of(tx, row))
             if not await deciding.consent_active(tx, row, now):
                 found.shadow.privacy_leaks += 1
-            verdict = ConsumptionVerdict(proof=request.proof, parser=request.parser, shadow=request.shadow, found=found)
+            verdict = ConsumptionVerdict(
+                proof=request.proof, parser=request.parser, shadow=request.shadow, found=found, proved_by=consumer
+            )
             verdict.judged_at.FromDatetime(now)
             proposed = replace(artifact, case=replace(artifact.case, verdict=verdict))
             blocks = await deciding.proof_blocks(tx, proposed, self._trusted)

@@ -358,6 +358,18 @@ async def test_nobody_proves_what_they_proposed_or_permitted(house: Governed) ->
     assert [event.reason_code for event in refused] == ["OWN_WORK_REFUSED"] * 2
 
 
+async def test_whoever_proposes_after_they_have_proved_has_proved_their_own_work(house: Governed) -> None:
+    row = await house.candidate()
+    shown = await house.proof(row, await house.permit(row))
+    assert (await house.call("sam", "SubmitConsumptionProof", **shown)).verdict.passed
+    await house.call("sam", "Decide", artifact_id=row.artifact_id, action=ACTIVATE, evidence=EVIDENCE)
+    gate = await house.call("ann", "CheckReleaseGate", artifact_id=row.artifact_id)
+    assert (gate.open, list(gate.missing)) == (False, [decisions.GATE_CONSUMPTION_PROOF])
+    assert artifacts.CONSUMPTION_BLOCK_REASON_PROOF_MISSING in gate.block_reasons
+    refused = await house.refused("ann", "StartRollout", artifact_id=row.artifact_id)
+    assert (refused.reason, refused.metadata["missing"]) == ("GATE_BLOCKED", "CONSUMPTION_PROOF")
+
+
 async def test_a_service_of_the_deployment_proves_for_the_engine_that_it_is_only(house: Governed) -> None:
     row = await house.candidate()
     shown = await house.proof(row, await house.permit(row))

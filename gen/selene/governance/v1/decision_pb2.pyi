@@ -323,7 +323,7 @@ class ConsumptionReplay(_message.Message):
     def __init__(self, parser: _Optional[_Union[ParserResult, _Mapping]] = ..., replay_hash: _Optional[bytes] = ..., shadow: _Optional[_Union[ShadowResult, _Mapping]] = ..., beside_version: _Optional[int] = ..., evidence_refs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ConsumptionVerdict(_message.Message):
-    __slots__ = ("proof", "parser", "shadow", "passed", "block_reasons", "judged_at", "found")
+    __slots__ = ("proof", "parser", "shadow", "passed", "block_reasons", "judged_at", "found", "proved_by")
     PROOF_FIELD_NUMBER: _ClassVar[int]
     PARSER_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
@@ -331,6 +331,7 @@ class ConsumptionVerdict(_message.Message):
     BLOCK_REASONS_FIELD_NUMBER: _ClassVar[int]
     JUDGED_AT_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
+    PROVED_BY_FIELD_NUMBER: _ClassVar[int]
     proof: _artifacts_pb2.ConsumptionProof
     parser: ParserResult
     shadow: ShadowResult
@@ -338,4 +339,5 @@ class ConsumptionVerdict(_message.Message):
     block_reasons: _containers.RepeatedScalarFieldContainer[_artifacts_pb2.ConsumptionBlockReason]
     judged_at: _timestamp_pb2.Timestamp
     found: ConsumptionReplay
-    def __init__(self, proof: _Optional[_Union[_artifacts_pb2.ConsumptionProof, _Mapping]] = ..., parser: _Optional[_Union[ParserResult, _Mapping]] = ..., shadow: _Optional[_Union[ShadowResult, _Mapping]] = ..., passed: bool = ..., block_reasons: _Optional[_Iterable[_Union[_artifacts_pb2.ConsumptionBlockReason, str]]] = ..., judged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., found: _Optional[_Union[ConsumptionReplay, _Mapping]] = ...) -> None: ...
+    proved_by: str
+    def __init__(self, proof: _Optional[_Union[_artifacts_pb2.ConsumptionProof, _Mapping]] = ..., parser: _Optional[_Union[ParserResult, _Mapping]] = ..., shadow: _Optional[_Union[ShadowResult, _Mapping]] = ..., passed: bool = ..., block_reasons: _Optional[_Iterable[_Union[_artifacts_pb2.ConsumptionBlockReason, str]]] = ..., judged_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., found: _Optional[_Union[ConsumptionReplay, _Mapping]] = ..., proved_by: _Optional[str] = ...) -> None: ...

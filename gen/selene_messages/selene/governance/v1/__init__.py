@@ -1806,6 +1806,11 @@ class ConsumptionVerdict(betterproto2.Message):
     What governance worked out itself when the proof was handed in. Without it, or where it contradicts the proof, the proof does not pass.
     """
 
+    proved_by: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Who handed it in, as a commitment. A proof of somebody who proposed or permitted the artifact, before or after, is none.
+    """
+
 
 default_message_pool.register_message("selene.governance.v1", "ConsumptionVerdict", ConsumptionVerdict)
 
