@@ -5,9 +5,11 @@ What a contract can express is checked before this; here is what takes an item a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+import json
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
@@ -25,6 +27,8 @@ from selene.gold.v1.gold_pb2 import (
     GOLD_DOMAIN_WAKE_ENDPOINT,
     GoldDomain,
 )
+
+_LENGTH_BYTES: Final = 8
 
 COHORT_PARTS: Final = 4
 """Language, accent band, device class, noise class (§38.3)."""
@@ -127,9 +131,76 @@ def label_contradicts(known: GoldLabel, again: GoldLabel) -> bool:
     return said != says
 
 
+def identity_of(item: GoldItem, source: str) -> bytes:
+    """What an item is evidence of, whatever it is called: two items of one identity are one piece of evidence.
+
+    `source` names the turn that its signal is about. What an item asks of people (its required slots), and where it is
+    put (its cohort, its locale), does not make it another one. A routed turn is the two rows of the trail that it is
+    from, where the server filled them in.
+    """
+    content = item.WhichOneof("content") or ""
+    about = "" if _recorded(item) else source
+    said = _SAID[content](item) if content in _SAID else ()
+    return _digest(_texts(content, about) + said)
+
+
+def _recorded(item: GoldItem) -> bool:
+    return bool(item.route.candidate.event_id and item.route.baseline.event_id)
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
+    return sha256(b"".join(len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in parts)).digest()
+
+
 def nanoseconds(duration: Duration) -> int:
     """A duration as a whole number."""
     return duration.seconds * 1_000_000_000 + duration.nanos
+
+
+def _texts(*texts: str) -> tuple[bytes, ...]:
+    return tuple(text.encode() for text in texts)
+
+
+def _packet(packet: bytes) -> bytes:
+    """JSON that says the same is the same, however it is written."""
+    try:
+        return json.dumps(json.loads(packet), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return packet
+
+
+def _of_boundary(item: GoldItem) -> tuple[bytes, ...]:
+    return _texts(str(nanoseconds(item.boundary.start)), str(nanoseconds(item.boundary.end)))
+
+
+def _of_ranking(item: GoldItem) -> tuple[bytes, ...]:
+    return _texts(item.ranking.query_ref, *(context.ref for context in item.ranking.contexts))
+
+
+def _of_route(item: GoldItem) -> tuple[bytes, ...]:
+    candidate, baseline = item.route.candidate, item.route.baseline
+    return _texts(candidate.event_id, candidate.provider_ref, baseline.event_id, baseline.provider_ref)
+
+
+def _of_trial(item: GoldItem) -> tuple[bytes, ...]:
+    return _texts(item.trial.enrolled_ref, item.trial.test_ref, item.trial.score.hex())
+
+
+_SAID: Final[Mapping[str, Callable[[GoldItem], tuple[bytes, ...]]]] = MappingProxyType(
+    {
+        "boundary": _of_boundary,
+        "utterance": lambda item: _texts(*item.utterance.tokens),
+        "pronunciation": lambda item: _texts(
+            item.pronunciation.term, item.pronunciation.phonemes, item.pronunciation.locale
+        ),
+        "turn": lambda item: _texts(item.turn.text),
+        "output": lambda item: (_packet(item.output.packet),),
+        "ranking": _of_ranking,
+        "route": _of_route,
+        "trial": _of_trial,
+    }
+)
+"""What of an item makes it the evidence that it is."""
 
 
 def _boundary(boundary: Boundary) -> Cause | None:

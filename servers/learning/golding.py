@@ -5,6 +5,7 @@ Figures come from the evidence, never from a caller; who labels comes from the t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -98,7 +99,13 @@ def subject_of(known: Known) -> Subject:
             signal_id for signal_id, one in signals.items() if one.capture_source == CAPTURE_SOURCE_TRUTH_EVENT
         ),
         signal_users={signal_id: one.user_id for signal_id, one in signals.items()},
+        sources={signal_id: turn_of(one) for signal_id, one in signals.items()},
     )
+
+
+def turn_of(signal: LearningSignal) -> str:
+    """What names the turn that a signal is about: who, where, and what went in. Its own id does not."""
+    return json.dumps([signal.user_id, signal.session_id, signal.turn_id, signal.input_ref])
 
 
 def assessment_of(known: Known) -> Assessment:

@@ -5,6 +5,7 @@ A set is rejected for what more evidence cannot cure, and deferred for what it c
 - An item counts for TIER_2 with two people's labels, for TIER_1 when its signal is a truth event and one person put the
   truth down, for TIER_3 with three evaluators. Routed turns of TIER_1 are measured and need no label; pronunciations of
   TIER_1 still need two people, for their row has TIER_1 beside TIER_2, not instead.
+- An item counts once, whatever ids it comes under; what was said of its copies was said of it.
 - Judgments, outputs and turns of a sample window are items that count, not labels.
 - TIER_3 of transcripts tunes only, so it is never approved, but deferred to people.
 - A criterion of §16 that is missed without breaking a conflict rule defers, with GOLD_THRESHOLD_NOT_MET.
@@ -20,7 +21,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from selene.gold.v1.evidence_pb2 import Assessment, Figure, GoldItem, GoldLabel, LabelledItem
+from selene.gold.v1.evidence_pb2 import Assessment, Figure, GoldItem, GoldLabel, ItemCopy, LabelledItem
 from selene.gold.v1.gold_pb2 import (
     GOLD_DOMAIN_CONTEXT_RANK,
     GOLD_DOMAIN_LLM_BOUNDARY,
@@ -46,7 +47,7 @@ from selene.gold.v1.gold_pb2 import (
     GoldTier,
 )
 
-from servers.learning.evidence import label_contradicts, problem_of_item, problem_of_label
+from servers.learning.evidence import identity_of, label_contradicts, problem_of_item, problem_of_label
 from servers.learning.figures import (
     MAX_BOUNDARY_DISAGREEMENT_NS,
     MAX_FAR,
@@ -278,7 +279,8 @@ class Subject:
 
     ``user_id`` is empty for a set of a whole tenant. ``truth_signal_ids`` are the signals whose capture source is
     TRUTH_EVENT: only what comes from them is TIER_1. ``signal_users`` names the user of each signal; a context of a
-    user leaks where that is not known to be the query's. ``threshold`` is the score that speakers are to be accepted
+    user leaks where that is not known to be the query's. ``sources`` names the turn that each signal is about; one that
+    is not named is a turn of its own. ``threshold`` is the score that speakers are to be accepted
     by; None proposes the lowest that keeps FAR. ``packet_valid`` may add rules to those of the contract.
     """
 
@@ -287,6 +289,7 @@ class Subject:
     rollback_pointer_present: bool = False
     truth_signal_ids: frozenset[str] = frozenset()
     signal_users: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
     threshold: float | None = None
     packet_valid: Callable[[bytes], bool] = packet_keeps_schema
 
@@ -295,7 +298,7 @@ def assess(domain: GoldDomain, tier: GoldTier, items: Sequence[LabelledItem], sc
     """What the evidence shows against the domain's row: the verdict, its figures, who is at fault and what would help.
 
     The order of items and of labels does not matter. Labels without a labeller are nobody's, and one person's label
-    counts once.
+    counts once; so does an item that is there under several ids.
     """
     row = ROWS.get(domain)
     if row is None:
@@ -305,20 +308,28 @@ def assess(domain: GoldDomain, tier: GoldTier, items: Sequence[LabelledItem], sc
     spoilt = _spoilt(domain, items)
     if spoilt:
         return _refused("Some items are no evidence: propose a set without them.", spoilt)
-    judged = [_judged(each, tier, row.wanted(tier), scope) for each in items]
+    groups = _groups(items, scope)
+    contradicted = [each.item.item_id for group in groups if _torn(group) for each in group]
+    if contradicted:
+        told = "Somebody says two things of one item that is there under several ids: propose a set without it."
+        return _refused(told, sorted(contradicted))
+    judged = [_judged(_merged(group), tier, row.wanted(tier), scope) for group in groups]
     shown = MEASURES[domain](judged, _setting(scope))
     criteria = tuple(one for one in _criteria(row) if one.tier in (None, tier))
-    return _assessment(row, tier, criteria, shown)
+    return _assessment(row, tier, criteria, shown, _copies(groups))
 
 
 def counting(
     domain: GoldDomain, tier: GoldTier, items: Sequence[LabelledItem], scope: Subject
 ) -> tuple[LabelledItem, ...]:
-    """The items that count: those with enough independent labels for the tier. Only they are content of a gold set."""
+    """The items that count: those with enough independent labels for the tier, each once. Only they are content of a gold
+    set.
+    """
     row = ROWS.get(domain)
     if row is None or tier not in row.tiers:
         return ()
-    return tuple(each for each in items if _judged(each, tier, row.wanted(tier), scope).counts)
+    once = [_merged(group) for group in _groups(items, scope)]
+    return tuple(each for each in once if _judged(each, tier, row.wanted(tier), scope).counts)
 
 
 def _criteria(row: Row) -> tuple[Criterion, ...]:
@@ -353,6 +364,40 @@ def _spoilt(domain: GoldDomain, items: Sequence[LabelledItem]) -> list[str]:
     return sorted(spoilt)
 
 
+def _groups(items: Sequence[LabelledItem], scope: Subject) -> list[list[LabelledItem]]:
+    """Items that are the same evidence, by their ids; the groups by their first."""
+    found: dict[bytes, list[LabelledItem]] = {}
+    for each in sorted(items, key=lambda each: each.item.item_id):
+        source = scope.sources.get(each.item.signal_id, each.item.signal_id)
+        found.setdefault(identity_of(each.item, source), []).append(each)
+    return list(found.values())
+
+
+def _torn(group: Sequence[LabelledItem]) -> bool:
+    """Whether somebody says something else of one copy than of another."""
+    return len(group) > 1 and _contradicted(_merged(group).labels)
+
+
+def _merged(group: Sequence[LabelledItem]) -> LabelledItem:
+    """The first of the copies, with what everybody said of any of them."""
+    first, *copies = group
+    if not copies:
+        return first
+    merged = LabelledItem(item=first.item, labels=first.labels)
+    for label in (label for copy in copies for label in copy.labels):
+        merged.labels.add().CopyFrom(label)
+        merged.labels[-1].item_id = first.item.item_id
+    return merged
+
+
+def _copies(groups: Sequence[Sequence[LabelledItem]]) -> list[ItemCopy]:
+    return [
+        ItemCopy(item_id=copy.item.item_id, of_item_id=first.item.item_id)
+        for first, *copies in groups
+        for copy in copies
+    ]
+
+
 def _problematic(domain: GoldDomain, item: GoldItem, labels: Sequence[GoldLabel]) -> bool:
     if problem_of_item(domain, item, (item.signal_id,)) is not None:
         return True
@@ -373,7 +418,9 @@ def _judged(each: LabelledItem, tier: GoldTier, wanted: int, scope: Subject) -> 
     return Judged(each.item, tuple(labels.values()), true_enough and len(labels) >= wanted)
 
 
-def _assessment(row: Row, tier: GoldTier, criteria: Sequence[Criterion], shown: Shown) -> Assessment:
+def _assessment(
+    row: Row, tier: GoldTier, criteria: Sequence[Criterion], shown: Shown, copies: Sequence[ItemCopy]
+) -> Assessment:
     agreed = sum(len(set(ratings)) == 1 for ratings in shown.ratings)
     shown.rate(Name.CONSENSUS_AGREEMENT, agreed, len(shown.ratings))
     figures, missed, lacking = list[Figure](), list[tuple[Criterion, Figure]](), list[Criterion]()
@@ -399,7 +446,8 @@ def _assessment(row: Row, tier: GoldTier, criteria: Sequence[Criterion], shown: 
         reason_code=reason,
         figures=figures,
         offending_item_ids=sorted({item for one, _ in missed for item in shown.offending.get(one.name, ())}),
-        advice=_advice(missed, lacking, tuning_only=tier in row.tuning_only),
+        advice=_advice(missed, lacking, len(copies), tuning_only=tier in row.tuning_only),
+        copies=copies,
     )
 
 
@@ -430,13 +478,17 @@ def _verdict(
     return GOLD_STATE_GOLD_APPROVED, GOLD_REASON_UNSPECIFIED
 
 
-def _advice(missed: Sequence[tuple[Criterion, Figure]], lacking: Sequence[Criterion], *, tuning_only: bool) -> str:
+def _advice(
+    missed: Sequence[tuple[Criterion, Figure]], lacking: Sequence[Criterion], copies: int, *, tuning_only: bool
+) -> str:
     sentences = [
         f"{figure.name} is {figure.value:.6g} of {figure.threshold:.6g}: {one.cure}." for one, figure in missed
     ]
     sentences += [f"{one.name} needs evidence: {one.cure}." for one in lacking]
     if tuning_only:
         sentences.append("Consensus tunes only: gold of this domain takes a truth reference or human review.")
+    if sentences and copies:
+        sentences.append(f"DUPLICATE: {copies} items are there under another id already, and count once.")
     return " ".join(sentences)
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from selene.gold.v1.evidence_pb2 import (
+    Boundary,
     GoldItem,
     GoldLabel,
+    LabelledTurn,
+    ModelOutput,
+    Pronunciation,
+    Ranking,
+    RecognisedUtterance,
     RoutedTurn,
     RouteOutcome,
+    VoiceTrial,
 )
 from selene.gold.v1.gold_pb2 import GOLD_DOMAIN_PAE_ROUTE, GoldDomain
 from selene.learning.v1 import signal_pb2 as nouns
@@ -87,6 +95,32 @@ def routed(item_id: str, signal_id: str, *, quality_bp: int = 9000, use: str = "
 def turns(signal_id: str, count: int = ROUTED_TURNS) -> list[GoldItem]:
     """Routed turns, as many as §16 wants of them."""
     return [routed(f"turn-{number:05}", signal_id) for number in range(count)]
+
+
+def distinct(content: Any, seed: int) -> Any:
+    """The content as evidence of its own: for another seed it is another one, and nothing that is measured differs."""
+    made = type(content)()
+    made.CopyFrom(content)
+    match made:
+        case Boundary():
+            made.end.FromMilliseconds(made.end.ToMilliseconds() + seed + 1)
+        case RecognisedUtterance():
+            made.tokens[-1] = f"{made.tokens[-1]}-{seed}"
+        case Pronunciation():
+            made.term = f"{made.term} {seed}"
+        case LabelledTurn():
+            made.text = f"{made.text}, {seed}"
+        case ModelOutput():
+            made.packet = json.dumps({**json.loads(made.packet), "reply": f"Number {seed}."}).encode()
+        case Ranking():
+            made.query_ref = f"{made.query_ref}-{seed}"
+        case RoutedTurn():
+            made.candidate.event_id, made.baseline.event_id = f"candidate-{seed}", f"baseline-{seed}"
+        case VoiceTrial():
+            made.test_ref = f"{made.test_ref}-{seed}"
+        case _:
+            raise AssertionError(made)
+    return made
 
 
 def items(several: Iterable[GoldItem]) -> Sequence[said.GoldItem]:

@@ -30,6 +30,8 @@ from selene.gold.v1.evidence_pb2 import (
     VoiceTrial,
 )
 
+from tests.support.gold import distinct
+
 TENANT = "t1"
 USER = "u1"
 COHORT = "en/gb/phone/quiet"
@@ -152,5 +154,5 @@ def labelled(content: object, verdicts: Iterable[object], item_id: str = "i1") -
 
 
 def many(count: int, content: object, verdicts: Sequence[object], first: int = 0) -> list[LabelledItem]:
-    """As many items that are alike but for their ids, ``i<first>`` onwards."""
-    return [labelled(content, verdicts, f"i{each}") for each in range(first, first + count)]
+    """As many items, ``i<first>`` onwards, each of them evidence of its own: see ``distinct``."""
+    return [labelled(distinct(content, each), verdicts, f"i{each}") for each in range(first, first + count)]

@@ -86,16 +86,18 @@ class Ranking(_message.Message):
     def __init__(self, query_ref: _Optional[str] = ..., contexts: _Optional[_Iterable[_Union[RankedContext, _Mapping]]] = ...) -> None: ...
 
 class RouteOutcome(_message.Message):
-    __slots__ = ("provider_ref", "quality_bp", "latency", "cost_micros")
+    __slots__ = ("provider_ref", "quality_bp", "latency", "cost_micros", "event_id")
     PROVIDER_REF_FIELD_NUMBER: _ClassVar[int]
     QUALITY_BP_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     COST_MICROS_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     provider_ref: str
     quality_bp: int
     latency: _duration_pb2.Duration
     cost_micros: int
-    def __init__(self, provider_ref: _Optional[str] = ..., quality_bp: _Optional[int] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cost_micros: _Optional[int] = ...) -> None: ...
+    event_id: str
+    def __init__(self, provider_ref: _Optional[str] = ..., quality_bp: _Optional[int] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cost_micros: _Optional[int] = ..., event_id: _Optional[str] = ...) -> None: ...
 
 class RoutedTurn(_message.Message):
     __slots__ = ("candidate", "baseline")
@@ -258,19 +260,29 @@ class Figure(_message.Message):
     met: bool
     def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ..., threshold: _Optional[float] = ..., at_most: bool = ..., met: bool = ...) -> None: ...
 
+class ItemCopy(_message.Message):
+    __slots__ = ("item_id", "of_item_id")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    OF_ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    of_item_id: str
+    def __init__(self, item_id: _Optional[str] = ..., of_item_id: _Optional[str] = ...) -> None: ...
+
 class Assessment(_message.Message):
-    __slots__ = ("verdict", "reason_code", "figures", "offending_item_ids", "advice")
+    __slots__ = ("verdict", "reason_code", "figures", "offending_item_ids", "advice", "copies")
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     REASON_CODE_FIELD_NUMBER: _ClassVar[int]
     FIGURES_FIELD_NUMBER: _ClassVar[int]
     OFFENDING_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     ADVICE_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
     verdict: _gold_pb2.GoldState
     reason_code: _gold_pb2.GoldReason
     figures: _containers.RepeatedCompositeFieldContainer[Figure]
     offending_item_ids: _containers.RepeatedScalarFieldContainer[str]
     advice: str
-    def __init__(self, verdict: _Optional[_Union[_gold_pb2.GoldState, str]] = ..., reason_code: _Optional[_Union[_gold_pb2.GoldReason, str]] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ..., offending_item_ids: _Optional[_Iterable[str]] = ..., advice: _Optional[str] = ...) -> None: ...
+    copies: _containers.RepeatedCompositeFieldContainer[ItemCopy]
+    def __init__(self, verdict: _Optional[_Union[_gold_pb2.GoldState, str]] = ..., reason_code: _Optional[_Union[_gold_pb2.GoldReason, str]] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ..., offending_item_ids: _Optional[_Iterable[str]] = ..., advice: _Optional[str] = ..., copies: _Optional[_Iterable[_Union[ItemCopy, _Mapping]]] = ...) -> None: ...
 
 class GoldCandidate(_message.Message):
     __slots__ = ("gold_set_id", "domain", "tier", "tenant_id", "scope", "state", "frozen", "signal_count", "item_count", "label_count", "proposed_by", "proposed_at", "policy_version", "rebuilt_from")

@@ -16,6 +16,7 @@ __all__ = (
     "GoldState",
     "GoldTier",
     "GoldTransition",
+    "ItemCopy",
     "LabelledItem",
     "LabelledTurn",
     "ModelOutput",
@@ -414,6 +415,11 @@ class Assessment(betterproto2.Message):
     advice: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
     What would help, in words.
+    """
+
+    copies: "list[ItemCopy]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The items that are there more than once under different ids; each counts once.
     """
 
 
@@ -852,6 +858,26 @@ default_message_pool.register_message("selene.gold.v1", "GoldTransition", GoldTr
 
 
 @dataclass(eq=False, repr=False)
+class ItemCopy(betterproto2.Message):
+    """
+    An item that is the evidence of another one again: what was said of it counts for that one, and it does not count itself.
+    """
+
+    item_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The copy.
+    """
+
+    of_item_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What it is a copy of.
+    """
+
+
+default_message_pool.register_message("selene.gold.v1", "ItemCopy", ItemCopy)
+
+
+@dataclass(eq=False, repr=False)
 class LabelledItem(betterproto2.Message):
     """
     An item and everything that was said of it.
@@ -1055,7 +1081,8 @@ default_message_pool.register_message("selene.gold.v1", "RecognisedUtterance", R
 @dataclass(eq=False, repr=False)
 class RoutedTurn(betterproto2.Message):
     """
-    A turn that was routed, and how the same turn fared by the route that was active.
+    A turn that was routed, and how the same turn fared by the route that was active: the call that its signal is about, in
+    which both providers were asked.
     """
 
     candidate: "RouteOutcome | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -1090,7 +1117,8 @@ default_message_pool.register_message("selene.gold.v1", "RouteLabel", RouteLabel
 @dataclass(eq=False, repr=False)
 class RouteOutcome(betterproto2.Message):
     """
-    What a route gave.
+    What a route gave. Who proposes names the provider; the rest the server fills in from the trail of the call, and ignores
+    as input (§16).
     """
 
     provider_ref: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1100,7 +1128,7 @@ class RouteOutcome(betterproto2.Message):
 
     quality_bp: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    Quality, in basis points.
+    Quality, in basis points: all of it where its result was valid, none where it gave none.
     """
 
     latency: "datetime.timedelta | None" = betterproto2.field(
@@ -1113,6 +1141,11 @@ class RouteOutcome(betterproto2.Message):
     cost_micros: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
     What it cost, in millionths of the tenant's currency.
+    """
+
+    event_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The row of the audit trail that all this is from.
     """
 
 
