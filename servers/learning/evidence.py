@@ -48,6 +48,8 @@ class Cause(StrEnum):
     SLOT_NAME_EMPTY = "SLOT_NAME_EMPTY"
     CONTEXT_REPEATED = "CONTEXT_REPEATED"
     LATENCY_NEGATIVE = "LATENCY_NEGATIVE"
+    ROUTE_NOT_RECORDED = "ROUTE_NOT_RECORDED"
+    """The trail tells of no call of its signal in which both providers were asked."""
     COHORT_MALFORMED = "COHORT_MALFORMED"
     LABEL_OF_ANOTHER_ITEM = "LABEL_OF_ANOTHER_ITEM"
     VERDICT_OF_ANOTHER_DOMAIN = "VERDICT_OF_ANOTHER_DOMAIN"
@@ -139,12 +141,13 @@ def identity_of(item: GoldItem, source: str) -> bytes:
     from, where the server filled them in.
     """
     content = item.WhichOneof("content") or ""
-    about = "" if _recorded(item) else source
+    about = "" if is_recorded(item) else source
     said = _SAID[content](item) if content in _SAID else ()
     return _digest(_texts(content, about) + said)
 
 
-def _recorded(item: GoldItem) -> bool:
+def is_recorded(item: GoldItem) -> bool:
+    """Whether what its routes gave is from the trail."""
     return bool(item.route.candidate.event_id and item.route.baseline.event_id)
 
 

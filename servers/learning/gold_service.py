@@ -14,7 +14,7 @@ from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.common.v1 import error_reason_pb2 as reasons
 from selene.common.v1 import paging_pb2
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, SCOPE_TYPE_TENANT, Scope
-from selene.gold.v1.evidence_pb2 import GoldCandidate, LabelledItem, SealedItem
+from selene.gold.v1.evidence_pb2 import GoldCandidate, GoldItem, LabelledItem, RouteOutcome, SealedItem
 from selene.gold.v1.gold_pb2 import (
     GOLD_DOMAIN_PAE_ROUTE,
     GOLD_STATE_CANDIDATE,
@@ -29,7 +29,7 @@ from selene.learning.v1 import service_pb2_grpc as learning_grpc
 from selene.learning.v1.domain_pb2 import LearningDomain, LineageEdge
 
 from servers.learning.domains import DOMAINS, Domain, lacking
-from servers.learning.evidence import problem_of_item, problem_of_label
+from servers.learning.evidence import Cause, problem_of_item, problem_of_label
 from servers.learning.golding import (
     AUDITED,
     BASELINE,
@@ -54,6 +54,7 @@ from servers.learning.identity import Frame, canonical_items, read_payload
 from servers.learning.machine import Guard, Step, step
 from servers.learning.matrix import POLICY_VERSION, ROWS
 from servers.learning.packs import routed_types
+from servers.learning.recorded import call_of, measured, outcomes
 from servers.pack_formats import THRESHOLD_PACK
 from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require_role, require_tenant
 from servers.runtime.clock import Clock
@@ -61,8 +62,9 @@ from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
-from store import Conflict, KeyDestroyed, NotFound, Rooms, Store, Transaction, request_hash
+from store import AuditFilter, Conflict, KeyDestroyed, NotFound, Rooms, Store, Transaction, request_hash
 from store.gold import Candidate, Edge, artifact_ref, gold_ref
+from store.ledger import AuditTrail
 
 ROLE_REVIEWER: Final = "reviewer"
 _SETS: Final = PageTokens("gold-sets")
@@ -151,8 +153,9 @@ class GoldV1(learning_grpc.GoldServiceServicer):
                     problem = problem_of_item(candidate.domain, item, ids)
                     if problem is not None:
                         raise _invalid(item.item_id, problem.cause)
+                items = await _measured(tx, request.tenant_id, request.items)
                 with _refusing_erased(candidate):
-                    added = await tx.gold.add_items(request.tenant_id, request.gold_set_id, request.items)
+                    added = await tx.gold.add_items(request.tenant_id, request.gold_set_id, items)
                 if added.contradicted:
                     raise _contradicted(added.contradicted)
                 if added.new:
@@ -543,6 +546,28 @@ async def _is_readable(rooms: Rooms, package_hash: bytes) -> bool:
 async def _artifact_of(tx: Transaction, gold_set: GoldSet) -> str:
     row = await tx.artifacts.version(gold_set.artifact_type, gold_set.tenant_id, gold_set.scope, gold_set.version)
     return artifact_ref(row.artifact_id)
+
+
+async def _measured(tx: Transaction, tenant_id: str, items: Sequence[GoldItem]) -> Sequence[GoldItem]:
+    """The items as they are kept: what routes gave is the trail's word. Refusal: EVIDENCE_INVALID."""
+    about = {item.signal_id for item in items if item.HasField("route")}
+    if not about:
+        return items
+    signals = await tx.learning.signals.by_ids(tenant_id, sorted(about))
+    audit, given = AuditTrail(tx), dict[str, dict[str, RouteOutcome]]()
+    for signal_id, captured in signals.items():
+        only = AuditFilter(correlation_id=captured.signal.correlation_id)
+        request_id = call_of(captured.signal)
+        if request_id:
+            events = [chained.event async for chained in audit.stream(tenant_id, only=only)]
+            given[signal_id] = outcomes(events, request_id)
+    kept = []
+    for item in items:
+        made = measured(item, given.get(item.signal_id, {}))
+        if made is None:
+            raise _invalid(item.item_id, Cause.ROUTE_NOT_RECORDED)
+        kept.append(made)
+    return kept
 
 
 def _maker(tenant_id: str) -> Principal:

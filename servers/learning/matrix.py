@@ -3,8 +3,9 @@
 A set is rejected for what more evidence cannot cure, and deferred for what it can. Where the source is silent:
 
 - An item counts for TIER_2 with two people's labels, for TIER_1 when its signal is a truth event and one person put the
-  truth down, for TIER_3 with three evaluators. Routed turns of TIER_1 are measured and need no label; pronunciations of
-  TIER_1 still need two people, for their row has TIER_1 beside TIER_2, not instead.
+  truth down, for TIER_3 with three evaluators. Routed turns of TIER_1 are measured and need no label; of any tier they
+  count only with figures from the trail of their calls. Pronunciations of TIER_1 still need two people, for their row
+  has TIER_1 beside TIER_2, not instead.
 - An item counts once, whatever ids it comes under; what was said of its copies was said of it.
 - Judgments, outputs and turns of a sample window are items that count, not labels.
 - TIER_3 of transcripts tunes only, so it is never approved, but deferred to people.
@@ -47,7 +48,7 @@ from selene.gold.v1.gold_pb2 import (
     GoldTier,
 )
 
-from servers.learning.evidence import identity_of, label_contradicts, problem_of_item, problem_of_label
+from servers.learning.evidence import identity_of, is_recorded, label_contradicts, problem_of_item, problem_of_label
 from servers.learning.figures import (
     MAX_BOUNDARY_DISAGREEMENT_NS,
     MAX_FAR,
@@ -322,8 +323,8 @@ def assess(domain: GoldDomain, tier: GoldTier, items: Sequence[LabelledItem], sc
 def counting(
     domain: GoldDomain, tier: GoldTier, items: Sequence[LabelledItem], scope: Subject
 ) -> tuple[LabelledItem, ...]:
-    """The items that count: those with enough independent labels for the tier, each once. Only they are content of a gold
-    set.
+    """The items that count: those with enough independent labels for the tier, each once. Only they are content of a
+    gold set.
     """
     row = ROWS.get(domain)
     if row is None or tier not in row.tiers:
@@ -415,7 +416,8 @@ def _contradicted(labels: Sequence[GoldLabel]) -> bool:
 def _judged(each: LabelledItem, tier: GoldTier, wanted: int, scope: Subject) -> Judged:
     labels = {label.labeller: label for label in each.labels if label.labeller}
     true_enough = tier != GOLD_TIER_1_HARD_TRUTH or each.item.signal_id in scope.truth_signal_ids
-    return Judged(each.item, tuple(labels.values()), true_enough and len(labels) >= wanted)
+    measured = not each.item.HasField("route") or is_recorded(each.item)
+    return Judged(each.item, tuple(labels.values()), true_enough and measured and len(labels) >= wanted)
 
 
 def _assessment(

@@ -376,7 +376,12 @@ class Router(Generic[A]):
                     ticket.settle(trail.cost_micros)
             attempts = running.attempts if running is not None else []
             last = attempts[-1].provider_ref if attempts else ""
-            facts = {"attempts": str(len(attempts)), "provider_ref": last, **call.packs.facts}
+            facts = {
+                "attempts": str(len(attempts)),
+                "provider_ref": last,
+                "cost_micros": str(trail.cost_micros),
+                **call.packs.facts,
+            }
             trail.add("call.finished", reason, self._clock.now(), facts)
             self._recorder.note(trail)
 

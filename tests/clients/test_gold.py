@@ -21,7 +21,8 @@ from clients.cli import lineage
 from clients.cli.registry import Commands
 from clients.gold import AT_ONCE, Gold, Tree, tree
 from store import Store
-from tests.support.gold import captured, gold_of, items, token_of, turns
+from tests.servers.learning.items import item, pronunciation
+from tests.support.gold import captured, distinct, gold_of, items, token_of
 from tests.support.owners import Owners, serving
 from tests.support.servers import TENANT
 from tests.support.stores import audit
@@ -152,10 +153,11 @@ async def test_lineage_is_a_tree_and_a_picture(run: Run, proposed: str, tmp_path
 
 
 async def test_more_items_than_a_request_holds_are_sent_as_several(owners: Owners) -> None:
-    [signal_id] = await captured(owners.store, "1")
+    [signal_id] = await captured(owners.store, "1", domain=GOLD_DOMAIN_TTS_PRONUNCIATION)
     maker: Gold = gold_of(owners, "maker", "service")
-    candidate = await maker.propose(v1.GoldDomain.PAE_ROUTE, v1.GoldTier._3_CONSENSUS, [signal_id])
-    assert await maker.add_items(candidate.gold_set_id, items(turns(signal_id, AT_ONCE + 1))) == AT_ONCE + 1
+    candidate = await maker.propose(v1.GoldDomain.TTS_PRONUNCIATION, v1.GoldTier._2_HUMAN_VERIFIED, [signal_id])
+    spoken = [item(distinct(pronunciation(), number), f"i{number}", signal_id) for number in range(AT_ONCE + 1)]
+    assert await maker.add_items(candidate.gold_set_id, items(spoken)) == AT_ONCE + 1
 
 
 def edge(ancestor: str, descendant: str, depth: int) -> LineageEdge:

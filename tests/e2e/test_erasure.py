@@ -25,7 +25,7 @@ from servers.governance.statement import StatementRefused, opened
 from store.engine import open_database
 from store.schema import artifact_payloads, subject_keys
 from tests.servers.learning.test_gold_service import House, at_home, refusal
-from tests.support.gold import ROUTED_TURNS, captured, items, routed, routed_by_profile, token_of
+from tests.support.gold import ROUTED_TURNS, captured, items, numbered, routed, routed_by_profile, token_of
 from tests.support.owners import serving
 from tests.support.servers import TENANT
 from tests.support.signals import signal
@@ -47,12 +47,13 @@ class Erasing:
     store_url: str
 
     async def learned(self, turns: int = 6) -> str:
-        """A set, half of mira's signal and half of otto's; approved where the turns are enough."""
-        [of_mira] = await captured(self.house.store, "of-mira", user_id="mira", input_ref="audio://mira")
-        [of_otto] = await captured(self.house.store, "of-otto", user_id="otto")
-        which = await self.house.proposed(of_mira, of_otto)
-        evidence = [routed(f"m-{number:05}", of_mira, use="mira") for number in range(turns // 2)]
-        evidence += [routed(f"o-{number:05}", of_otto) for number in range(turns // 2)]
+        """A set, half of mira's signals and half of otto's; approved where the turns are enough."""
+        half = turns // 2
+        of_mira = await captured(self.house.store, *numbered(half, "of-mira-"), user_id="mira", use="mira")
+        of_otto = await captured(self.house.store, *numbered(half, "of-otto-"), user_id="otto")
+        which = await self.house.proposed(*of_mira, *of_otto)
+        evidence = [routed(f"m-{number:05}", one, use="mira") for number, one in enumerate(of_mira)]
+        evidence += [routed(f"o-{number:05}", one) for number, one in enumerate(of_otto)]
         await self.house.maker.add_items(which, items(evidence))
         if turns < ROUTED_TURNS:
             return which
@@ -119,11 +120,11 @@ async def test_nothing_of_a_user_can_be_read_once_they_revoked_and_everything_of
         left = gold.GoldItem(item_id=was.item.item_id, signal_id=was.item.signal_id)
         assert one == gold.LabelledItem(item=left, erased=True)
     listed = {one.signal.signal_id: one async for one in erasing.signals.list() if one.signal is not None}
-    assert (listed["signal-of-mira"].erased, listed["signal-of-otto"].erased) == (True, False)
+    assert (listed["signal-of-mira-00000"].erased, listed["signal-of-otto-00000"].erased) == (True, False)
     standing = await house.maker.get(which)
     assert standing.candidate is not None and standing.candidate.frozen
-    assert [edge.descendant_ref async for edge in house.maker.lineage("signal:signal-of-mira", descendants=True)]
-    refused = await refusal(house.maker.add_items(which, items([routed("late", "signal-of-mira")])))
+    assert [edge.descendant_ref async for edge in house.maker.lineage("signal:signal-of-mira-00000", descendants=True)]
+    refused = await refusal(house.maker.add_items(which, items([routed("late", "signal-of-mira-00000")])))
     assert refused.reason == "GOLD_STATE_REFUSED"
     assert erasing.receipt(revocation).erasure.gold_items == mine
     assert (await house.store.verify(TENANT)).ok
@@ -134,7 +135,9 @@ async def test_what_is_built_anew_holds_nothing_of_who_revoked(erasing: Erasing)
     await erasing.revoked()
     [anew] = [one async for one in erasing.house.maker.list() if one.rebuilt_from == which]
     rows = [one async for one in erasing.house.maker.items(anew.gold_set_id)]
-    assert {one.item.signal_id for one in rows if one.item is not None} == {"signal-of-otto"}
+    assert {one.item.signal_id for one in rows if one.item is not None} == {
+        f"signal-{name}" for name in numbered(3, "of-otto-")
+    }
     assert (len(rows), any(one.erased for one in rows)) == (3, False)
 
 
@@ -145,7 +148,7 @@ async def test_the_ledger_never_held_what_a_user_said(erasing: Erasing) -> None:
     await database.close()
     sets = [payload for payload in payloads if b"signal-of-mira" in payload]
     assert len(sets) == 1
-    assert b"good/mira" not in sets[0] and b"audio://mira" not in sets[0]
+    assert b"good/mira" not in sets[0] and b"call:request-of-mira" not in sets[0]
 
 
 async def test_the_receipt_names_the_keys_that_are_gone_and_nobody_by_name(erasing: Erasing) -> None:
@@ -166,7 +169,7 @@ async def test_the_receipt_names_the_keys_that_are_gone_and_nobody_by_name(erasi
     before = await erasing.keys()
     revocation = await erasing.revoked()
     erasure = erasing.receipt(revocation).erasure
-    assert (erasure.keys, erasure.signals, erasure.voice_profiles, erasure.unsealed_signals) == (2, 1, 1, 0)
+    assert (erasure.keys, erasure.signals, erasure.voice_profiles, erasure.unsealed_signals) == (2, 3, 1, 0)
     assert erasure.subject == erasing.receipt(revocation).subject == user.hex()
     assert set(erasure.key_ids) == before - await erasing.keys()
     assert b"mira" not in revocation.receipt.payload
@@ -210,9 +213,11 @@ async def test_a_consent_that_runs_out_erases_by_itself(erasing: Erasing) -> Non
     await erasing.controller.tick()
     [revocation] = [one async for one in erasing.operator.revocations()]
     assert revocation.trigger is v1.RevocationTrigger.EXPIRED_TTL
-    assert erasing.receipt(await erasing.settled(revocation.revocation_id)).erasure.signals == 1
+    assert erasing.receipt(await erasing.settled(revocation.revocation_id)).erasure.signals == 3
     listed = [one async for one in erasing.signals.list() if one.erased]
-    assert [one.signal.signal_id for one in listed if one.signal is not None] == ["signal-of-mira"]
+    assert sorted(one.signal.signal_id for one in listed if one.signal is not None) == [
+        f"signal-{name}" for name in numbered(3, "of-mira-")
+    ]
 
 
 async def test_a_tenants_policy_erases_everyone_and_says_nobody_in_particular(erasing: Erasing) -> None:
@@ -220,5 +225,5 @@ async def test_a_tenants_policy_erases_everyone_and_says_nobody_in_particular(er
     revocation = await erasing.operator.revoke("", trigger=v1.RevocationTrigger.TENANT_POLICY)
     await erasing.controller.tick()
     erasure = erasing.receipt(await erasing.settled(revocation.revocation_id)).erasure
-    assert (erasure.subject, erasure.signals, erasure.gold_items) == ("", 2, 6)
+    assert (erasure.subject, erasure.signals, erasure.gold_items) == ("", 6, 6)
     assert all([one.erased async for one in erasing.signals.list()])

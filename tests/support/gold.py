@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
+from selene.common.v1.scope_pb2 import TurnRef
 from selene.gold.v1.evidence_pb2 import (
     Boundary,
     GoldItem,
@@ -32,7 +32,7 @@ from servers.learning.capturing import capture
 from servers.routing.directory import DEPLOYMENT, register
 from servers.routing.profile import ARTIFACT_TYPE
 from servers.runtime.auth import Principal, issue_token
-from store import Store
+from store import Store, Transaction
 from store.learning import NewSignal
 from tests.support.owners import Owners
 from tests.support.servers import TENANT
@@ -56,14 +56,24 @@ def token_of(owners: Owners, subject: str, *roles: str, tenant: str = TENANT) ->
 
 
 async def captured(
-    store: Store, *names: str, tenant: str = TENANT, domain: GoldDomain = GOLD_DOMAIN_PAE_ROUTE, **fields: Any
+    store: Store,
+    *names: str,
+    tenant: str = TENANT,
+    domain: GoldDomain = GOLD_DOMAIN_PAE_ROUTE,
+    use: str = "stt",
+    told: bool = True,
+    **fields: Any,
 ) -> list[str]:
-    """Signals of a domain as if they had been taken on; their ids. Truth events, unless `fields` say otherwise."""
-    usual: dict[str, Any] = {"capture_source": nouns.CAPTURE_SOURCE_TRUTH_EVENT, "domain": domain}
-    signals = [signal(name, tenant, datetime.now(UTC), **{**usual, **fields}) for name in names]
+    """Signals of a domain as if they had been taken on, each of a turn of its own; their ids. Truth events, unless
+    `fields` say otherwise. Those of routes are about calls in which `use` failed over, and of which the trail tells.
+    """
+    signals = [_captured(name, tenant, domain, fields) for name in names]
     async with store.transaction() as tx:
         new = [NewSignal(one, nouns.INTAKE_PATH_IMPROVEMENT) for one in signals]
         await capture(tx, tenant, new, actor="system", reason="TEST")
+        if told and domain == GOLD_DOMAIN_PAE_ROUTE:
+            for one in signals:
+                tell(tx, one, plain=f"plain/{use}", good=f"good/{use}")
     return [one.signal_id for one in signals]
 
 
@@ -76,25 +86,57 @@ async def routed_by_profile(store: Store) -> None:
         tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.routed", reason_code="TEST")
 
 
-def routed(item_id: str, signal_id: str, *, quality_bp: int = 9000, use: str = "stt") -> GoldItem:
-    """A turn for which the proposed route was better than the one that was active."""
-    return GoldItem(
-        item_id=item_id,
-        signal_id=signal_id,
-        route=RoutedTurn(
-            candidate=RouteOutcome(
-                provider_ref=f"good/{use}", quality_bp=quality_bp, latency=_milliseconds(100), cost_micros=100
-            ),
-            baseline=RouteOutcome(
-                provider_ref=f"plain/{use}", quality_bp=7000, latency=_milliseconds(200), cost_micros=200
-            ),
+def _captured(name: str, tenant: str, domain: GoldDomain, fields: dict[str, Any]) -> nouns.LearningSignal:
+    usual: dict[str, Any] = {
+        "capture_source": nouns.CAPTURE_SOURCE_TRUTH_EVENT,
+        "domain": domain,
+        "correlation_id": f"c-{name}",
+        "turn_id": f"turn-{name}",
+        "input_ref": f"call:request-{name}",
+    }
+    return signal(name, tenant, datetime.now(UTC), **{**usual, **fields})
+
+
+def tell(tx: Transaction, about: nouns.LearningSignal, *, plain: str, good: str) -> None:
+    """The rows of the call that a signal is about, as the router writes them: the first choice failed."""
+    request = {"request_id": about.input_ref.removeprefix("call:")}
+    rows: list[tuple[str, str, dict[str, str]]] = [
+        (
+            "call.attempted",
+            "PROVIDER_BUSY",
+            {"provider_ref": plain, "status": "RETRYABLE_ERROR", "latency_ms": "200.0"},
         ),
-    )
+        ("call.attempted", "ANSWERED", {"provider_ref": good, "status": "OK", "latency_ms": "100.0"}),
+        ("call.finished", "ANSWERED", {"provider_ref": good, "attempts": "2", "cost_micros": "100"}),
+    ]
+    for transition, reason, facts in rows:
+        tx.audit(
+            tenant_id=about.tenant_id,
+            owner="PH1.C",
+            actor="system",
+            transition=transition,
+            reason_code=reason,
+            turn=TurnRef(correlation_id=about.correlation_id, turn_id=about.turn_id),
+            facts={**request, **facts},
+        )
 
 
-def turns(signal_id: str, count: int = ROUTED_TURNS) -> list[GoldItem]:
-    """Routed turns, as many as §16 wants of them."""
-    return [routed(f"turn-{number:05}", signal_id) for number in range(count)]
+def routed(item_id: str, signal_id: str, *, use: str = "stt", swapped: bool = False) -> GoldItem:
+    """A turn for which a route is proposed in place of the one that was active. What both gave, the server knows."""
+    candidate, baseline = RouteOutcome(provider_ref=f"good/{use}"), RouteOutcome(provider_ref=f"plain/{use}")
+    if swapped:
+        candidate, baseline = baseline, candidate
+    return GoldItem(item_id=item_id, signal_id=signal_id, route=RoutedTurn(candidate=candidate, baseline=baseline))
+
+
+def turns(signal_ids: Sequence[str], use: str = "stt") -> list[GoldItem]:
+    """A routed turn of each signal."""
+    return [routed(f"turn-{number:05}", signal_id, use=use) for number, signal_id in enumerate(signal_ids)]
+
+
+def numbered(count: int = ROUTED_TURNS, prefix: str = "") -> list[str]:
+    """Names of as many signals."""
+    return [f"{prefix}{number:05}" for number in range(count)]
 
 
 def distinct(content: Any, seed: int) -> Any:
@@ -131,9 +173,3 @@ def items(several: Iterable[GoldItem]) -> Sequence[said.GoldItem]:
 def labels(several: Iterable[GoldLabel]) -> Sequence[said.GoldLabel]:
     """As a client sends them."""
     return [said.GoldLabel.parse(one.SerializeToString()) for one in several]
-
-
-def _milliseconds(count: int) -> Duration:
-    duration = Duration()
-    duration.FromMilliseconds(count)
-    return duration

@@ -24,7 +24,18 @@ from servers import pack_formats
 from servers.learning.identity import canonical_items, canonical_payload, read_payload
 from store import Store, Transaction
 from tests.servers.learning.items import boundary, item, label, pronunciation
-from tests.support.gold import ROUTED_TURNS, captured, gold_of, items, labels, routed, routed_by_profile, turns
+from tests.support.gold import (
+    ROUTED_TURNS,
+    captured,
+    distinct,
+    gold_of,
+    items,
+    labels,
+    numbered,
+    routed,
+    routed_by_profile,
+    turns,
+)
 from tests.support.owners import Owners, serving
 from tests.support.servers import TENANT
 from tests.support.stores import audit
@@ -101,9 +112,9 @@ async def test_measured_routes_become_a_gold_set_and_a_pack_that_its_consumer_re
 
 
 async def _from_signal_to_pack(house: House) -> None:
-    [signal_id] = await captured(house.store, "1")
-    gold_set_id = await house.proposed(signal_id)
-    assert await house.maker.add_items(gold_set_id, items(turns(signal_id))) == ROUTED_TURNS
+    signal_ids = await captured(house.store, *numbered())
+    gold_set_id = await house.proposed(*signal_ids)
+    assert await house.maker.add_items(gold_set_id, items(turns(signal_ids))) == ROUTED_TURNS
     assert await house.advanced(gold_set_id, *ON_THE_WAY[:3]) == [DONE] * 3
     packaged = await house.maker.advance(gold_set_id, State.PACKAGED)
     assert packaged.transition is not None and packaged.transition.applied
@@ -115,32 +126,32 @@ async def _from_signal_to_pack(house: House) -> None:
     assert isinstance(read, SttRoutingPolicyPack)
     [preference] = read.preferences
     assert (preference.provider_ref, preference.over_provider_ref) == ("good/stt", "plain/stt")
-    assert (preference.turns, preference.preferred_bp, preference.quality_delta_bp) == (ROUTED_TURNS, 10_000, 2000)
+    assert (preference.turns, preference.preferred_bp, preference.quality_delta_bp) == (ROUTED_TURNS, 10_000, 10_000)
 
     shown = await house.maker.get(gold_set_id)
     assert shown.gold_set is not None and shown.candidate is not None
     assert (shown.gold_set.artifact_type, shown.gold_set.version) == ("GOLD_SET_PAE_ROUTE_V1", 1)
-    assert shown.gold_set.created_by == "PH1.LEARN" and shown.gold_set.signal_ids == [signal_id]
+    assert shown.gold_set.created_by == "PH1.LEARN" and shown.gold_set.signal_ids == signal_ids
     assert read.header.gold_set_hash == shown.gold_set.package_hash
     assert [one.to_state for one in shown.history] == list(ON_THE_WAY)
     down = [
         (edge.ancestor_ref, edge.descendant_ref)
-        async for edge in house.maker.lineage(f"signal:{signal_id}", descendants=True)
+        async for edge in house.maker.lineage(f"signal:{signal_ids[0]}", descendants=True)
     ]
-    assert down[0] == (f"signal:{signal_id}", f"gold:{gold_set_id}")
+    assert down[0] == (f"signal:{signal_ids[0]}", f"gold:{gold_set_id}")
     assert [one[1].partition(":")[0] for one in down] == ["gold", "artifact", "artifact"]
     assert down[-1][1] == f"artifact:{pack.artifact_id}"
     up = [edge.ancestor_ref async for edge in house.maker.lineage(f"artifact:{pack.artifact_id}")]
-    assert up[-1] == f"signal:{signal_id}"
+    assert up[-1] == f"signal:{signal_ids[-1]}"
     assert [why for what, why in await house.trail() if what in ("gold.golded", "gold.packaged")] == ["OK", "OK"]
     # Only governance goes further.
     assert await house.advanced(gold_set_id, State.ACTIVATED) == [(False, v1.GoldReason.ACTIVATION_GATE_BLOCKED)]
 
 
 async def test_an_approved_set_replays_the_bytes_that_it_was_approved_from(house: House) -> None:
-    [signal_id] = await captured(house.store, "1")
-    gold_set_id = await house.proposed(signal_id)
-    await house.maker.add_items(gold_set_id, items(reversed(turns(signal_id))))
+    signal_ids = await captured(house.store, *numbered())
+    gold_set_id = await house.proposed(*signal_ids)
+    await house.maker.add_items(gold_set_id, items(reversed(turns(signal_ids))))
     await house.advanced(gold_set_id, *ON_THE_WAY[:3])
     gold_set = await house.store.gold.gold_set(TENANT, gold_set_id)
     assert gold_set is not None
@@ -159,7 +170,7 @@ async def test_reviewed_pronunciations_become_the_pack_that_only_know_writes(hou
     gold_set_id = await house.proposed(
         signal_id, domain=GOLD_DOMAIN_TTS_PRONUNCIATION, tier=v1.GoldTier._2_HUMAN_VERIFIED
     )
-    spoken = [item(pronunciation(), f"i{number:03}", signal_id) for number in range(250)]
+    spoken = [item(distinct(pronunciation(), number), f"i{number:03}", signal_id) for number in range(250)]
     said = PronunciationLabel(accepted=True, confidence_bp=9500)
     await house.maker.add_items(gold_set_id, items(spoken))
     for reviewer in (house.ann, house.ben):
@@ -172,15 +183,17 @@ async def test_reviewed_pronunciations_become_the_pack_that_only_know_writes(hou
     ]
     pack = pack_formats.parse("TTS_PRONUNCIATION_PACK", await house.store.artifacts.payload(rows[1].package_hash))
     assert isinstance(pack, TtsPronunciationPack)
-    assert [(one.term, one.phonemes) for one in pack.entries] == [("Selene", "si li ni")]
+    assert {(one.term, one.phonemes) for one in pack.entries} == {
+        (f"Selene {number}", "si li ni") for number in range(250)
+    }
 
 
 async def test_the_next_set_of_a_line_is_a_higher_version_that_returns_to_the_one_before(house: House) -> None:
-    [signal_id] = await captured(house.store, "1")
+    signal_ids = await captured(house.store, *numbered(ROUTED_TURNS + 2))
     hashes = []
     for version in (1, 2):
-        gold_set_id = await house.proposed(signal_id)
-        await house.maker.add_items(gold_set_id, items(turns(signal_id, ROUTED_TURNS + version)))
+        gold_set_id = await house.proposed(*signal_ids)
+        await house.maker.add_items(gold_set_id, items(turns(signal_ids[: ROUTED_TURNS + version])))
         assert (await house.advanced(gold_set_id, *ON_THE_WAY))[-1] == DONE
         rows = await house.store.gold.artifacts(TENANT, gold_set_id)
         assert [row.artifact_version for row in rows] == [version, version + 1]
@@ -191,9 +204,9 @@ async def test_the_next_set_of_a_line_is_a_higher_version_that_returns_to_the_on
 
 
 async def test_too_little_evidence_is_deferred_and_never_approved(house: House) -> None:
-    [signal_id] = await captured(house.store, "1")
-    gold_set_id = await house.proposed(signal_id)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id, ROUTED_TURNS - 1)))
+    signal_ids = await captured(house.store, *numbered(ROUTED_TURNS - 1))
+    gold_set_id = await house.proposed(*signal_ids)
+    await house.maker.add_items(gold_set_id, items(turns(signal_ids)))
     await house.advanced(gold_set_id, *ON_THE_WAY[:2])
     assert await house.advanced(gold_set_id, State.GOLD_APPROVED) == [(False, v1.GoldReason.THRESHOLD_NOT_MET)]
     assert await house.advanced(gold_set_id, State.GOLD_REJECTED) == [(False, v1.GoldReason.HARD_RULE_VIOLATION)]
@@ -283,7 +296,7 @@ async def test_a_refused_transition_leaves_its_audit_row_and_nothing_else(house:
 async def test_no_candidate_takes_a_step_that_the_table_does_not_list(house: House, state: v1.GoldState) -> None:
     [signal_id] = await captured(house.store, "1")
     gold_set_id = await house.proposed(signal_id)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id, 2)))
+    await house.maker.add_items(gold_set_id, items(turns([signal_id])))
     assert await house.advanced(gold_set_id, state) == [(False, v1.GoldReason.STATE_TRANSITION_INVALID)]
     assert await house.store.gold.history(TENANT, gold_set_id) == []
 
@@ -291,7 +304,7 @@ async def test_no_candidate_takes_a_step_that_the_table_does_not_list(house: Hou
 async def test_withdrawn_consent_stops_a_set_wherever_it_stands(house: House) -> None:
     [signal_id] = await captured(house.store, "1")
     gold_set_id = await house.proposed(signal_id)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id, 2)))
+    await house.maker.add_items(gold_set_id, items(turns([signal_id])))
     await house.advanced(gold_set_id, State.VALIDATING)
 
     async def withdraw(tx: Transaction) -> None:
@@ -307,7 +320,7 @@ async def test_withdrawn_consent_stops_a_set_wherever_it_stands(house: House) ->
 async def test_a_frozen_set_goes_nowhere_and_takes_no_evidence(house: House) -> None:
     [signal_id] = await captured(house.store, "1")
     gold_set_id = await house.proposed(signal_id)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id, 2)))
+    await house.maker.add_items(gold_set_id, items(turns([signal_id])))
     async with house.store.transaction() as tx:
         assert await tx.gold.freeze(TENANT, [gold_set_id]) == [gold_set_id]
         audit(tx, TENANT)
@@ -332,7 +345,7 @@ async def test_nothing_is_learned_further_than_its_signals_may_go(
 ) -> None:
     [signal_id] = await captured(house.store, "1", privacy_scope=privacy)
     gold_set_id = await house.proposed(signal_id, scope=scope)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id, 1)))
+    await house.maker.add_items(gold_set_id, items(turns([signal_id])))
     await house.advanced(gold_set_id, State.VALIDATING)
     outcome = (goes_on, v1.GoldReason.UNSPECIFIED if goes_on else v1.GoldReason.POLICY_SCOPE_VIOLATION)
     assert await house.advanced(gold_set_id, State.AWAITING_REVIEW) == [outcome]
@@ -341,7 +354,7 @@ async def test_nothing_is_learned_further_than_its_signals_may_go(
 async def test_proxies_never_train(house: House) -> None:
     [signal_id] = await captured(house.store, "1")
     gold_set_id = await house.proposed(signal_id, tier=v1.GoldTier.NON_GOLD_PROXY)
-    await house.maker.add_items(gold_set_id, items(turns(signal_id, 1)))
+    await house.maker.add_items(gold_set_id, items(turns([signal_id])))
     assert await house.advanced(gold_set_id, State.VALIDATING, State.AWAITING_REVIEW) == [
         DONE,
         (False, v1.GoldReason.POLICY_SCOPE_VIOLATION),
@@ -351,14 +364,14 @@ async def test_proxies_never_train(house: House) -> None:
 async def test_a_signal_of_another_domain_is_no_complete_input(house: House) -> None:
     signal_ids = await captured(house.store, "1") + await captured(house.store, "2", domain=GOLD_DOMAIN_WAKE_ENDPOINT)
     gold_set_id = await house.proposed(*signal_ids)
-    await house.maker.add_items(gold_set_id, items(turns(signal_ids[0], 1)))
+    await house.maker.add_items(gold_set_id, items(turns(signal_ids[:1])))
     assert await house.advanced(gold_set_id, State.VALIDATING) == [(False, v1.GoldReason.INPUT_SCHEMA_INVALID)]
 
 
 async def test_a_domain_whose_packs_nobody_reads_is_reported_and_never_packaged(house: House) -> None:
     [signal_id] = await captured(house.store, "1", domain=GOLD_DOMAIN_WAKE_ENDPOINT)
     gold_set_id = await house.proposed(signal_id, domain=GOLD_DOMAIN_WAKE_ENDPOINT, tier=v1.GoldTier._2_HUMAN_VERIFIED)
-    events = [item(boundary(), f"i{number:03}", signal_id) for number in range(300)]
+    events = [item(distinct(boundary(), number), f"i{number:03}", signal_id) for number in range(300)]
     await house.maker.add_items(gold_set_id, items(events))
     for reviewer in (house.ann, house.ben):
         await reviewer.label(gold_set_id, labels([label(boundary(), "", one.item_id) for one in events]))
@@ -411,7 +424,7 @@ async def test_evidence_that_is_none_is_refused_and_nothing_of_its_request_is_ke
     ):
         refused = await refusal(house.maker.add_items(which, items([good, bad])))
         assert (refused.reason, refused.metadata) == ("EVIDENCE_INVALID", {"item_id": "bad", "cause": cause})
-    twice = await refusal(house.maker.add_items(which, items([good, routed("good", signal_id, quality_bp=1)])))
+    twice = await refusal(house.maker.add_items(which, items([good, routed("good", signal_id, swapped=True)])))
     assert (twice.reason, twice.metadata) == ("EVIDENCE_CONTRADICTED", {"item_id": "good"})
     assert [one async for one in house.maker.items(which)] == []
     assert await house.maker.add_items(which, items([good, good])) == 1
@@ -451,7 +464,7 @@ async def test_sets_are_listed_latest_first_a_page_at_a_time(house: House) -> No
     made = [await house.proposed(signal_id) for _ in range(5)]
     assert [one.gold_set_id async for one in house.maker.list(page_size=2)] == made[::-1]
     assert [one.gold_set_id async for one in house.maker.list(domain=v1.GoldDomain.VOCABULARY)] == []
-    await house.maker.add_items(made[1], items(turns(signal_id, 1)))
+    await house.maker.add_items(made[1], items(turns([signal_id])))
     await house.advanced(made[1], State.VALIDATING)
     assert [one.gold_set_id async for one in house.maker.list(state=State.VALIDATING)] == [made[1]]
 
@@ -465,9 +478,9 @@ async def test_a_domain_says_what_it_lacks(house: House) -> None:
 
 
 async def test_advances_of_several_at_once_take_one_step(house: House) -> None:
-    [signal_id] = await captured(house.store, "1")
-    which = await house.proposed(signal_id)
-    await house.maker.add_items(which, items(turns(signal_id)))
+    signal_ids = await captured(house.store, *numbered())
+    which = await house.proposed(*signal_ids)
+    await house.maker.add_items(which, items(turns(signal_ids)))
     await house.advanced(which, *ON_THE_WAY[:2])
     makers = [gold_of(house.owners, f"maker-{number}", "service") for number in range(4)]
     replies = await asyncio.gather(*(maker.advance(which, State.GOLD_APPROVED) for maker in makers))
@@ -478,3 +491,46 @@ async def test_advances_of_several_at_once_take_one_step(house: House) -> None:
         True,
     ]
     assert len(await house.store.gold.artifacts(TENANT, which)) == 1
+
+
+async def test_what_routes_gave_is_the_trails_word_and_not_the_proposers(house: House) -> None:
+    [signal_id] = await captured(house.store, "1")
+    which = await house.proposed(signal_id)
+    boast = routed("i1", signal_id)
+    boast.route.candidate.quality_bp, boast.route.baseline.cost_micros = 9_999, 1_000_000
+    await house.maker.add_items(which, items([boast]))
+    [kept] = [one async for one in house.maker.items(which)]
+    assert kept.item is not None and kept.item.route is not None
+    candidate, baseline = kept.item.route.candidate, kept.item.route.baseline
+    assert candidate is not None and (candidate.quality_bp, candidate.cost_micros) == (10_000, 100)
+    assert baseline is not None and (baseline.quality_bp, baseline.cost_micros) == (0, 0)
+    told = {event.event_id: event.transition for event in await house.owners.trail()}
+    assert told[candidate.event_id] == told[baseline.event_id] == "call.attempted"
+
+
+async def test_a_route_that_no_call_took_is_no_evidence(house: House) -> None:
+    [signal_id] = await captured(house.store, "1")
+    [unheard] = await captured(house.store, "2", told=False)
+    [of_speech] = await captured(house.store, "3", input_ref="stream:1")
+    which = await house.proposed(signal_id, unheard, of_speech)
+    for one in (routed("i1", signal_id, use="tts"), routed("i1", unheard), routed("i1", of_speech)):
+        refused = await refusal(house.maker.add_items(which, items([one])))
+        assert (refused.reason, refused.metadata) == (
+            "EVIDENCE_INVALID",
+            {"item_id": "i1", "cause": "ROUTE_NOT_RECORDED"},
+        )
+    assert [one async for one in house.maker.items(which)] == []
+
+
+async def test_signals_of_one_call_are_one_routed_turn(house: House) -> None:
+    names = numbered(ROUTED_TURNS - 1)
+    signal_ids = await captured(house.store, *names)
+    signal_ids += await captured(house.store, "again", correlation_id="c-00000", input_ref="call:request-00000")
+    which = await house.proposed(*signal_ids)
+    await house.maker.add_items(which, items(turns(signal_ids)))
+    shown = (await house.maker.get(which)).assessment
+    assert shown is not None
+    assert [(one.item_id, one.of_item_id) for one in shown.copies] == [("turn-00799", "turn-00000")]
+    await house.advanced(which, *ON_THE_WAY[:2])
+    assert await house.advanced(which, State.GOLD_APPROVED) == [(False, v1.GoldReason.THRESHOLD_NOT_MET)]
+    assert await house.advanced(which, State.GOLD_DEFERRED) == [(True, v1.GoldReason.INSUFFICIENT_EVIDENCE)]

@@ -830,7 +830,7 @@ def test_a_further_label_never_makes_an_item_agree_more(
 def test_the_lift_of_the_baseline_over_the_candidate_is_the_opposite(sides: tuple[int, ...]) -> None:
     one, other = outcome(*sides[:3]), outcome(*sides[3:])
     lift, opposite = (
-        figure(assess(GOLD_DOMAIN_PAE_ROUTE, TIER_1, [labelled(each, [])], SUBJECT), "WEIGHTED_LIFT")
+        figure(assess(GOLD_DOMAIN_PAE_ROUTE, TIER_1, [labelled(distinct(each, 1), [])], SUBJECT), "WEIGHTED_LIFT")
         for each in (routed(one, other), routed(other, one))
     )
     assert lift == pytest.approx(-opposite)

@@ -28,6 +28,7 @@ from selene.routing.v1.routing_pb2 import (
 )
 from selene.routing.v1.service_pb2 import BUDGET_PERIOD_DAY, POLICY_EFFECT_DENY
 
+from servers.learning.recorded import outcomes
 from servers.routing import circuit as rules
 from servers.routing.circuit import CONSECUTIVE_FAILURES, Circuit, Step
 from servers.routing.directory import DEPLOYMENT, register
@@ -81,6 +82,18 @@ async def spent(made: Bench) -> int:
     await made.accounts.stop()
     start = made.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     return (await made.store.routing.grants.spending(DAILY, start)).spent_micros
+
+
+async def test_the_rows_of_a_call_tell_learning_what_each_route_gave(store: Store, clock: FakeClock) -> None:
+    made = await bench(store, clock, [fails("PROVIDER_BUSY", PROVIDER_STATUS_TERMINAL_FAIL)])
+    await made.finished(made.call())
+    rows = await made.trail()
+    given = outcomes(rows, facts(rows[0])["request_id"])
+    tried = [(facts(row)["provider_ref"], row.event_id) for row in rows if row.transition == "call.attempted"]
+    assert [(ref, given[ref].event_id, given[ref].quality_bp) for ref, _ in tried] == [
+        (*tried[0], 0),
+        (*tried[1], 10_000),
+    ]
 
 
 async def test_the_rows_of_one_call_tell_its_chain_in_order(store: Store, clock: FakeClock) -> None:

@@ -282,7 +282,8 @@ class GoldServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AddItems(self, request, context):
-        """Add items of evidence to a CANDIDATE.
+        """Add items of evidence to a CANDIDATE. What a route gave is taken from the audit trail of the call that its signal is about: an item whose call did not ask
+        both providers is refused (ROUTE_NOT_RECORDED). An item that is there under another id counts once (§16).
 
         Errors: INVALID_ARGUMENT (FIELD_INVALID, EVIDENCE_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
         FAILED_PRECONDITION (GOLD_STATE_REFUSED); ALREADY_EXISTS (EVIDENCE_CONTRADICTED); UNAVAILABLE (STORE_UNAVAILABLE).

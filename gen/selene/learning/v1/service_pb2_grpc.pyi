@@ -141,7 +141,8 @@ class GoldServiceStub:
     FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     AddItems: _grpc.UnaryUnaryMultiCallable[_service_pb2.AddItemsRequest, _service_pb2.AddItemsResponse]
-    """Add items of evidence to a CANDIDATE.
+    """Add items of evidence to a CANDIDATE. What a route gave is taken from the audit trail of the call that its signal is about: an item whose call did not ask
+    both providers is refused (ROUTE_NOT_RECORDED). An item that is there under another id counts once (§16).
 
     Errors: INVALID_ARGUMENT (FIELD_INVALID, EVIDENCE_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
     FAILED_PRECONDITION (GOLD_STATE_REFUSED); ALREADY_EXISTS (EVIDENCE_CONTRADICTED); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -200,7 +201,8 @@ class GoldServiceAsyncStub(GoldServiceStub):
     FAILED_PRECONDITION (CONSENT_REQUIRED); ALREADY_EXISTS (IDEMPOTENCY_KEY_REUSED); UNAVAILABLE (STORE_UNAVAILABLE).
     """
     AddItems: _aio.UnaryUnaryMultiCallable[_service_pb2.AddItemsRequest, _service_pb2.AddItemsResponse]  # type: ignore[assignment]
-    """Add items of evidence to a CANDIDATE.
+    """Add items of evidence to a CANDIDATE. What a route gave is taken from the audit trail of the call that its signal is about: an item whose call did not ask
+    both providers is refused (ROUTE_NOT_RECORDED). An item that is there under another id counts once (§16).
 
     Errors: INVALID_ARGUMENT (FIELD_INVALID, EVIDENCE_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
     FAILED_PRECONDITION (GOLD_STATE_REFUSED); ALREADY_EXISTS (EVIDENCE_CONTRADICTED); UNAVAILABLE (STORE_UNAVAILABLE).
@@ -274,7 +276,8 @@ class GoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.AddItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.AddItemsResponse, _abc.Awaitable[_service_pb2.AddItemsResponse]]:
-        """Add items of evidence to a CANDIDATE.
+        """Add items of evidence to a CANDIDATE. What a route gave is taken from the audit trail of the call that its signal is about: an item whose call did not ask
+        both providers is refused (ROUTE_NOT_RECORDED). An item that is there under another id counts once (§16).
 
         Errors: INVALID_ARGUMENT (FIELD_INVALID, EVIDENCE_INVALID); NOT_FOUND (RESOURCE_NOT_FOUND); PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED);
         FAILED_PRECONDITION (GOLD_STATE_REFUSED); ALREADY_EXISTS (EVIDENCE_CONTRADICTED); UNAVAILABLE (STORE_UNAVAILABLE).

@@ -452,7 +452,7 @@ class ErrorReason(betterproto2.Enum):
     EVIDENCE_INVALID = 141
     """
     INVALID_ARGUMENT. An item or a label is not what its domain asks for. `cause`: CONTENT_OF_OTHER_DOMAIN, SIGNAL_NOT_IN_SET, SPAN_OUT_OF_RANGE, SPANS_OVERLAP,
-    BOUNDARY_REVERSED, FROZEN_EVALUATION, …
+    BOUNDARY_REVERSED, FROZEN_EVALUATION, ROUTE_NOT_RECORDED, …
 
         {"reason": "EVIDENCE_INVALID", "domain": "selene", "metadata": {"item_id": "item-7", "cause": "SPANS_OVERLAP"}}
     """
