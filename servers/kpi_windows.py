@@ -23,6 +23,7 @@ from selene.governance.v1.rollout_pb2 import (
     LatencyBucket,
     Rollout,
     RolloutStage,
+    SafetyCounts,
 )
 
 EVERYONE: Final = ""
@@ -74,6 +75,8 @@ class Tally:
     turns: int = 0
     counts: dict[KpiMetric, tuple[int, int]] = field(default_factory=dict)
     latencies: dict[int, int] = field(default_factory=dict)
+    safety_conflicts: int = 0
+    """What takes a rollout back at once (§29)."""
 
     def add(self, metric: KpiMetric, events: int, trials: int) -> None:
         """More of a metric."""
@@ -99,6 +102,8 @@ class Tally:
             ],
             latencies=[LatencyBucket(index=index, turns=turns) for index, turns in sorted(self.latencies.items())],
         )
+        if self.safety_conflicts:
+            window.safety.CopyFrom(SafetyCounts(safety_conflicts=self.safety_conflicts))
         window.starts_at.FromDatetime(span.starts_at)
         window.ends_at.FromDatetime(span.ends_at)
         return window

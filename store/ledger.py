@@ -11,15 +11,20 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from selene.audit.v1.audit_pb2 import AuditEvent, ChainedEvent, NamedFact, NamedHash
 from selene.common.v1.scope_pb2 import Scope, TurnRef
-from sqlalchemy import Row, Select, bindparam, insert, select, update
+from sqlalchemy import Row, Select, bindparam, exists, insert, select, update
 
 from store.access import Reads, Writes
 from store.merkle import HASH_BYTES, Frontier, leaf_hash
-from store.schema import audit_events, chain_heads, ledger_subtrees, micros
+from store.schema import INCIDENTS, audit_events, chain_heads, ledger_subtrees, micros
 
 AUDIT = "audit_events"
 ARTIFACTS = "artifacts_ledger"
 GENESIS = bytes(HASH_BYTES)
+
+SERVED = ("call.finished", "voiceid.decided")
+"""Rows that tell what served a turn."""
+
+TWICE = "SECOND_ACCEPTANCE"
 
 SUBTREE_LEVEL = 8
 """Roots of perfect subtrees of 2^8 rows and more are kept as they become complete: a proof then reads few rows."""
@@ -204,6 +209,26 @@ class AuditTrail:
     ) -> list[ChainedEvent]:
         """Up to `limit` events with a sequence above `after`, oldest first."""
         return [_chained(row) for row in await self._reads.rows(_events(tenant_id, after, only).limit(limit))]
+
+    async def incidents(self, tenant_id: str, since: datetime, *, limit: int) -> list[AuditEvent]:
+        """Up to `limit` rows since then that may be incidents (`store.schema.INCIDENTS`), oldest first: such of whose
+        turn another row tells what served it, and what happened twice, which names none.
+        """
+        table, served = audit_events.c, audit_events.alias("served").c
+        told = exists(
+            select(served.sequence).where(
+                served.tenant_id == table.tenant_id,
+                served.correlation_id == table.correlation_id,
+                served.transition.in_(SERVED),
+            )
+        )
+        found = (
+            select(table.canonical)
+            .where(table.tenant_id == tenant_id, table.occurred_at >= since, INCIDENTS)
+            .where((table.reason_code == TWICE) | told)
+            .order_by(table.occurred_at, table.sequence)
+        )
+        return [AuditEvent.FromString(row.canonical) for row in await self._reads.rows(found.limit(limit))]
 
     async def stream(
         self, tenant_id: str, *, after: int = 0, only: AuditFilter = AuditFilter()

@@ -105,6 +105,12 @@ ledger_subtrees = Table(
     _blob("roots"),
 )
 
+# What may be an incident of a rollout; governance says of what kind.
+INCIDENTS = text(
+    "reason_code IN ('ADAPTER_FOREIGN_PAYLOAD', 'ADAPTER_SECRET_EXPOSED', 'CONSENT_REQUIRED', 'DEVICE_MISMATCH', "
+    "'GATE_BLOCKED', 'OWN_WORK_REFUSED', 'ROLE_REQUIRED', 'SECOND_ACCEPTANCE', 'SUBJECT_MISMATCH', 'TENANT_MISMATCH')"
+)
+
 audit_events = Table(
     "audit_events",
     metadata,
@@ -131,6 +137,13 @@ audit_events = Table(
     Index("ix_audit_events_occurred_at", "tenant_id", "occurred_at"),
     Index("ix_audit_events_owner", "tenant_id", "owner", "sequence"),
     Index("ix_audit_events_scope", "tenant_id", "scope_type", "scope_id", "sequence"),
+    Index(
+        "ix_audit_events_incidents",
+        "tenant_id",
+        "occurred_at",
+        sqlite_where=INCIDENTS,
+        postgresql_where=INCIDENTS,
+    ),
 )
 
 artifacts_ledger = Table(

@@ -14,6 +14,7 @@ from selene.common.v1.scope_pb2 import TurnRef
 from selene.delivery.v1.delivery_pb2 import DeliveryState
 
 from servers.delivery import ENGINE_ID
+from servers.delivery.adapter import Certainty
 from servers.delivery.kept import delivery_of, kept
 from servers.delivery.machine import Attempt, Delivery, Event, Refused, Rules, apply
 from servers.delivery.schedule import instant
@@ -32,6 +33,8 @@ AGAIN_FIRST_S: Final = 0.05
 AGAIN_MOST_S: Final = 1.0
 
 NOTHING: Final[Mapping[str, str]] = {}
+DUPLICATED: Final = "delivery.duplicated"
+"""How the trail calls it that a second provider, or the same one again, took what was taken already."""
 KEY: Final = "key"
 REQUEST: Final = "request"
 MESSAGE: Final = "message"
@@ -141,7 +144,23 @@ def _audited(step: Step, tx: Transaction) -> Known:
         hashes=hashes_of(after),
         facts={**_facts(before.delivery, after, last), **step.facts},
     )
+    if len(accepted := _accepting(after)) > max(1, len(_accepting(before.delivery))):
+        tx.audit(
+            tenant_id=after.tenant_id,
+            owner=ENGINE_ID,
+            actor=step.actor,
+            transition=DUPLICATED,
+            reason_code="SECOND_ACCEPTANCE",
+            turn=step.turn,
+            hashes=hashes_of(after),
+            facts={"attempts": ",".join(str(each.number) for each in accepted)},
+        )
     return Known(after, before.revision + 1, before.fence)
+
+
+def _accepting(delivery: Delivery) -> list[Attempt]:
+    """The attempts that a provider has taken: more than one is a side effect that happened twice."""
+    return [each for each in delivery.attempts if each.certainty is Certainty.ACCEPTED]
 
 
 def hashes_of(delivery: Delivery) -> Mapping[str, bytes]:

@@ -74,6 +74,7 @@ from selene.governance.v1.rollout_pb2 import (
     JudgeVerdict,
     KpiMetric,
     KpiWindow,
+    SafetyCounts,
 )
 
 from servers.governance.significance import ALPHA, Rate, p_higher, p_lower
@@ -380,10 +381,11 @@ def judge(
     *,
     trail: Trail,
     now: datetime,
+    safety: SafetyCounts | None = None,
     revoked: bool = False,
     concurrent: bool = True,
 ) -> Judgement:
-    """The verdict, its reasons and its figures.
+    """The verdict, its reasons and its figures. `safety`: what the trail tells of the candidate, beside the windows.
 
     Of the baseline only windows that overlap the time of the candidate's count. `concurrent` is False where everybody
     has the candidate already: then it is held against the baseline as it was last measured.
@@ -391,7 +393,8 @@ def judge(
     pairs = _pairs(windows, concurrent=concurrent)
     everyone = pairs.pop("", _Pair(_Side(), _Side()))
     row = TABLE.get(domain)
-    verdict, reasons = _verdict(row, everyone, pairs, trail, revoked=revoked)
+    triggers = _triggers(everyone, pairs, trail, safety or SafetyCounts(), revoked=revoked)
+    verdict, reasons = _verdict(row, everyone, pairs, triggers)
     judgement = Judgement(
         verdict=verdict,
         reasons=reasons,
@@ -460,9 +463,8 @@ def _mirrored(asked: Iterable[tuple[KpiMetric, Measure]]) -> list[tuple[KpiMetri
 
 
 def _verdict(
-    row: Row | None, everyone: _Pair, cohorts: Mapping[str, _Pair], trail: Trail, *, revoked: bool
+    row: Row | None, everyone: _Pair, cohorts: Mapping[str, _Pair], triggers: list[JudgeReason]
 ) -> tuple[JudgeVerdict, list[JudgeReason]]:
-    triggers = _triggers(everyone, cohorts, trail, revoked=revoked)
     if triggers:
         return JUDGE_VERDICT_ROLLBACK, triggers
     if row is None:
@@ -485,10 +487,16 @@ def _verdict(
     return JUDGE_VERDICT_PROMOTE, [JUDGE_REASON_PROMOTE_MET]
 
 
-def _triggers(everyone: _Pair, cohorts: Mapping[str, _Pair], trail: Trail, *, revoked: bool) -> list[JudgeReason]:
+def _triggers(
+    everyone: _Pair, cohorts: Mapping[str, _Pair], trail: Trail, safety: SafetyCounts, *, revoked: bool
+) -> list[JudgeReason]:
     """What takes it back at once. A cohort's count is no less a count where nobody told it of everyone."""
     sides = [everyone.candidate, *(pair.candidate for pair in cohorts.values())]
-    found = [reason for name, reason in GLOBAL_TRIGGERS if any(side.safety.get(name) for side in sides)]
+    found = [
+        reason
+        for name, reason in GLOBAL_TRIGGERS
+        if getattr(safety, name) or any(side.safety.get(name) for side in sides)
+    ]
     if not trail.complete:
         found.append(JUDGE_REASON_AUDIT_INCOMPLETE)
     if revoked:

@@ -52,11 +52,12 @@ from selene.governance.v1.rollout_pb2 import (
     KpiWindow,
     Rollout,
     RolloutStage,
+    SafetyCounts,
     StageEntry,
 )
 
 from servers import activation
-from servers.governance import ENGINE_ID, deciding, evaluating, gates, trail
+from servers.governance import ENGINE_ID, deciding, evaluating, gates, measures, trail
 from servers.governance.consumers import domain_of
 from servers.governance.decision import resolve
 from servers.governance.judge import TABLE, Trail, guards_measured, judge, unmeasured
@@ -74,12 +75,17 @@ from servers.governance.rollout import (
 from servers.replaying import rollback_target
 from store import Rooms, Transaction
 from store.gold import artifact_ref
+from store.ledger import AuditFilter, AuditTrail
 
 CREATED_BY: Final = ENGINE_ID
 LOOKS_BACK: Final = timedelta(days=14)
 """How far back one is judged that everyone has: as long as the longest stability window (§38.9). A regression shows
 however long it went well before.
 """
+INCIDENTS_AT_ONCE: Final = 1_000
+"""How many rows that may be incidents are looked at: one of them is enough to take a rollout back."""
+ROWS_OF_A_TURN: Final = 1_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TRAIL: Final = Trail(0, 0)
 """For figures, where no verdict is asked for."""
 
@@ -125,6 +131,7 @@ async def judged(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) ->
         windows,
         trail=await trail.completeness(rooms, rollout),
         now=now,
+        safety=await _safety(rooms, rollout, now),
         revoked=bool(case.frozen_by),
         concurrent=stage != ROLLOUT_STAGE_FULL,
     )
@@ -157,6 +164,22 @@ def has_row(artifact_type: str) -> bool:
     none ever leaves the shadow (§20, §29).
     """
     return domain_of(artifact_type) in TABLE
+
+
+async def _safety(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> SafetyCounts:
+    """What the trail of the tenant tells of the candidate since it serves, and lately."""
+    began = measures.serving_since(rollout)
+    if began is None:
+        return SafetyCounts()
+    audit = rooms.audit if isinstance(rooms, Rooms) else AuditTrail(rooms)
+    since = max(_EPOCH + timedelta(microseconds=began), now - LOOKS_BACK)
+    incidents = await audit.incidents(rollout.tenant_id, since, limit=INCIDENTS_AT_ONCE)
+    turns = {}
+    for correlation_id in {event.turn.correlation_id for event in incidents} - {""}:
+        only = AuditFilter(correlation_id=correlation_id)
+        page = await audit.page(rollout.tenant_id, limit=ROWS_OF_A_TURN, only=only)
+        turns[correlation_id] = [chained.event for chained in page]
+    return measures.counted(rollout.subject, incidents, turns)
 
 
 async def _windows(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -> list[KpiWindow]:

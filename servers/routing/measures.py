@@ -2,7 +2,8 @@
 
 A call counts where a provider was asked, or where none could be. One that the caller broke off, that a gate refused or
 that no provider could serve as it was asked is none: it says nothing of either side. An output is what a provider gave,
-valid or not, or kept back by a policy of its own.
+valid or not. One in conflict with policy keeps the schema and tells a secret, or another tenant's payload; what a
+provider refuses by a policy of its own lies in the request, so it is no output.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from store.routing import CallObservation
 FINISHED: Final = "call.finished"
 FAILED: Final = frozenset({"PROVIDERS_FAILED", "NO_PROVIDER_AVAILABLE", "DEADLINE_PASSED", "INTERNAL"})
 """Ends of calls that should have been served."""
-INVALID: Final = frozenset({ProviderReason.RESPONSE_MALFORMED.value, *(each.value for each in Refusal)})
+CONFLICTING: Final = frozenset({Refusal.FOREIGN_PAYLOAD.value, Refusal.SECRET_EXPOSED.value})
+INVALID: Final = frozenset({ProviderReason.RESPONSE_MALFORMED.value, *(each.value for each in Refusal)}) - CONFLICTING
 TIMED_OUT: Final = frozenset({ProviderReason.DEADLINE_EXCEEDED.value})
 ARMS: Final = {Arm.BASELINE: ARM_BASELINE, Arm.CANDIDATE: ARM_CANDIDATE}
 
@@ -57,7 +59,7 @@ def observed(owner: str, trail: Trail, call_id: str) -> list[CallObservation]:
         return []
     reasons = [step.reason_code for step in attempts]
     valid = sum(step.facts["status"] == OK for step in attempts)
-    conflicts = reasons.count(ProviderReason.CONTENT_REFUSED.value)
+    conflicts = sum(reason in CONFLICTING for reason in reasons)
     return [
         CallObservation(
             tenant_id=trail.tenant_id,
@@ -89,6 +91,7 @@ def measure(calls: Sequence[CallObservation], into: Tallies) -> None:
     for call in calls:
         for tally in into.of(call.at, call.arm, [("language", call.locale)]):
             tally.turn(call.latency_us)
+            tally.safety_conflicts += call.policy_conflicts
             tally.add(KPI_METRIC_CALL_FAILURES, call.failed, 1)
             tally.add(KPI_METRIC_CALL_TIMEOUTS, call.timed_out, 1)
             tally.add(KPI_METRIC_FALLBACKS, call.fell_back, 1)

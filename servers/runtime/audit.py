@@ -20,7 +20,11 @@ AUDITED: Final = frozenset(
     reason
     for reason, code in CODES.items()
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
-) | {reasons.ERROR_REASON_IDEMPOTENCY_KEY_REUSED, reasons.ERROR_REASON_SESSION_NOT_RESUMABLE}
+) | {
+    reasons.ERROR_REASON_CONSENT_REQUIRED,
+    reasons.ERROR_REASON_IDEMPOTENCY_KEY_REUSED,
+    reasons.ERROR_REASON_SESSION_NOT_RESUMABLE,
+}
 """Refusals that say something about the caller. Ordinary bad input and the server's own state are metrics, not rows."""
 
 ROWS_PER_MINUTE: Final = 60

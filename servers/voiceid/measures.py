@@ -90,6 +90,8 @@ def _decided(one: Observed, tally: Tally, *, is_new: bool, is_repeated: bool) ->
     tally.turn(one.latency_us)
     tally.add(KPI_METRIC_REJECTS, not one.named_user_id, 1)
     tally.add(KPI_METRIC_IDENTITY_CONFLICTS, bool(one.conflict_state), 1)
+    # §38.5: a conflict ends in UNKNOWN. Whoever is named in one was guessed.
+    tally.safety_conflicts += bool(one.conflict_state and one.named_user_id)
     tally.add(KPI_METRIC_IDENTITY_PROMPTS, one.prompted, is_new)
     if one.prompted:
         tally.add(KPI_METRIC_REPEAT_PROMPT_VIOLATIONS, is_repeated, 1)

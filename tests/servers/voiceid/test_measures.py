@@ -128,3 +128,20 @@ def test_conflicts_are_counted() -> None:
 
 def test_a_cohort_is_counted_where_it_is_known() -> None:
     assert counts(DECIDED, cohort="language:en") == counts(DECIDED)
+
+
+@pytest.mark.parametrize(
+    ("decision", "conflicts"),
+    [
+        ({}, 0),
+        ({"conflict_state": 1}, 1),
+        ({"conflict_state": 1, **UNKNOWN}, 0),
+        ({"conflict_state": 2, **PROBABLE}, 1),
+    ],
+)
+def test_whoever_is_named_in_a_conflict_is_a_conflict_with_safety(decision: dict[str, Any], conflicts: int) -> None:
+    tallies = Tallies([SPAN])
+    measure([replace(DECIDED, **decision)], tallies, frozenset(), frozenset())
+    found = {(each.arm, each.cohort): each.safety.safety_conflicts for _, each in tallies.windows()}
+    assert found[v1.ARM_CANDIDATE, ""] == conflicts
+    assert found[v1.ARM_BASELINE, ""] == 0
