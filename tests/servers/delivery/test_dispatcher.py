@@ -25,9 +25,9 @@ from selene.delivery.v1.delivery_pb2 import (
 )
 from selene.routing.v1.routing_pb2 import DOMAIN_EMAIL, MEASURE_SEND_FAIL_RATE_100, LayerSection
 
-from servers.delivery.adapter import Declares
+from servers.delivery.adapter import Certainty, Declares
 from servers.delivery.keeping import Keeper, Known, Step, known_of
-from servers.delivery.machine import AttemptKind, Cancel, Lease, Refused, Rules, apply
+from servers.delivery.machine import Attempt, AttemptKind, Cancel, Lease, Refused, Rules, apply
 from servers.delivery.schedule import QuietHours
 from servers.delivery.settings import DispatchSettings
 from servers.routing.defaults import ProviderSeed, default_profile
@@ -357,6 +357,45 @@ async def test_of_two_steps_of_one_delivery_kept_at_once_the_second_is_not(sqlit
         assert other is None
         assert beside is not None and beside.delivery.delivery_id == names[1]
         assert [(await there.delivery(TENANT, name)).reason for name in names] == ["ONE", "ONE"]
+
+
+async def test_a_second_acceptance_leaves_a_row_that_says_so_and_only_once(sqlite_url: str) -> None:
+    async with alone(sqlite_url) as (there, _):
+        (name,) = await there.accept(text("m1"))
+        row = await there.store.delivery.get(TENANT, name)
+        assert row is not None
+        keeper, known = Keeper(there.store, there.clock, RULES), known_of(row)
+        attempts = tuple(
+            Attempt(
+                number=number,
+                provider_ref=f"provider-{number}",
+                request_id=f"request-{number}",
+                kind=AttemptKind.FRESH,
+                declares=Declares(),
+                token_sent="",
+                sent_at=0.0,
+                deadline_at=1.0,
+                certainty=Certainty.ACCEPTED,
+                reason="ACCEPTED",
+                ended_at=1.0,
+                ack_ref=f"ack-{number}",
+            )
+            for number in (1, 2)
+        )
+        for several in (attempts[:1], attempts, attempts):
+            after = replace(known.delivery, attempts=several)
+            done = await keeper.keep(Step(before=known, after=after, transition="delivery.reported"))
+            assert done is not None
+            known = done
+        told = [each.event async for each in there.store.audit.stream(TENANT)]
+        assert [each.transition for each in told][-4:] == [
+            "delivery.reported",
+            "delivery.reported",
+            "delivery.duplicated",
+            "delivery.reported",
+        ]
+        [duplicated] = [each for each in told if each.transition == "delivery.duplicated"]
+        assert (duplicated.reason_code, duplicated.facts[0].value) == ("SECOND_ACCEPTANCE", "1,2")
 
 
 async def test_a_channel_is_leased_for_once_half_of_it_is_free_or_a_poll_is_due(sqlite_url: str) -> None:
