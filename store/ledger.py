@@ -210,6 +210,13 @@ class AuditTrail:
         """Up to `limit` events with a sequence above `after`, oldest first."""
         return [_chained(row) for row in await self._reads.rows(_events(tenant_id, after, only).limit(limit))]
 
+    async def event(self, tenant_id: str, event_id: str) -> AuditEvent | None:
+        """A row of the tenant's by its id; None where it has none."""
+        table = audit_events.c
+        found = select(table.canonical).where(table.event_id == event_id, table.tenant_id == tenant_id)
+        rows = await self._reads.rows(found)
+        return AuditEvent.FromString(rows[0].canonical) if rows else None
+
     async def incidents(self, tenant_id: str, since: datetime, *, limit: int) -> list[AuditEvent]:
         """Up to `limit` rows since then that may be incidents (`store.schema.INCIDENTS`), oldest first: such of whose
         turn another row tells what served it, and what happened twice, which names none.

@@ -1,16 +1,25 @@
 """Who may give a permission (§12): two people, neither of whom proposed what they permit. A consumption proof is of
 neither the one nor the other (§19).
+
+Policy and privacy are no permissions but statements, of what only a person can know; nor is either the proposer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from enum import StrEnum
 from typing import Final
 
-from selene.governance.v1.decision_pb2 import APPROVAL_KIND_CODE, APPROVAL_KIND_LAUNCH, ApprovalKind
+from selene.governance.v1.decision_pb2 import (
+    APPROVAL_KIND_CODE,
+    APPROVAL_KIND_LAUNCH,
+    APPROVAL_KIND_POLICY,
+    APPROVAL_KIND_PRIVACY,
+    ApprovalKind,
+)
 
 KINDS: Final = (APPROVAL_KIND_CODE, APPROVAL_KIND_LAUNCH)
+STATEMENTS: Final = (APPROVAL_KIND_POLICY, APPROVAL_KIND_PRIVACY)
 
 
 class OwnWork(StrEnum):
@@ -29,7 +38,7 @@ def own_work(
     """
     if approver in proposers:
         return OwnWork.PROPOSER
-    if any(other == approver for earlier, other in given.items() if earlier != kind):
+    if kind in KINDS and any(given.get(other) == approver for other in KINDS if other != kind):
         return OwnWork.APPROVER
     return None
 
@@ -49,3 +58,8 @@ def distinct(given: Mapping[ApprovalKind, str], proposers: Set[str]) -> frozense
         if who is not None and own_work(who, kind, proposers=proposers, given=counted) is None:
             counted[kind] = who
     return frozenset(counted)
+
+
+def stated(given: Iterable[tuple[ApprovalKind, str]], proposers: Set[str]) -> frozenset[ApprovalKind]:
+    """The statements that count: none by a proposer, whenever they proposed."""
+    return frozenset(kind for kind, who in given if kind in STATEMENTS and who not in proposers)

@@ -20,6 +20,7 @@ from selene.governance.v1.decision_pb2 import (
     Approval,
     ApprovalStatement,
     ArtifactRef,
+    Check,
     Decision,
     DecisionAction,
     DecisionEvidence,
@@ -33,7 +34,7 @@ from selene.governance.v1.decision_pb2 import (
 
 from servers import activation
 from servers.activation import GOING_FORWARD
-from servers.governance import approvals, cohort_gates, defect, evaluating, gates, proof, trail
+from servers.governance import approvals, cohort_gates, defect, evaluating, gates, proof, references, trail
 from servers.governance.consumers import CONSUMERS, consumes, domain_of, learned_of
 from servers.governance.decision import (
     STABILITY_DAYS,
@@ -43,6 +44,7 @@ from servers.governance.decision import (
     resolve,
 )
 from servers.governance.evaluating import Examined
+from servers.governance.origin import Origin, policy_holds, privacy_holds, telling
 from servers.governance.revocation import late
 from servers.governance.rollout import stability_days
 from servers.governance.statement import StatementRefused, canonical, digest, opened, payload_type, signed_bytes
@@ -185,17 +187,23 @@ async def preflight(
     now: datetime,
     shown: Examined,
 ) -> Preflight:
-    """Everything that the decision goes by. A cohort passes where it does on the frozen set too, if there is one."""
+    """Everything that the decision goes by. A cohort passes where it does on the frozen set too, if there is one, and
+    none does by an evaluation that is nowhere. Policy and privacy are what the server knows; what the proposer says of
+    them can only speak against.
+    """
     row, frozen_by = artifact.row, artifact.case.frozen_by
     limits = cohort_gates.limits_of(domain_of(row.artifact_type))
     passing = cohort_gates.passing(evidence.cohort_results, limits)
+    if not await references.resolve(rooms, artifact, [evidence.evaluation_ref]):
+        passing = frozenset()
+    origin = await _origin(rooms, artifact) if action in GOING_FORWARD else Origin(row=row)
     if shown.evaluation is not None:
         passing &= cohort_gates.passing(shown.evaluation.candidate.cohorts.values(), limits)
     return Preflight(
         action=action,
         has_consumer=row.artifact_type in CONSUMERS,
-        policy_passed=evidence.policy.passed and bool(evidence.policy.evidence_ref),
-        privacy_passed=evidence.privacy.passed and bool(evidence.privacy.evidence_ref),
+        policy_passed=policy_holds(origin) and await _checked(rooms, artifact, evidence.policy),
+        privacy_passed=privacy_holds(origin) and await _checked(rooms, artifact, evidence.privacy),
         consent_active=await consent_active(rooms, row, now),
         tenant_verified=tenant_verified(row, row.tenant_id),
         rollback_resolves=await rollback_target(rooms, row) is not None,
@@ -208,6 +216,35 @@ async def preflight(
         revoked=bool(frozen_by),
         within_sla=not frozen_by or await _within_sla(rooms, row.tenant_id, frozen_by, now),
         defects_closed=not artifact.open_defects,
+    )
+
+
+async def _checked(rooms: Reads, artifact: Held, check: Check) -> bool:
+    """Whether the proposer made a check, and what they refer to is there."""
+    return check.passed and await references.resolve(rooms, artifact, [check.evidence_ref])
+
+
+async def _origin(rooms: Reads, artifact: Held) -> Origin:
+    """Where the artifact came from, as the store tells it."""
+    row = artifact.row
+    refs = await rooms.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
+    signal_ids = {ref.removeprefix("signal:") for ref in refs if ref.startswith("signal:")}
+    gold_set_ids = {ref.removeprefix("gold:") for ref in refs if ref.startswith("gold:")}
+    found = [await rooms.gold.get(row.tenant_id, each) for each in sorted(gold_set_ids)]
+    gold = tuple(candidate.message for candidate in found if candidate is not None)
+    items = [item for each in telling(gold) for item in await rooms.gold.evidence(row.tenant_id, each)]
+    return Origin(
+        row=row,
+        signal_ids=frozenset(signal_ids),
+        signals=await rooms.learning.signals.by_ids(row.tenant_id, sorted(signal_ids)),
+        gold_set_ids=frozenset(gold_set_ids),
+        gold=gold,
+        items=tuple(items),
+        rules=tuple(await rooms.routing.rules.holding(row.tenant_id)),
+        stated=approvals.stated(
+            ((each.statement.kind, each.statement.approver) for each in artifact.approvals),
+            set(artifact.case.proposers),
+        ),
     )
 
 

@@ -38,8 +38,8 @@ from selene.governance.v1.rollout_pb2 import (
 )
 
 from servers import activation
-from servers.governance import ROLE_APPROVER, deciding, gates, moving, refusals, trail
-from servers.governance.approvals import own_proof, own_work
+from servers.governance import ROLE_APPROVER, deciding, gates, moving, references, refusals, trail
+from servers.governance.approvals import KINDS, own_proof, own_work
 from servers.governance.asking import once_noted
 from servers.governance.deciding import Held
 from servers.governance.judge import judge
@@ -127,6 +127,8 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
             _require_gates(artifact, GATE_GOVERNANCE)
             if deciding.signature_of(artifact, self._trusted) is not None:
                 raise refusals.bundle_complete()
+            if not await references.resolve(tx, artifact, request.report.evidence_refs):
+                raise refusals.gate_blocked([GATE_LEARNING_BRIDGE], ())
             await tx.governance.cases.keep_report(request.tenant_id, artifact.case, request.report)
             trail.note(
                 tx,
@@ -148,7 +150,8 @@ class GovernanceV1(governance_grpc.GovernanceServiceServicer):
 
         async def work(tx: Transaction) -> messages.ApproveResponse:
             artifact = await self._locked(tx, request, thawed=True)
-            _require_gates(artifact, GATE_LEARNING_BRIDGE)
+            if request.kind in KINDS:
+                _require_gates(artifact, GATE_LEARNING_BRIDGE)
             approver = await actor(tx, caller)
             approval = await self._approval(tx, artifact, request.kind, approver, now, request.idempotency_key)
             return messages.ApproveResponse(approval=approval, bundle=await self._settle(tx, request, now))

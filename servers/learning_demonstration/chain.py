@@ -176,22 +176,22 @@ class Proposal:
     """A pack on its way through the gates, and what it came from."""
 
     row: ArtifactRow
-    gold_set_id: str
+    evidence_ref: str
     signals: int
     active: ThresholdPack
     candidate: ThresholdPack
 
 
 async def decide(
-    house: House, row: ArtifactRow, gold_set_id: str, results: Sequence[decisions.CohortResult]
+    house: House, row: ArtifactRow, evidence_ref: str, results: Sequence[decisions.CohortResult]
 ) -> decisions.DecisionStatement:
     """Ask governance for the activation; who asks is the proposer."""
     evidence = decisions.DecisionEvidence(
-        policy=decisions.Check(passed=True, evidence_ref=f"gold:{gold_set_id}"),
-        privacy=decisions.Check(passed=True, evidence_ref=f"gold:{gold_set_id}"),
+        policy=decisions.Check(passed=True, evidence_ref=evidence_ref),
+        privacy=decisions.Check(passed=True, evidence_ref=evidence_ref),
         required_cohorts=[result.cohort for result in results],
         cohort_results=results,
-        evaluation_ref=f"evaluation:{row.artifact_id}",
+        evaluation_ref=evidence_ref,
     )
     request = governance.DecideRequest(
         tenant_id=TENANT,
@@ -214,7 +214,7 @@ async def builder_report(house: House, proposal: Proposal) -> decisions.BuilderR
         report_id=f"report-{proposal.row.artifact_id}",
         source_engines=["PH1.VOICE.ID"],
         signal_count=proposal.signals,
-        evidence_refs=[f"gold:{proposal.gold_set_id}"],
+        evidence_refs=[proposal.evidence_ref],
         release_candidate=f"{proposal.row.artifact_type}@{proposal.row.artifact_version}",
         verification=suite,
         expected_replay_hash=expected,
@@ -237,7 +237,7 @@ async def name_fix(house: House, proposal: Proposal, signal_ids: Iterable[str]) 
     request = governance.ProposeDefectFixRequest(
         tenant_id=TENANT,
         signal_ids=list(signal_ids),
-        root_cause_ref=f"gold:{proposal.gold_set_id}",
+        root_cause_ref=proposal.evidence_ref,
         fix_plan_ref=f"artifact:{proposal.row.artifact_id}",
         regression_test=PASSED,
         report=await builder_report(house, proposal),

@@ -163,13 +163,13 @@ class Story:
         house, row = self._house, learned.row
         active, candidate = await self._active(), await chain.loaded(house, row)
         results = evaluated(candidate, evaluation, seed=500)
-        statement = await chain.decide(house, row, learned.gold_set_id, results)
+        statement = await chain.decide(house, row, f"gold:{learned.gold_set_id}", results)
         worst = max(result.false_accepts / result.impostor_trials for result in results)
         told = f"an evaluation with FAR {worst:.3%} at worst, and by its own of the frozen set"
         self._say(f"Governance, by {told}: {_told(statement)}.")
         if statement.decision != decisions.DECISION_ALLOW:
             return False
-        proposal = chain.Proposal(row, learned.gold_set_id, len(learned.signals), active, candidate)
+        proposal = chain.Proposal(row, f"gold:{learned.gold_set_id}", len(learned.signals), active, candidate)
         await chain.report(house, proposal)
         for who, kind in chain.APPROVERS:
             await chain.approve(house, row, who, kind)

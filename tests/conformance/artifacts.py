@@ -1,7 +1,7 @@
 """What the ledger of a tenant holds before a case of governance begins: no RPC puts anything into it at once.
 
-`STT_VOCAB_PACK@1` is active, `@2` is a candidate whose id is the tenant's name, and which mira's `signal-1` and two
-recorded turns led to.
+`STT_VOCAB_PACK@1` is active, `@2` is a candidate whose id is the tenant's name, and which mira's signal `evaluated`, by
+the gold set of the same name, and two recorded turns led to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from selene.governance.v1.decision_pb2 import VerificationSuite
 from servers.runtime.clock import SystemClock
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.storage import open_store
-from store.gold import artifact_ref, signal_ref
+from tests.support.learned import learned
 from tests.support.live_packs import vocabulary
 from tests.support.recorded import utterances
 from tests.support.servers import settings_of
@@ -33,7 +33,7 @@ def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-_PASSED: Final = {"passed": True, "evidence_ref": "ci://run/1"}
+_PASSED: Final = {"passed": True, "evidence_ref": "gold:evaluated"}
 _REPLAY: Final = _base64(hashlib.sha256(b"replay").digest())
 
 GOVERNED: Final[dict[str, Any]] = {
@@ -42,12 +42,13 @@ GOVERNED: Final[dict[str, Any]] = {
         "privacy": _PASSED,
         "required_cohorts": ["language:en"],
         "cohort_results": [{"cohort": "language:en", "genuine_trials": 1000, "false_rejects": 10}],
+        "evaluation_ref": "gold:evaluated",
     },
     "report": {
         "report_id": "report-1",
         "source_engines": ["PH1.C"],
         "signal_count": 500,
-        "evidence_refs": ["gold:g-1"],
+        "evidence_refs": ["gold:evaluated", "signal:evaluated"],
         "release_candidate": "rc-7",
         "verification": {field.name: _PASSED for field in VerificationSuite.DESCRIPTOR.fields},
         "expected_replay_hash": _REPLAY,
@@ -92,7 +93,7 @@ async def prepare(data_dir: Path, tenants: Iterable[str]) -> None:
                     )
                     row = await tx.artifacts.register(row, content)
                 await tx.artifacts.activate(PACK, tenant, scope, 1)
-                await tx.gold.lineage.link(tenant, [signal_ref("signal-1")], artifact_ref(tenant))
+                await learned(tx, tenant, tenant, user="mira")
                 await utterances(tx, row, "one more", "two more")
                 what = "artifact.registered"
                 tx.audit(tenant_id=tenant, owner="PH1.KNOW", actor="system", transition=what, reason_code="OK")

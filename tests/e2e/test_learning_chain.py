@@ -57,17 +57,25 @@ def traffic(voices: Voices, day: int) -> Turns:
 
 
 async def candidate(house: House, conf_high_bp: int) -> ArtifactRow:
-    """A calibrated pack after the tenant's own, as `selene calibrate` registers it: nothing was learned for it."""
+    """A calibrated pack after the tenant's own, as `selene calibrate` registers it: nothing was learned for it, so a
+    person has to state that policy and privacy hold.
+    """
     where: dict[str, Any] = {"scope": SCOPE, "tenant_id": TENANT, "provenance_ref": "test"}
     await register_pack(house.store, variant(), **where)
     payload = variant(policy={"conf_high_bp": conf_high_bp})
-    return await register_pack(house.store, payload, **where, activate=False)
+    row = await register_pack(house.store, payload, **where, activate=False)
+    for kind in (decisions.APPROVAL_KIND_POLICY, decisions.APPROVAL_KIND_PRIVACY):
+        await chain.approve(house, row, "cody", kind)
+    return row
 
 
 async def proposal_of(house: House, row: ArtifactRow, gold_set_id: str, signals: int) -> Proposal:
-    """The pack beside the one that is active."""
+    """The pack beside the one that is active. Without gold it refers to the version before."""
     active = parse((await house.active_pack()).canonical_json.encode())
-    return Proposal(row, gold_set_id, signals, active, await chain.loaded(house, row))
+    line = (row.artifact_type, row.tenant_id, row.scope)
+    before = (await house.store.artifacts.versions(*line))[0]
+    evidence_ref = f"gold:{gold_set_id}" if gold_set_id else f"artifact:{before.artifact_id}"
+    return Proposal(row, evidence_ref, signals, active, await chain.loaded(house, row))
 
 
 async def rolled_out(house: House, proposal: Proposal, voices: Voices) -> rollouts.Rollout:
@@ -98,9 +106,9 @@ async def pass_gates_one_by_one(house: House, proposal: Proposal) -> None:
     await still_shut()
     assert (await refused(chain.report(house, proposal)))[0] == "GATE_BLOCKED"
     results = evaluated(proposal.candidate, UNLIKE, seed=500)
-    assert (await chain.decide(house, row, proposal.gold_set_id, [])).decision == decisions.DECISION_HOLD
+    assert (await chain.decide(house, row, proposal.evidence_ref, [])).decision == decisions.DECISION_HOLD
     await still_shut()
-    assert (await chain.decide(house, row, proposal.gold_set_id, results)).decision == decisions.DECISION_ALLOW
+    assert (await chain.decide(house, row, proposal.evidence_ref, results)).decision == decisions.DECISION_ALLOW
     await still_shut(decisions.GATE_GOVERNANCE)
     assert (await refused(chain.approve(house, row, *chain.APPROVERS[0])))[0] == "GATE_BLOCKED"
     await chain.report(house, proposal)
@@ -242,8 +250,8 @@ async def every_row_is_signed(house: House, row: ArtifactRow, rollout: rollouts.
 async def test_a_worse_pack_is_held_and_where_its_evaluation_flatters_it_the_judge_takes_it_back(house: House) -> None:
     row = await candidate(house, conf_high_bp=7_000)
     before = await house.active_pack()
-    proposal = await proposal_of(house, row, "none", 1)
-    held = await chain.decide(house, row, "none", evaluated(proposal.candidate, ALIKE, seed=500))
+    proposal = await proposal_of(house, row, "", 1)
+    held = await chain.decide(house, row, proposal.evidence_ref, evaluated(proposal.candidate, ALIKE, seed=500))
     assert (held.decision, list(held.reasons)) == (
         decisions.DECISION_HOLD,
         [decisions.DECISION_REASON_COHORT_GATE_FAILED],

@@ -46,6 +46,7 @@ from servers.runtime.clock import ManualClock
 from servers.runtime.ids import Ids, SeededIds
 from store import Store
 from tests.servers.governance.windows import Counts, both
+from tests.support.learned import REF
 from tests.support.signals import signal
 from tests.support.stores import MASTER_KEY, SIGNING_KEY
 
@@ -63,7 +64,7 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Who is there. Everybody else is a user who speaks for nobody but themselves."""
 
-PASSED: Final = decisions.Check(passed=True, evidence_ref="ci://run/1")
+PASSED: Final = decisions.Check(passed=True, evidence_ref=REF)
 SUITE: Final = decisions.VerificationSuite(
     **{field.name: PASSED for field in decisions.VerificationSuite.DESCRIPTOR.fields}
 )
@@ -72,13 +73,13 @@ EVIDENCE: Final = decisions.DecisionEvidence(
     privacy=PASSED,
     required_cohorts=["language:en"],
     cohort_results=[decisions.CohortResult(cohort="language:en", genuine_trials=1_000, false_rejects=10)],
-    evaluation_ref="eval://1",
+    evaluation_ref=REF,
 )
 REPORT: Final = decisions.BuilderReport(
     report_id="report-1",
     source_engines=["PH1.TTS"],
     signal_count=3,
-    evidence_refs=["gold:1"],
+    evidence_refs=[REF],
     release_candidate="rc-1",
     verification=SUITE,
     expected_replay_hash=b"r" * 32,
@@ -214,8 +215,15 @@ class Chain:
         )
         return reply
 
+    async def evaluated(self) -> None:
+        """What the evidence of proposals refers to."""
+        async with self.store.transaction() as tx:
+            await evaluated(tx, TENANT)
+            audit(tx, TENANT)
+
     async def packaged(self, scope: Scope, signals: Mapping[str, str]) -> ArtifactRow:
         """From signals (name → user) to a pack in the ledger."""
+        await self.evaluated()
         return await self.learned(scope, [await self.capture(name, user) for name, user in signals.items()])
 
     async def learned(self, scope: Scope, ids: Sequence[str]) -> ArtifactRow:

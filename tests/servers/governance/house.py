@@ -27,6 +27,7 @@ from servers.governance.controller import Controller
 from servers.runtime.auth import Principal, issue_token
 from tests.servers.governance.windows import Counts, both
 from tests.support.governed import refusal
+from tests.support.learned import REF, learned
 from tests.support.live_packs import vocabulary
 from tests.support.owners import Owners, serving
 from tests.support.recorded import utterances
@@ -34,20 +35,20 @@ from tests.support.recorded import utterances
 TENANT = "dev"
 SCOPE = Scope(scope_type=SCOPE_TYPE_TENANT, scope_id=TENANT)
 PACK = "STT_VOCAB_PACK"
-PASSED = decisions.Check(passed=True, evidence_ref="ci://run/1")
+PASSED = decisions.Check(passed=True, evidence_ref=REF)
 SUITE = decisions.VerificationSuite(**{field.name: PASSED for field in decisions.VerificationSuite.DESCRIPTOR.fields})
 EVIDENCE = decisions.DecisionEvidence(
     policy=PASSED,
     privacy=PASSED,
     required_cohorts=["language:en"],
     cohort_results=[decisions.CohortResult(cohort="language:en", genuine_trials=1_000, false_rejects=10)],
-    evaluation_ref="eval://1",
+    evaluation_ref=REF,
 )
 REPORT = decisions.BuilderReport(
     report_id="report-1",
     source_engines=["PH1.C"],
     signal_count=500,
-    evidence_refs=["gold:g-1"],
+    evidence_refs=[REF],
     release_candidate="rc-7",
     verification=SUITE,
     expected_replay_hash=b"r" * 32,
@@ -125,6 +126,7 @@ class Governed:
         artifact_type: str = PACK,
         scope: Scope = SCOPE,
         active: bool = False,
+        learned_from_gold: bool = True,
     ) -> ArtifactRow:
         """A version in the ledger; `pointer` empty names the version before."""
         async with self.store.transaction() as tx:
@@ -144,6 +146,8 @@ class Governed:
             )
             if active:
                 await tx.artifacts.activate(artifact_type, TENANT, scope, row.artifact_version)
+            if learned_from_gold:
+                await learned(tx, TENANT, row.artifact_id)
             tx.audit(tenant_id=TENANT, owner="test", actor="test", transition="test.registered", reason_code="TEST")
         return row
 

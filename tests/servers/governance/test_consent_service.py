@@ -222,7 +222,8 @@ async def test_what_was_revoked_is_not_learned_from_again_once_consent_is_given_
     blocked = (await house.allow(old)).statement
     assert (blocked.decision, list(blocked.reasons)) == (
         decisions.DECISION_BLOCK,
-        [decisions.DECISION_REASON_CONSENT_INACTIVE],
+        # What was erased can no longer be shown to be anybody's to learn from.
+        [decisions.DECISION_REASON_CONSENT_INACTIVE, decisions.DECISION_REASON_PRIVACY_VIOLATION],
     )
     assert (await house.allow(new)).statement.decision == decisions.DECISION_ALLOW
 
@@ -351,7 +352,7 @@ async def test_a_tenants_policy_revokes_for_everyone_and_only_an_operator_applie
     policy = {"user_id": "", "trigger": v1.REVOCATION_TRIGGER_TENANT_POLICY}
     assert (await house.refused("ula", "RevokeConsent", **policy)).reason == "ROLE_REQUIRED"
     revocation = (await house.call("ann", "RevokeConsent", **policy)).revocation
-    assert revocation.steps[0].affected == 3, "and the one of the turns that the candidate is held against"
+    assert revocation.steps[0].affected == 4, "and those of the evaluation, and of the turns that it is held against"
 
 
 async def test_nobody_revokes_for_somebody_else(house: Governed) -> None:

@@ -19,12 +19,13 @@ from servers import frozen
 from servers.frozen_sets import FROZEN_SET, FrozenSet
 from servers.governance import evaluating
 from servers.governance.frozen import Finding
-from store.gold import artifact_ref, gold_ref, signal_ref
+from store.gold import artifact_ref, gold_ref
 from store.keys import signature_holds
 from store.learning import Pair
 from tests.servers.governance.house import PASSED, SCOPE, TENANT, Governed, governing
 from tests.servers.governance.test_consent_service import learn, revoke, settled
 from tests.support.frozen import NAMES, SPEAKERS, Sample, frozen_set, pack
+from tests.support.learned import REF
 
 PACK = "VOICEID_THRESHOLD_PACK_V1"
 ACTIVE, LOOSER, OTHER = (rfc8785.dumps(one) for one in (pack(9_900), pack(9_000), pack(9_000, models="b" * 64)))
@@ -33,7 +34,7 @@ EVIDENCE = v1.DecisionEvidence(
     privacy=PASSED,
     required_cohorts=NAMES,
     cohort_results=[v1.CohortResult(cohort=name, genuine_trials=5_000, impostor_trials=50_000) for name in NAMES],
-    evaluation_ref="eval://1",
+    evaluation_ref=REF,
 )
 
 
@@ -203,7 +204,7 @@ async def test_what_was_learned_from_the_set_itself_is_blocked(house: Governed) 
 async def test_a_sibling_of_the_set_that_shares_nothing_with_it_is_none(house: Governed) -> None:
     await freeze(house, frozen_set())
     row = await candidate(house)
-    await link(house, [signal_ref("s-2")], row)
+    await learn(house, row, "g-2", {"s-2": "other"})
     assert (await decided(house, row))[0] == v1.DECISION_ALLOW
 
 

@@ -11,21 +11,27 @@ import pytest
 from selene.artifacts.v1 import artifacts_pb2 as artifacts
 from selene.artifacts.v1.artifacts_pb2 import ArtifactRow
 from selene.common.v1.scope_pb2 import SCOPE_TYPE_GLOBAL, Scope
+from selene.gold.v1.evidence_pb2 import GoldCandidate
 from selene.governance.v1 import consent_pb2 as board
 from selene.governance.v1 import decision_pb2 as decisions
 from selene.governance.v1 import rollout_pb2 as rollouts
+from selene.routing.v1.service_pb2 import POLICY_EFFECT_DENY
 
 from servers.cohort import serves
 from servers.governance.consumers import ORPHANS
 from servers.governance.statement import canonical, digest, opened, payload_type, signed_bytes
 from servers.learning.packs import empty
 from servers.runtime.peers import SERVICE_TENANT
+from store.gold import artifact_ref, signal_ref
 from store.keys import SigningKey
-from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, WORSE, Governed, governing, words
+from store.routing import Rule
+from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, TENANT, WORSE, Governed, governing, words
 from tests.servers.governance.windows import both
 from tests.support.live_packs import adaptation
+from tests.support.stores import audit
 
 ACTIVATE = decisions.DECISION_ACTION_ACTIVATE
+POLICY, PRIVACY = decisions.APPROVAL_KIND_POLICY, decisions.APPROVAL_KIND_PRIVACY
 CODE, LAUNCH = decisions.APPROVAL_KIND_CODE, decisions.APPROVAL_KIND_LAUNCH
 DAY = timedelta(days=1)
 
@@ -640,3 +646,122 @@ async def test_a_permission_that_is_given_again_stays_the_first_ones(house: Gove
     assert (await house.call("bob", "Approve", **about)).approval == given
     assert (await house.refused("cay", "Approve", **about)).reason == "OWN_WORK_REFUSED"
     assert [event.reason_code for event in await house.trail("approval.repeated")] == ["ALREADY_GIVEN"]
+
+
+NOWHERE = [
+    "ci://run/1",
+    "gold:unknown",
+    "gold:of-another",
+    "signal:unknown",
+    "artifact:unknown",
+    "decision:unknown",
+    "audit:unknown",
+    "",
+]
+
+
+async def of_another_tenant(house: Governed) -> None:
+    async with house.store.transaction() as tx:
+        candidate = GoldCandidate(gold_set_id="of-another", tenant_id="other", proposed_by="x", policy_version="1")
+        await tx.gold.propose(candidate, ["s-1"])
+        audit(tx, "other")
+
+
+@pytest.mark.parametrize(
+    ("field", "decision", "reason"),
+    [
+        ("policy", decisions.DECISION_BLOCK, decisions.DECISION_REASON_POLICY_VIOLATION),
+        ("privacy", decisions.DECISION_BLOCK, decisions.DECISION_REASON_PRIVACY_VIOLATION),
+        ("evaluation_ref", decisions.DECISION_HOLD, decisions.DECISION_REASON_COHORT_GATE_FAILED),
+    ],
+)
+async def test_evidence_that_refers_to_nothing_of_the_tenants_is_none(
+    house: Governed, field: str, decision: decisions.Decision, reason: decisions.DecisionReason
+) -> None:
+    await of_another_tenant(house)
+    row = await house.candidate()
+    for ref in [*NOWHERE, f"artifact:{row.artifact_id}"]:
+        evidence = decisions.DecisionEvidence()
+        evidence.CopyFrom(EVIDENCE)
+        if field == "evaluation_ref":
+            evidence.evaluation_ref = ref
+        else:
+            getattr(evidence, field).evidence_ref = ref
+        statement = (await house.allow(row, evidence=evidence)).statement
+        assert (statement.decision, list(statement.reasons)) == (decision, [reason]), ref
+
+
+async def test_a_reference_to_any_row_of_the_tenants_own_resolves(house: Governed) -> None:
+    before = await house.register(b"one", active=True)
+    row = await house.candidate()
+    first = await house.allow(row)
+    [decided] = await house.trail("governance.decided")
+    for ref in (
+        "signal:evaluated",
+        "gold:evaluated",
+        f"artifact:{before.artifact_id}",
+        f"decision:{first.statement.decision_id}",
+        f"audit:{decided.event_id}",
+    ):
+        evidence = decisions.DecisionEvidence()
+        evidence.CopyFrom(EVIDENCE)
+        evidence.policy.evidence_ref = evidence.privacy.evidence_ref = evidence.evaluation_ref = ref
+        assert (await house.allow(row, evidence=evidence)).statement.decision == decisions.DECISION_ALLOW, ref
+
+
+async def test_a_report_whose_evidence_is_nowhere_opens_no_bridge_and_moves_nothing(house: Governed) -> None:
+    await of_another_tenant(house)
+    row = await house.candidate()
+    await house.allow(row)
+    for ref in [one for one in NOWHERE if one]:
+        report = decisions.BuilderReport()
+        report.CopyFrom(REPORT)
+        report.evidence_refs.append(ref)
+        refused = await house.refused("build", "SubmitBuilderReport", artifact_id=row.artifact_id, report=report)
+        assert (refused.reason, refused.metadata["missing"]) == ("GATE_BLOCKED", "LEARNING_BRIDGE"), ref
+    assert await house.trail("builder.reported") == []
+    assert (await house.store.governance.cases.get(TENANT, row.artifact_id)).report is None
+
+
+async def test_a_proposers_word_does_not_pass_what_the_server_knows_better(house: Governed) -> None:
+    row = await house.candidate()
+    rule = Rule(tenant_id=TENANT, rule_id="r-1", effect=POLICY_EFFECT_DENY, reason="SUSPENDED")
+    async with house.store.transaction() as tx:
+        await tx.routing.rules.put(rule)
+        audit(tx, TENANT)
+    blocked = (await house.allow(row)).statement
+    assert list(blocked.reasons) == [decisions.DECISION_REASON_POLICY_VIOLATION]
+    async with house.store.transaction() as tx:
+        await tx.routing.rules.delete(TENANT, "r-1")
+        await tx.gold.lineage.link(TENANT, [signal_ref("never-captured")], artifact_ref(row.artifact_id))
+        audit(tx, TENANT)
+    blocked = (await house.allow(row)).statement
+    assert (blocked.decision, list(blocked.reasons)) == (
+        decisions.DECISION_BLOCK,
+        [decisions.DECISION_REASON_PRIVACY_VIOLATION],
+    )
+
+
+async def test_of_what_was_learned_from_nothing_two_statements_of_somebody_else_are_needed(house: Governed) -> None:
+    await house.register(b"one", active=True)
+    row = await house.register(b"two", learned_from_gold=False)
+    about = {"artifact_id": row.artifact_id}
+    POLICY, PRIVACY = decisions.APPROVAL_KIND_POLICY, decisions.APPROVAL_KIND_PRIVACY
+    violations = [decisions.DECISION_REASON_PRIVACY_VIOLATION, decisions.DECISION_REASON_POLICY_VIOLATION]
+    assert list((await house.allow(row)).statement.reasons) == violations
+    own = await house.refused("ann", "Approve", kind=POLICY, **about)
+    assert own.reason == "ROLE_REQUIRED"
+    # Whoever states it may not propose it, before or after.
+    await house.call("dan", "Approve", kind=POLICY, **about)
+    await house.call("dan", "Decide", action=decisions.DECISION_ACTION_ACTIVATE, evidence=EVIDENCE, **about)
+    await house.call("bob", "Approve", kind=PRIVACY, **about)
+    assert list((await house.allow(row)).statement.reasons) == violations[1:]
+    other = await house.register(b"three", learned_from_gold=False)
+    for kind in (POLICY, PRIVACY):
+        await house.call("bob", "Approve", kind=kind, artifact_id=other.artifact_id)
+    assert (await house.allow(other)).statement.decision == decisions.DECISION_ALLOW
+    # Who stated may still permit: a statement is no permission.
+    await house.call("build", "SubmitBuilderReport", artifact_id=other.artifact_id, report=REPORT)
+    await house.call("bob", "Approve", artifact_id=other.artifact_id, kind=CODE)
+    again = await house.refused("bob", "Approve", artifact_id=other.artifact_id, kind=LAUNCH)
+    assert (again.reason, again.metadata) == ("OWN_WORK_REFUSED", {"cause": "APPROVER"})

@@ -56,6 +56,8 @@ class ApprovalKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPROVAL_KIND_UNSPECIFIED: _ClassVar[ApprovalKind]
     APPROVAL_KIND_CODE: _ClassVar[ApprovalKind]
     APPROVAL_KIND_LAUNCH: _ClassVar[ApprovalKind]
+    APPROVAL_KIND_POLICY: _ClassVar[ApprovalKind]
+    APPROVAL_KIND_PRIVACY: _ClassVar[ApprovalKind]
 
 class Gate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -98,6 +100,8 @@ DECISION_REASON_SAFETY_DEFECT_OPEN: DecisionReason
 APPROVAL_KIND_UNSPECIFIED: ApprovalKind
 APPROVAL_KIND_CODE: ApprovalKind
 APPROVAL_KIND_LAUNCH: ApprovalKind
+APPROVAL_KIND_POLICY: ApprovalKind
+APPROVAL_KIND_PRIVACY: ApprovalKind
 GATE_UNSPECIFIED: Gate
 GATE_GOVERNANCE: Gate
 GATE_LEARNING_BRIDGE: Gate

@@ -147,7 +147,8 @@ class GovernanceServiceServicer(object):
         `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it or the bundle is complete; ARTIFACT_FROZEN); ALREADY_EXISTS
+        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it, a reference resolves to nothing of the tenant's or the bundle is
+        complete; ARTIFACT_FROZEN); ALREADY_EXISTS
         (IDEMPOTENCY_KEY_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -155,7 +156,8 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Approve(self, request, context):
-        """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. Role: `approver`.
+        """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. A statement
+        on policy or privacy needs no earlier gate, and counts for artifacts whose origin the server does not know. Role: `approver`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
         (RESOURCE_NOT_FOUND); PERMISSION_DENIED (OWN_WORK_REFUSED); FAILED_PRECONDITION (GATE_BLOCKED, where an earlier gate has not passed; ARTIFACT_FROZEN);

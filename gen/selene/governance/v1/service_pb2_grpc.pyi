@@ -51,11 +51,13 @@ class GovernanceServiceStub:
     `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it or the bundle is complete; ARTIFACT_FROZEN); ALREADY_EXISTS
+    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it, a reference resolves to nothing of the tenant's or the bundle is
+    complete; ARTIFACT_FROZEN); ALREADY_EXISTS
     (IDEMPOTENCY_KEY_REUSED).
     """
     Approve: _grpc.UnaryUnaryMultiCallable[_service_pb2.ApproveRequest, _service_pb2.ApproveResponse]
-    """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. Role: `approver`.
+    """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. A statement
+    on policy or privacy needs no earlier gate, and counts for artifacts whose origin the server does not know. Role: `approver`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
     (RESOURCE_NOT_FOUND); PERMISSION_DENIED (OWN_WORK_REFUSED); FAILED_PRECONDITION (GATE_BLOCKED, where an earlier gate has not passed; ARTIFACT_FROZEN);
@@ -165,11 +167,13 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     `operator`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it or the bundle is complete; ARTIFACT_FROZEN); ALREADY_EXISTS
+    (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it, a reference resolves to nothing of the tenant's or the bundle is
+    complete; ARTIFACT_FROZEN); ALREADY_EXISTS
     (IDEMPOTENCY_KEY_REUSED).
     """
     Approve: _aio.UnaryUnaryMultiCallable[_service_pb2.ApproveRequest, _service_pb2.ApproveResponse]  # type: ignore[assignment]
-    """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. Role: `approver`.
+    """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. A statement
+    on policy or privacy needs no earlier gate, and counts for artifacts whose origin the server does not know. Role: `approver`.
 
     Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
     (RESOURCE_NOT_FOUND); PERMISSION_DENIED (OWN_WORK_REFUSED); FAILED_PRECONDITION (GATE_BLOCKED, where an earlier gate has not passed; ARTIFACT_FROZEN);
@@ -294,7 +298,8 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         `operator`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
-        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it or the bundle is complete; ARTIFACT_FROZEN); ALREADY_EXISTS
+        (RESOURCE_NOT_FOUND); FAILED_PRECONDITION (GATE_BLOCKED, where governance did not allow it, a reference resolves to nothing of the tenant's or the bundle is
+        complete; ARTIFACT_FROZEN); ALREADY_EXISTS
         (IDEMPOTENCY_KEY_REUSED).
         """
 
@@ -304,7 +309,8 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ApproveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ApproveResponse, _abc.Awaitable[_service_pb2.ApproveResponse]]:
-        """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. Role: `approver`.
+        """Give a permission, as the person that the token names. Nobody approves what they proposed, and nobody gives both permissions. A statement
+        on policy or privacy needs no earlier gate, and counts for artifacts whose origin the server does not know. Role: `approver`.
 
         Errors: PERMISSION_DENIED (TENANT_MISMATCH, ROLE_REQUIRED); INVALID_ARGUMENT (FIELD_INVALID); UNAVAILABLE (STORE_UNAVAILABLE); NOT_FOUND
         (RESOURCE_NOT_FOUND); PERMISSION_DENIED (OWN_WORK_REFUSED); FAILED_PRECONDITION (GATE_BLOCKED, where an earlier gate has not passed; ARTIFACT_FROZEN);

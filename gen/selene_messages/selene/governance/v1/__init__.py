@@ -121,7 +121,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class ApprovalKind(betterproto2.Enum):
     """
-    Which permission a person gives (§12).
+    Which permission a person gives (§12), or what they state of an artifact whose origin the server does not know.
     """
 
     UNSPECIFIED = 0
@@ -139,12 +139,24 @@ class ApprovalKind(betterproto2.Enum):
     It may go live.
     """
 
+    POLICY = 3
+    """
+    A statement, not a permission: policy holds of an artifact that came from no gold that is known.
+    """
+
+    PRIVACY = 4
+    """
+    A statement, not a permission: privacy holds of an artifact that came from no signals that are known.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "APPROVAL_KIND_UNSPECIFIED",
             1: "APPROVAL_KIND_CODE",
             2: "APPROVAL_KIND_LAUNCH",
+            3: "APPROVAL_KIND_POLICY",
+            4: "APPROVAL_KIND_PRIVACY",
         }
 
     @classmethod
@@ -153,6 +165,8 @@ class ApprovalKind(betterproto2.Enum):
             "APPROVAL_KIND_UNSPECIFIED": 0,
             "APPROVAL_KIND_CODE": 1,
             "APPROVAL_KIND_LAUNCH": 2,
+            "APPROVAL_KIND_POLICY": 3,
+            "APPROVAL_KIND_PRIVACY": 4,
         }
 
 
@@ -370,12 +384,12 @@ class DecisionReason(betterproto2.Enum):
 
     POLICY_VIOLATION = 2
     """
-    The policy check did not pass, or was not made.
+    The policy check did not pass, was not made, or refers to nothing that there is.
     """
 
     PRIVACY_VIOLATION = 3
     """
-    The privacy check did not pass, or was not made.
+    The privacy check did not pass, was not made, or refers to nothing that there is.
     """
 
     CONSENT_INACTIVE = 4
@@ -390,7 +404,7 @@ class DecisionReason(betterproto2.Enum):
 
     COHORT_GATE_FAILED = 6
     """
-    A required cohort did not pass, or none is required (§38.3).
+    A required cohort did not pass, none is required, or the evaluation refers to nothing that there is (§38.3).
     """
 
     STABILITY_WINDOW_NOT_MET = 7
@@ -1305,7 +1319,7 @@ class ApprovalStatement(betterproto2.Message):
 
     approver: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Who, as a commitment. No two permissions of an artifact are of one person, none is of who proposed it.
+    Who, as a commitment. No two permissions of an artifact are of one person; none, and no statement, is of who proposed it.
     """
 
     approved_at: "datetime.datetime | None" = betterproto2.field(
@@ -1493,7 +1507,7 @@ class BuilderReport(betterproto2.Message):
 
     evidence_refs: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
     """
-    Where the evidence lies.
+    Where the evidence lies, as references that all resolve: `signal:`, `gold:`, `artifact:`, `decision:` or `audit:` and an id.
     """
 
     release_candidate: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -1518,7 +1532,7 @@ default_message_pool.register_message("selene.governance.v1", "BuilderReport", B
 @dataclass(eq=False, repr=False)
 class Check(betterproto2.Message):
     """
-    A check that the proposer made, and where its result lies. Unset means that it did not pass.
+    A check that was made, and where its result lies. Unset means that it did not pass.
     """
 
     passed: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
@@ -1873,12 +1887,13 @@ class DecisionEvidence(betterproto2.Message):
 
     policy: "Check | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Policy holds.
+    Policy holds, as far as the proposer knows. It passes where the server finds so too, by the artifact's lineage and the rules that hold, and where the
+    reference resolves: `signal:`, `gold:`, `artifact:`, `decision:` or `audit:` and the id of something of the tenant's own.
     """
 
     privacy: "Check | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Privacy holds: nobody learns from what is not theirs to learn from.
+    Privacy holds: nobody learns from what is not theirs to learn from. In the same way.
     """
 
     required_cohorts: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
@@ -1893,7 +1908,7 @@ class DecisionEvidence(betterproto2.Message):
 
     evaluation_ref: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Where the evaluation lies.
+    Where the evaluation lies, as a reference that resolves: without one no cohort passes.
     """
 
 
