@@ -226,12 +226,16 @@ def _ranking(chance: random.Random, index: int) -> Made:
     return {"ranking": evidence.Ranking(query_ref="q", contexts=contexts)}, [{"ranking": each} for each in said]
 
 
-def _route(chance: random.Random, _: int) -> Made:
+def _route(chance: random.Random, index: int) -> Made:
     odd, sides = _differs(chance), []
-    for quality, latency in ((9000, 300), (8200, 420)):
+    for side, quality, latency in (("c", 9000, 300), ("b", 8200, 420)):
         took = _duration(latency + chance.randrange(-50, 50))
         quality_bp, cost = quality + chance.randrange(-500, 500), 4000 + chance.randrange(-500, 500)
-        sides.append(evidence.RouteOutcome(provider_ref="p", quality_bp=quality_bp, latency=took, cost_micros=cost))
+        sides.append(
+            evidence.RouteOutcome(
+                provider_ref="p", quality_bp=quality_bp, latency=took, cost_micros=cost, event_id=f"{side}-{index}"
+            )
+        )
     said = [evidence.RouteLabel(candidate_better=who != odd) for who in range(len(LABELLERS))]
     turn = evidence.RoutedTurn(candidate=sides[0], baseline=sides[1])
     return {"route": turn}, [{"route": each} for each in said]

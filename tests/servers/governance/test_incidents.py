@@ -109,12 +109,15 @@ async def test_what_happened_before_the_candidate_served_is_not_its_own(house: G
     assert is_running(await looked(house, rollout))
 
 
-async def test_a_side_effect_that_happened_twice_names_no_turn_and_takes_back(house: Governed) -> None:
-    rollout = await rolling(house)
-    await plant(house, "delivery.duplicated", "SECOND_ACCEPTANCE")
-    stands = await looked(house, rollout)
-    assert list(stands.last_judgement.reasons) == [DUPLICATE]
-    assert not is_running(stands)
+async def test_a_side_effect_that_happened_twice_names_no_turn_and_takes_back(tmp_path: Path, store_url: str) -> None:
+    async with governing(tmp_path, {"store.url": store_url}) as house:
+        rollout = await rolling(house)
+        await plant(house, "request.refused", "ROLE_REQUIRED", turn="c-1")
+        assert is_running(await looked(house, rollout))
+        await plant(house, "delivery.duplicated", "SECOND_ACCEPTANCE")
+        stands = await looked(house, rollout)
+        assert list(stands.last_judgement.reasons) == [DUPLICATE]
+        assert not is_running(stands)
 
 
 async def test_a_conflict_of_a_routed_call_of_the_candidate_takes_it_back(house: Governed) -> None:
