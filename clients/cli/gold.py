@@ -25,6 +25,8 @@ from clients.governance import Governance
 from clients.wire import to_document
 
 M = TypeVar("M", bound=betterproto2.Message)
+COPIES = 10
+"""How many copies are named one by one."""
 
 DomainName = Literal[
     "wake_endpoint",
@@ -370,6 +372,9 @@ def _shown(reply: GetGoldSetResponse) -> Group:
         wants = f"{'≤' if figure.at_most else '≥'} {figure.threshold:g}"
         figures.add_row(Text(figure.name), f"{figure.value:g}", wants, "yes" if figure.met else "NO")
     parts += [Text(""), figures, Text(f"\n{assessment.verdict.name}: {assessment.advice}")]
+    parts += [Text(f"{copy.item_id} is {copy.of_item_id} again and counts once") for copy in assessment.copies[:COPIES]]
+    if len(assessment.copies) > COPIES:
+        parts.append(Text(f"and {len(assessment.copies) - COPIES} further copies"))
     for step in reply.history:
         when = step.occurred_at.isoformat(timespec="seconds") if step.occurred_at else "-"
         parts.append(Text(f"{when}  {step.from_state.name} → {step.to_state.name}"))

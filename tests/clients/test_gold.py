@@ -99,6 +99,14 @@ async def test_a_set_goes_by_commands_from_a_proposal_to_review(run: Run, propos
     assert "PRONUNCIATION_JUDGMENTS" in shown.stdout and "VALIDATING → AWAITING_REVIEW" in shown.stdout
 
 
+async def test_copies_are_shown_with_what_counts_in_their_place(run: Run, proposed: str) -> None:
+    again = [{**SPOKEN, "item_id": f"z{number:02}"} for number in range(12)]
+    await run("gold", "items", proposed, "--add", "-", stdin="\n".join(map(json.dumps, [SPOKEN, *again])))
+    shown = await run("gold", "show", proposed)
+    assert "z00 is i1 again and counts once" in shown.stdout and "z10 is" not in shown.stdout
+    assert "and 2 further copies" in shown.stdout
+
+
 async def test_the_board_says_what_blocks_a_set_and_who_must_act(owners: Owners, run: Run, proposed: str) -> None:
     row = await row_of(run)
     assert (row["state"], row["blocked_by"], row["actor"]) == ("CANDIDATE", "no items", f"{TENANT}/maker")
