@@ -98,6 +98,7 @@ def begun() -> bytes:
         clock, ids = ManualClock(START), SeededIds(1)
         store = await open_store(f"sqlite:///{path}", clock, ids)
         chain = Chain(store, clock, ids, keys="begun")
+        await chain.evaluated()
         for line, groups in zip(LINES, (((0, 1, 2), (0, 1), (1, 2)), ((0, 1, 2),)), strict=True):
             for number, group in enumerate(groups):
                 made = [await chain.capture(f"{line.scope_id}-{number}-{user}", USERS[user]) for user in group]
