@@ -3,9 +3,9 @@
 A set is rejected for what more evidence cannot cure, and deferred for what it can. Where the source is silent:
 
 - An item counts for TIER_2 with two people's labels, for TIER_1 when its signal is a truth event and one person put the
-  truth down, for TIER_3 with three evaluators. Routed turns of TIER_1 are measured and need no label; of any tier they
-  count only with figures from the trail of their calls. Pronunciations of TIER_1 still need two people, for their row
-  has TIER_1 beside TIER_2, not instead.
+  truth down, for TIER_3 with three evaluators. Routed turns of any tier count only with figures from the trail of their
+  calls, which is the truth of what was executed (§5.1): for TIER_1 they need no other, and no label. Pronunciations of
+  TIER_1 still need two people, for their row has TIER_1 beside TIER_2, not instead.
 - An item counts once, whatever ids it comes under; what was said of its copies was said of it.
 - Judgments, outputs and turns of a sample window are items that count, not labels.
 - TIER_3 of transcripts tunes only, so it is never approved, but deferred to people.
@@ -279,10 +279,10 @@ class Subject:
     """Whom a gold set is for, and what is known besides its items.
 
     ``user_id`` is empty for a set of a whole tenant. ``truth_signal_ids`` are the signals whose capture source is
-    TRUTH_EVENT: only what comes from them is TIER_1. ``signal_users`` names the user of each signal; a context of a
-    user leaks where that is not known to be the query's. ``sources`` names the turn that each signal is about; one that
-    is not named is a turn of its own. ``threshold`` is the score that speakers are to be accepted
-    by; None proposes the lowest that keeps FAR. ``packet_valid`` may add rules to those of the contract.
+    TRUTH_EVENT: but for recorded routes only what comes from them is TIER_1. ``signal_users`` names the user of each
+    signal; a context of a user leaks where that is not known to be the query's. ``sources`` names the turn that each
+    signal is about; one that is not named is a turn of its own. ``threshold`` is the score that speakers are to be
+    accepted by; None proposes the lowest that keeps FAR. ``packet_valid`` may add rules to those of the contract.
     """
 
     tenant_id: str
@@ -415,9 +415,11 @@ def _contradicted(labels: Sequence[GoldLabel]) -> bool:
 
 def _judged(each: LabelledItem, tier: GoldTier, wanted: int, scope: Subject) -> Judged:
     labels = {label.labeller: label for label in each.labels if label.labeller}
-    true_enough = tier != GOLD_TIER_1_HARD_TRUTH or each.item.signal_id in scope.truth_signal_ids
-    measured = not each.item.HasField("route") or is_recorded(each.item)
-    return Judged(each.item, tuple(labels.values()), true_enough and measured and len(labels) >= wanted)
+    if each.item.HasField("route"):
+        true_enough = is_recorded(each.item)
+    else:
+        true_enough = tier != GOLD_TIER_1_HARD_TRUTH or each.item.signal_id in scope.truth_signal_ids
+    return Judged(each.item, tuple(labels.values()), true_enough and len(labels) >= wanted)
 
 
 def _assessment(

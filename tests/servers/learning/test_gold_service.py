@@ -508,6 +508,14 @@ async def test_what_routes_gave_is_the_trails_word_and_not_the_proposers(house: 
     assert told[candidate.event_id] == told[baseline.event_id] == "call.attempted"
 
 
+async def test_what_the_router_saw_is_the_truth_of_what_was_executed(house: House) -> None:
+    seen = nouns.CAPTURE_SOURCE_RUNTIME_OUTCOME
+    signal_ids = await captured(house.store, *numbered(), capture_source=seen)
+    which = await house.proposed(*signal_ids)
+    await house.maker.add_items(which, items(turns(signal_ids)))
+    assert await house.advanced(which, *ON_THE_WAY[:3]) == [DONE] * 3
+
+
 async def test_a_route_that_no_call_took_is_no_evidence(house: House) -> None:
     [signal_id] = await captured(house.store, "1")
     [unheard] = await captured(house.store, "2", told=False)

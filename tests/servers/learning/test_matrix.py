@@ -526,7 +526,6 @@ def test_agreement_that_chance_explains_shows_in_kappa() -> None:
         (GOLD_DOMAIN_TTS_PRONUNCIATION, 250, 2),
         (GOLD_DOMAIN_NLP_INTENT_SLOT, 400, 1),
         (GOLD_DOMAIN_LLM_BOUNDARY, 400, 1),
-        (GOLD_DOMAIN_PAE_ROUTE, 800, 0),
     ],
 )
 def test_hard_truth_takes_a_truth_event_and_who_put_it_down(domain: GoldDomain, least: int, labels: int) -> None:
@@ -539,6 +538,18 @@ def test_hard_truth_takes_a_truth_event_and_who_put_it_down(domain: GoldDomain, 
     if labels:
         del items[0].labels[labels - 1]
         assert told(assess(domain, TIER_1, items, SUBJECT)) == INSUFFICIENT
+
+
+@pytest.mark.parametrize("tier", [TIER_1, TIER_3])
+def test_a_route_counts_by_the_trail_of_its_call_and_by_nobodys_word(tier: GoldTier) -> None:
+    items = good(GOLD_DOMAIN_PAE_ROUTE, 800, tier)
+    untold = dataclasses.replace(SUBJECT, truth_signal_ids=frozenset())
+    assert told(assess(GOLD_DOMAIN_PAE_ROUTE, tier, items, untold)) == APPROVED
+    for side in ("candidate", "baseline"):
+        said = LabelledItem()
+        said.CopyFrom(items[0])
+        getattr(said.item.route, side).event_id = ""
+        assert told(assess(GOLD_DOMAIN_PAE_ROUTE, tier, [said, *items[1:]], SUBJECT)) == INSUFFICIENT
 
 
 # Voice identity.
