@@ -12,14 +12,20 @@ from selene.audit.v1.audit_pb2 import AuditEvent, NamedFact
 from selene.common.v1.scope_pb2 import TurnRef
 from selene.governance.v1 import rollout_pb2 as rollouts
 from selene.governance.v1.decision_pb2 import ArtifactRef
+from selene.voiceid.v1.voiceid_pb2 import CONFLICT_STATE_SPOOF_RISK
 
 from servers.governance.measures import INCIDENTS, counted
 from servers.kpi_windows import last_end
 from servers.routing.measuring import Calls
 from servers.runtime.meter import Meter
+from servers.voiceid.measuring import Decisions
 from store.routing import CallObservation
 from store.schema import INCIDENTS as INDEXED
+from store.voiceid import Observation
+from tests.servers.governance import test_evaluating as voices
 from tests.servers.governance.house import PACK, TENANT, Governed, governing
+from tests.support.frozen import frozen_set
+from tests.support.stores import audit
 
 CANARY_1, CANARY_2 = rollouts.ROLLOUT_STAGE_CANARY_1, rollouts.ROLLOUT_STAGE_CANARY_2
 WINDOW = timedelta(minutes=15)
@@ -152,6 +158,46 @@ async def test_a_conflict_of_a_routed_call_of_the_candidate_takes_it_back(house:
         stands = await looked(house, rollout)
         assert is_running(stands) is not back
     assert rollouts.JUDGE_REASON_SAFETY_CONFLICT in stands.last_judgement.reasons
+
+
+@pytest.mark.parametrize(("named", "back"), [("", False), ("mira", True)])
+async def test_who_is_named_in_a_conflict_of_identity_takes_the_candidate_back(
+    house: Governed, named: str, back: bool
+) -> None:
+    await house.register(voices.ACTIVE, artifact_type=voices.PACK, active=True)
+    await voices.freeze(house, frozen_set())
+    rollout = await voices.start(house, await voices.candidate(house))
+    observation = Observation(
+        tenant_id=TENANT,
+        rollout_id=rollout.rollout_id,
+        stream_id="stream-1",
+        arm=rollouts.ARM_CANDIDATE,
+        at=house.now(),
+        session_id="session-1",
+        cohort={},
+        named_user_id=named,
+        accepted=bool(named),
+        conflict_state=CONFLICT_STATE_SPOOF_RISK,
+        prompt_key=b"key",
+        prompted=False,
+        asked=False,
+        latency_us=None,
+    )
+    async with house.store.transaction() as tx:
+        await tx.voiceid.observations.add([observation])
+        tx.audit(
+            tenant_id=TENANT,
+            owner="PH1.VOICE.ID",
+            actor="system",
+            transition="voiceid.decided",
+            reason_code="SPOOF_RISK",
+        )
+    house.skip(2 * WINDOW)
+    meter = Meter(house.store, house.clock, "PH1.VOICE.ID", Decisions(), window_s=WINDOW.total_seconds(), look_s=60.0)
+    assert await meter.tick() == 1
+    stands = await looked(house, rollout)
+    assert is_running(stands) is not back
+    assert (rollouts.JUDGE_REASON_SAFETY_CONFLICT in stands.last_judgement.reasons) is back
 
 
 def test_the_index_holds_every_reason_that_is_counted() -> None:
