@@ -25,7 +25,6 @@ from store.voiceid import Observation
 from tests.servers.governance import test_evaluating as voices
 from tests.servers.governance.house import PACK, TENANT, Governed, governing
 from tests.support.frozen import frozen_set
-from tests.support.stores import audit
 
 CANARY_1, CANARY_2 = rollouts.ROLLOUT_STAGE_CANARY_1, rollouts.ROLLOUT_STAGE_CANARY_2
 WINDOW = timedelta(minutes=15)
