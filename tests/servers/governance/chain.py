@@ -48,7 +48,7 @@ from store import Store
 from tests.servers.governance.windows import Counts, both
 from tests.support.learned import REF
 from tests.support.signals import signal
-from tests.support.stores import MASTER_KEY, SIGNING_KEY
+from tests.support.stores import MASTER_KEY, SIGNING_KEY, audit
 
 TENANT: Final = "dev"
 PACK: Final = "TTS_PRONUNCIATION_PACK"
