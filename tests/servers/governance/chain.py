@@ -46,7 +46,7 @@ from servers.runtime.clock import ManualClock
 from servers.runtime.ids import Ids, SeededIds
 from store import Store
 from tests.servers.governance.windows import Counts, both
-from tests.support.learned import REF
+from tests.support.learned import REF, evaluated
 from tests.support.signals import signal
 from tests.support.stores import MASTER_KEY, SIGNING_KEY, audit
 
