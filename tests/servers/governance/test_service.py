@@ -27,6 +27,7 @@ from store.keys import SigningKey
 from store.routing import Rule
 from tests.servers.governance.house import BETTER, EVIDENCE, PACK, REPORT, TENANT, WORSE, Governed, governing, words
 from tests.servers.governance.windows import both
+from tests.support.learned import REF
 from tests.support.live_packs import adaptation
 from tests.support.stores import audit
 
@@ -345,7 +346,7 @@ async def test_a_profile_that_writes_what_was_right_otherwise_regresses_though_i
     assert list(verdict.block_reasons) == [artifacts.CONSUMPTION_BLOCK_REASON_SHADOW_REGRESSION]
     found = verdict.found
     assert (found.shadow.turns, found.shadow.safety_events_active, found.shadow.safety_events_candidate) == (3, 0, 1)
-    assert (found.beside_version, list(found.evidence_refs)) == (1, [f"gold:recorded-{row.artifact_id}"])
+    assert (found.beside_version, list(found.evidence_refs)) == (1, [REF, f"gold:recorded-{row.artifact_id}"])
 
 
 async def test_nobody_proves_what_they_proposed_or_permitted(house: Governed) -> None:
