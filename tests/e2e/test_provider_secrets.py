@@ -17,6 +17,7 @@ from selene.tts.v1 import service_pb2_grpc as tts_grpc
 from selene_messages.selene.kms import v1
 
 from clients.retry import NO_RETRY
+from clients.routed import new_key
 from clients.secrets import Secrets
 from servers.routing.leases import Issued
 from servers.runtime.storage import SYSTEM_TENANT
@@ -67,7 +68,7 @@ class House:
     async def respond(self) -> llm.RespondFinal:
         connection = self.owners.connection("llm")
         scope = RouteScope(tenant_id=TENANT)
-        request = llm.RespondRequest(text="what time is it", locale="en-US", scope=scope, idempotency_key="k-1")
+        request = llm.RespondRequest(text="what time is it", locale="en-US", scope=scope, idempotency_key=new_key())
         stub = llm_grpc.LanguageServiceStub(connection.channel)
         events = [event async for event in stub.Respond(request, timeout=20, metadata=connection.metadata())]
         return events[-1].final
@@ -81,7 +82,7 @@ class House:
             locale="en-US",
             audio_format=sound,
             scope=RouteScope(tenant_id=TENANT),
-            idempotency_key="k-1",
+            idempotency_key=new_key(),
         )
         stub = tts_grpc.TextToSpeechServiceStub(connection.channel)
         requests = iter([tts.SynthesizeRequest(config=config)])

@@ -28,6 +28,7 @@ from selene.tts.v1 import service_pb2_grpc as tts_grpc
 from selene_messages.selene.kms import v1
 
 from clients.retry import NO_RETRY
+from clients.routed import new_key
 from clients.secrets import Secrets
 from servers.routing.leases import Issued
 from servers.runtime.storage import SYSTEM_TENANT
@@ -103,7 +104,7 @@ class House:
     async def calls(self) -> None:
         """One call of each owner, whatever becomes of it."""
         scope = RouteScope(tenant_id=TENANT)
-        utterance = llm.RespondRequest(text="what time is it", locale="en-US", scope=scope, idempotency_key="k-1")
+        utterance = llm.RespondRequest(text="what time is it", locale="en-US", scope=scope, idempotency_key=new_key())
         sound = AudioFormat(encoding=AUDIO_ENCODING_LINEAR16, sample_rate_hz=16_000, channel_count=1)
         speech = tts.SynthesizeConfig(
             text="It is noon.",
@@ -111,9 +112,9 @@ class House:
             locale="en-US",
             audio_format=sound,
             scope=scope,
-            idempotency_key="k-1",
+            idempotency_key=new_key(),
         )
-        hearing = stt.TranscribeConfig(audio_format=sound, scope=scope, locale="en-US", idempotency_key="k-1")
+        hearing = stt.TranscribeConfig(audio_format=sound, scope=scope, locale="en-US", idempotency_key=new_key())
         frame = AudioFrame(sequence=0, audio=b"\x00\x10\x00\xf0" * 3_200)
         heard = [stt.TranscribeRequest(config=hearing), stt.TranscribeRequest(frame=frame)]
         language, voice, ear = (self.owners.connection(name) for name in ("llm", "tts", "stt"))
