@@ -229,10 +229,13 @@ def _decided(statement: v1.DecisionStatement) -> Text:
 
 
 def blocked_by(row: v1.BoardRow) -> list[str]:
-    """What keeps an artifact where it stands: the revocation, the gates, the judge, what was not measured."""
+    """What keeps an artifact where it stands: the revocation, the gates, open defects, the judge, what was not
+    measured.
+    """
     if row.frozen_by:
         return [f"frozen by {row.frozen_by}"]
     blocked = [(gate.name or "?").lower() for gate in row.missing]
+    blocked += [f"defect {signal_id} open" for signal_id in row.open_defects]
     blocked += [(reason.name or "?").lower() for reason in row.held_by]
     return blocked + [
         f"{(each.metric.name or '?').lower() if each.metric else 'latency_p95'} of the "

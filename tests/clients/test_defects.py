@@ -77,6 +77,9 @@ async def test_a_defect_holds_a_pack_until_two_people_have_closed_it(run: Run, h
     assert "HOLD: safety_defect_open" in decided.stdout
     checked = await by("ann", "gate", "check", row.artifact_id)
     assert checked.exit_code == 3 and f"open defects: {first}, {second}" in checked.stdout
+    board = json.loads((await by("ann", "gate", "board", "--json")).stdout)["rows"]
+    assert [one["open_defects"] for one in board] == [[first, second]]
+    assert f"defect {first} open" in " ".join((await by("ann", "gate", "board")).stdout.split())
     started = await by("ann", "rollout", "start", row.artifact_id)
     assert started.exit_code == 1 and f"`selene defects list`: {first},{second}" in started.stderr
 
