@@ -96,9 +96,17 @@ async def prepare(data_dir: Path, tenants: Iterable[str]) -> None:
                 await tx.artifacts.activate(PACK, tenant, scope, 1)
                 await learned(tx, tenant, tenant, user="mira")
                 # A candidate that would also learn from `signal-1`, once a case captures it.
-                mending = ArtifactRow()
-                mending.CopyFrom(row)
-                mending.artifact_id, mending.artifact_version, mending.idempotency_key = f"{tenant}-3", 0, "k-3"
+                mending = ArtifactRow(
+                    artifact_id=f"{tenant}-3",
+                    artifact_type=PACK,
+                    tenant_id=tenant,
+                    scope=scope,
+                    provenance_ref="conformance",
+                    created_by="PH1.KNOW",
+                    idempotency_key="k-3",
+                    status=ARTIFACT_STATUS_CANDIDATE,
+                    rollback_pointer_ref=f"{PACK}@1",
+                )
                 await tx.artifacts.register(mending, vocabulary("mended"))
                 await learned(tx, tenant, mending.artifact_id, user="mira")
                 await tx.gold.lineage.link(tenant, [signal_ref("signal-1")], artifact_ref(mending.artifact_id))
