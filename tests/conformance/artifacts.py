@@ -1,7 +1,7 @@
 """What the ledger of a tenant holds before a case of governance begins: no RPC puts anything into it at once.
 
 `STT_VOCAB_PACK@1` is active, `@2` is a candidate whose id is the tenant's name, and which mira's signal `evaluated`, by
-the gold set of the same name, and two recorded turns led to.
+the gold set of the same name, and two recorded turns led to; `@3` is one that `signal-1` led to as well.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from selene.governance.v1.decision_pb2 import VerificationSuite
 from servers.runtime.clock import SystemClock
 from servers.runtime.ids import UuidV7Ids
 from servers.runtime.storage import open_store
+from store.gold import artifact_ref, signal_ref
 from tests.support.learned import learned
 from tests.support.live_packs import vocabulary
 from tests.support.recorded import utterances
@@ -94,6 +95,21 @@ async def prepare(data_dir: Path, tenants: Iterable[str]) -> None:
                     row = await tx.artifacts.register(row, content)
                 await tx.artifacts.activate(PACK, tenant, scope, 1)
                 await learned(tx, tenant, tenant, user="mira")
+                # A candidate that would also learn from `signal-1`, once a case captures it.
+                mending = ArtifactRow(
+                    artifact_id=f"{tenant}-3",
+                    artifact_type=PACK,
+                    tenant_id=tenant,
+                    scope=scope,
+                    provenance_ref="conformance",
+                    created_by="PH1.KNOW",
+                    idempotency_key="k-3",
+                    status=ARTIFACT_STATUS_CANDIDATE,
+                    rollback_pointer_ref=f"{PACK}@1",
+                )
+                await tx.artifacts.register(mending, vocabulary("mended"))
+                await learned(tx, tenant, mending.artifact_id, user="mira")
+                await tx.gold.lineage.link(tenant, [signal_ref("signal-1")], artifact_ref(mending.artifact_id))
                 await utterances(tx, row, "one more", "two more")
                 what = "artifact.registered"
                 tx.audit(tenant_id=tenant, owner="PH1.KNOW", actor="system", transition=what, reason_code="OK")
