@@ -35,6 +35,7 @@ from servers.routing.circuit import (
     measures_start_anew,
     new_circuit,
     settle,
+    without_expired,
 )
 from servers.routing.kept import circuit_of, kept, state_name
 from servers.routing.thresholds import CircuitPolicy
@@ -321,7 +322,7 @@ class Board:
     def _adopt(self, key: Key, held: _Held, row: KeptCircuit) -> None:
         """What somebody else kept is what holds."""
         try:
-            circuit = circuit_of(row.body)
+            circuit = without_expired(circuit_of(row.body), self._now())
         except (KeyError, TypeError, ValueError) as error:
             _log.error("a circuit in the store is none", provider=key[1], cause=type(error).__name__)
             return

@@ -144,7 +144,7 @@ def evaluate(circuit: Circuit, measures: Measures, now: float, policy: CircuitPo
     if circuit.state == CIRCUIT_STATE_CLOSED:
         return _watched(circuit, measures, now, policy)
     if circuit.state == CIRCUIT_STATE_HALF_OPEN:
-        return _proved(_without_expired(circuit, now), measures, now, policy)
+        return _proved(without_expired(circuit, now), measures, now, policy)
     if circuit.state == CIRCUIT_STATE_OPEN and now >= (circuit.retry_at or 0.0):
         return _half_opened(circuit, Reason.COOLDOWN_OVER, now)
     return circuit, ()
@@ -161,7 +161,7 @@ def measures_start_anew(before: Circuit, after: Circuit) -> bool:
 
 def lease(circuit: Circuit, lease_id: str, now: float, ttl_s: float, policy: CircuitPolicy) -> tuple[Circuit, bool]:
     """Ask for a probe. `ttl_s` outlasts the attempt's timeout; one that is never settled then gives its place back."""
-    circuit = _without_expired(_clock_set_back(circuit, now), now)
+    circuit = without_expired(_clock_set_back(circuit, now), now)
     if any(held_lease.lease_id == lease_id for held_lease in circuit.leases) or not probe_free(circuit, policy):
         return circuit, False
     leases = (*circuit.leases, Lease(lease_id, now + ttl_s))
@@ -335,7 +335,8 @@ def _moved(circuit: Circuit, state: CircuitState, reason: str, now: float) -> St
     return moved, (Event(circuit.state, state, str(reason), now),)
 
 
-def _without_expired(circuit: Circuit, now: float) -> Circuit:
+def without_expired(circuit: Circuit, now: float) -> Circuit:
+    """Without the leases that ran out: their places are free again."""
     leases = tuple(held_lease for held_lease in circuit.leases if held_lease.expires_at > now)
     return circuit if len(leases) == len(circuit.leases) else replace(circuit, leases=leases)
 
