@@ -14,7 +14,8 @@ from selene.governance.v1 import decision_pb2 as decisions
 
 from servers.runtime.auth import Principal, issue_token
 from store.ledger import AuditTrail
-from tests.servers.governance.chain import EVIDENCE, REPORT, TENANT, Chain, place
+from tests.servers.governance.chain import EVIDENCE, TENANT, Chain, place
+from tests.support.learned import EVALUATED
 from tests.support.owners import Owners, serving
 from tests.support.talking import command
 
@@ -60,7 +61,7 @@ async def pack(chain: Chain) -> ArtifactRow:
 async def board_row(run: Run, role: str = "operator") -> dict[str, str]:
     done = await run(role, "gold", "board", "--json")
     assert done.exit_code == 0, done.stderr
-    [row] = json.loads(done.stdout)["gold_sets"]
+    [row] = [one for one in json.loads(done.stdout)["gold_sets"] if one["gold_set_id"] != EVALUATED]
     found: dict[str, str] = row
     return found
 
@@ -75,7 +76,7 @@ async def test_the_board_says_at_which_gate_a_packaged_set_is_and_who_opens_it(
     assert row["how"] == f"selene gate decide {pack.artifact_id} evidence.json"
     await chain.call("ann", "Decide", **about, action=decisions.DECISION_ACTION_ACTIVATE, evidence=EVIDENCE)
     assert (await board_row(run))["actor"] == "the Builder"
-    await chain.call("build", "SubmitBuilderReport", **about, report=REPORT)
+    await chain.call("build", "SubmitBuilderReport", **about, report=await chain.report(pack))
     row = await board_row(run)
     assert (row["actor"], row["how"]) == ("an approver", f"selene gate approve {pack.artifact_id} code")
     await chain.call("bob", "Approve", **about, kind=decisions.APPROVAL_KIND_CODE)
@@ -83,7 +84,7 @@ async def test_the_board_says_at_which_gate_a_packaged_set_is_and_who_opens_it(
     await chain.call("cay", "Approve", **about, kind=decisions.APPROVAL_KIND_LAUNCH)
     row = await board_row(run)
     assert row["blocked_by"].endswith(": consumption_proof") and row["actor"] == "the consumer"
-    await chain.call("build", "SubmitConsumptionProof", **chain.proof(pack, await chain.bundle_ref(pack)))
+    await chain.call("build", "SubmitConsumptionProof", **await chain.proof(pack, await chain.bundle_ref(pack)))
     row = await board_row(run)
     assert row["blocked_by"].endswith(": nothing")
     assert (row["actor"], row["how"]) == ("an operator", f"selene rollout start {pack.artifact_id}")

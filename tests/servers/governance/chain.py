@@ -223,11 +223,11 @@ class Chain:
 
     async def packaged(self, scope: Scope, signals: Mapping[str, str]) -> ArtifactRow:
         """From signals (name → user) to a pack in the ledger."""
-        await self.evaluated()
         return await self.learned(scope, [await self.capture(name, user) for name, user in signals.items()])
 
     async def learned(self, scope: Scope, ids: Sequence[str]) -> ArtifactRow:
         """From captured signals to a pack in the ledger."""
+        await self.evaluated()
         gold_set_id = await self.propose(scope, ids)
         await self.evidence(gold_set_id, ids)
         return await self.packed(gold_set_id)
