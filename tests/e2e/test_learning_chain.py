@@ -194,7 +194,7 @@ async def mend(house: House, proposal: Proposal) -> str:
     """Who was taken for somebody else holds every pack, until the pack that learned from it is named as the fix."""
     row, results = proposal.row, evaluated(proposal.candidate, UNLIKE, seed=500)
     signal_ids = [f"{user}-{number}" for user in USERS for number in range(2)]
-    held = await chain.decide(house, row, proposal.gold_set_id, results)
+    held = await chain.decide(house, row, proposal.evidence_ref, results)
     assert (held.decision, list(held.reasons)) == (
         decisions.DECISION_HOLD,
         [decisions.DECISION_REASON_SAFETY_DEFECT_OPEN],
@@ -268,3 +268,20 @@ async def test_a_worse_pack_is_held_and_where_its_evaluation_flatters_it_the_jud
     assert list(rollout.last_judgement.reasons) == [rollouts.JUDGE_REASON_REGRESSION]
     assert rollout.rollback_reason == decisions.DECISION_REASON_JUDGE_ROLLBACK
     assert (await house.active_pack()).pack_ref == before.pack_ref
+
+
+async def test_a_running_voice_identity_proves_by_itself_what_it_will_load(tmp_path: Path) -> None:
+    begin_migrated(settings_of(tmp_path))
+    async with housed(tmp_path) as house:
+        await chain.freeze(house, UNLIKE, seed=400)
+        row = await candidate(house, conf_high_bp=9_500)
+        proposal = await proposal_of(house, row, "", 1)
+        await chain.decide(house, row, proposal.evidence_ref, evaluated(proposal.candidate, UNLIKE, seed=500))
+        await chain.report(house, proposal)
+        for who, kind in chain.APPROVERS:
+            await chain.approve(house, row, who, kind)
+        assert (await chain.proved_by_itself(house, row)).open
+        made = (await house.store.governance.cases.get(TENANT, row.artifact_id)).verdict
+        assert made is not None and made.proof.consumer_engine_id == "PH1.VOICE.ID"
+        assert made.found.shadow.turns == 22_000
+        assert (await chain.start(house, row)).state == rollouts.ROLLOUT_STATE_RUNNING

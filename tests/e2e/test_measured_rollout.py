@@ -48,7 +48,7 @@ def device(rollout: rollouts.Rollout, least: int, below: int) -> str:
 
 async def test_a_rollout_is_judged_by_what_voice_identity_measured_itself(house: House) -> None:
     row = await candidate(house, conf_high_bp=9_100)
-    await pass_gates_one_by_one(house, await proposal_of(house, row, "", 1, UNLIKE))
+    await pass_gates_one_by_one(house, await proposal_of(house, row, "", 1))
     before = await house.active_pack()
     rollout = await chain.start(house, row)
     traffic = Traffic(house.store, house.clock, TENANT)
