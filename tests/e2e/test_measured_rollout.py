@@ -26,7 +26,7 @@ WINDOW = timedelta(minutes=15)
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     begin_migrated(settings_of(tmp_path))
-    async with housed(tmp_path) as opened_house:
+    async with housed(tmp_path, proves=False) as opened_house:
         await chain.freeze(opened_house, UNLIKE, seed=400)
         yield opened_house
 
