@@ -277,9 +277,10 @@ def _reason(cause: BaseException | None) -> Unavailability | None:
             return Unavailability.FULL
         return Unavailability.UNAVAILABLE if state.startswith(POSTGRES_MEANS_UNAVAILABLE) else None
     text = str(cause).lower()
-    if isinstance(cause, OSError) or "closed" in text or "no active connection" in text:
-        return Unavailability.UNAVAILABLE
-    return None
+    if isinstance(cause, ValueError):
+        # A ValueError is ours, but for aiosqlite's own two.
+        return Unavailability.UNAVAILABLE if text in ("connection closed", "no active connection") else None
+    return Unavailability.UNAVAILABLE if isinstance(cause, OSError) or "closed" in text else None
 
 
 @asynccontextmanager

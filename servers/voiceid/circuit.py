@@ -1,4 +1,4 @@
-"""The circuit in front of every decision (VID-9, §38.10): the rule says which phase comes, pybreaker holds it."""
+"""The circuit in front of every decision (VID-9, §38.10): the rule holds the phase, pybreaker tells of it."""
 
 from __future__ import annotations
 

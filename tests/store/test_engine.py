@@ -95,6 +95,14 @@ async def test_a_closed_store_is_unavailable(store_url: str) -> None:
     assert not await store.healthy()
 
 
+async def test_an_error_of_our_own_that_speaks_of_what_is_closed_stays_what_it_is(store_url: str) -> None:
+    store = await open_store(store_url)
+    with pytest.raises(ValueError, match="this defect is closed"):
+        async with store.transaction():
+            raise ValueError("this defect is closed")
+    await store.close()
+
+
 async def test_a_database_locked_by_another_process_is_locked_and_then_recovers(sqlite_url: str) -> None:
     store = await impatient(sqlite_url)
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
