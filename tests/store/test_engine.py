@@ -249,8 +249,10 @@ async def test_cancelled_callers_take_nothing_from_those_who_are_not(store_url: 
     while pending:
         # At any point of a transaction: waiting for its turn, in a statement, in the shared commit.
         _, pending = await asyncio.wait(pending, timeout=dice.uniform(0, 0.002))
-        if pending and dice.random() < 0.5:
-            dice.choice([task for task in tasks if task in pending][:6]).cancel()
+        # Every third one is left alone, however slow the disk is.
+        due = [task for number, task in enumerate(tasks) if number % 3 and task in pending][:6]
+        if due and dice.random() < 0.5:
+            dice.choice(due).cancel()
     cancelled = 0
     for number, task in enumerate(tasks):
         if task.cancelled():
