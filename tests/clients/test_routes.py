@@ -229,8 +229,8 @@ async def test_limits_that_are_removed_are_no_longer_listed(run: Run) -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (("quota", "-5", "-d", "tts"), "should be greater than or equal to 0"),
-        (("budget", "-5"), "should be greater than or equal to 0"),
+        (("quota", "-5", "-d", "tts"), "-5 is too small: at least 0"),
+        (("budget", "-5"), "-5 is too small: at least 0"),
         (("quota", "5", "--remove", "-d", "tts"), "--remove takes no number"),
         (("budget", "5", "--remove"), "--remove takes no amount"),
         (("quota", "--remove"), "a quota is of one domain"),

@@ -174,7 +174,7 @@ async def test_a_token_of_another_person_does_not_speak_for_this_one(
 async def test_what_needs_a_role_is_refused_without_it(house: House, issuer: Issuer) -> None:
     token = issuer.token(USER, tenant=TENANT, device=DEVICE)
     guarded = [rpc for rpc in RPCS.values() if rpc.needs_role]
-    assert len(guarded) == 10
+    assert len(guarded) == 11
     for rpc in guarded:
         refusal = await refused(house, rpc, token, "no role", TENANT)
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED"), rpc.path

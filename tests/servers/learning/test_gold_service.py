@@ -222,11 +222,11 @@ async def unrouted(store_url: str, tmp_path: Path) -> AsyncIterator[House]:
         yield at_home(owners)
 
 
-async def awaiting(house: House, signal_id: str, use: str = "stt") -> str:
-    """A set of routes with all the evidence that §16 wants of it."""
-    gold_set_id = await house.proposed(signal_id)
-    measured = [routed(f"turn-{number:05}", signal_id, use=use) for number in range(ROUTED_TURNS)]
-    await house.maker.add_items(gold_set_id, items(measured))
+async def awaiting(house: House, prefix: str, use: str = "stt") -> str:
+    """A set of routes with all the evidence that §16 wants of it, of turns of its own."""
+    signal_ids = await captured(house.store, *numbered(prefix=prefix), use=use)
+    gold_set_id = await house.proposed(*signal_ids)
+    await house.maker.add_items(gold_set_id, items(turns(signal_ids, use)))
     await house.advanced(gold_set_id, *ON_THE_WAY[:2])
     return gold_set_id
 
@@ -252,8 +252,7 @@ async def in_force(house: House, artifact_type: str, content: bytes, **fields: A
 
 
 async def test_routes_with_nothing_to_roll_back_to_are_rejected(unrouted: House) -> None:
-    [signal_id] = await captured(unrouted.store, "1")
-    gold_set_id = await awaiting(unrouted, signal_id)
+    gold_set_id = await awaiting(unrouted, "a")
     assessment = (await unrouted.maker.get(gold_set_id)).assessment
     assert assessment is not None and assessment.verdict == State.GOLD_REJECTED
     [figure] = [one for one in assessment.figures if one.name == "ROLLBACK_POINTER"]
@@ -263,19 +262,18 @@ async def test_routes_with_nothing_to_roll_back_to_are_rejected(unrouted: House)
 
 
 async def test_routes_return_to_the_pack_of_their_use_that_serves_unless_it_was_revoked(unrouted: House) -> None:
-    [signal_id] = await captured(unrouted.store, "1")
     row = await in_force(unrouted, "STT_ROUTING_POLICY_PACK", b"stt")
-    assert await unrouted.advanced(await awaiting(unrouted, signal_id), State.GOLD_APPROVED) == [DONE]
-    spoken = await awaiting(unrouted, signal_id, use="tts")
+    assert await unrouted.advanced(await awaiting(unrouted, "a"), State.GOLD_APPROVED) == [DONE]
+    spoken = await awaiting(unrouted, "b", use="tts")
     assert (await unrouted.advanced(spoken, State.GOLD_REJECTED))[0][0]
 
     async with unrouted.store.transaction() as tx:
         await tx.gold.lineage.link(TENANT, ["signal:old"], f"artifact:{row.artifact_id}")
         await tx.governance.cases.freeze(TENANT, [row.artifact_id], "r-1")
         audit(tx, TENANT)
-    assert (await unrouted.advanced(await awaiting(unrouted, signal_id), State.GOLD_REJECTED))[0][0]
+    assert (await unrouted.advanced(await awaiting(unrouted, "c"), State.GOLD_REJECTED))[0][0]
     await routed_by_profile(unrouted.store)
-    assert await unrouted.advanced(await awaiting(unrouted, signal_id), State.GOLD_APPROVED) == [DONE]
+    assert await unrouted.advanced(await awaiting(unrouted, "d"), State.GOLD_APPROVED) == [DONE]
 
 
 async def test_a_refused_transition_leaves_its_audit_row_and_nothing_else(house: House) -> None:

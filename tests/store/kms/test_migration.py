@@ -39,6 +39,7 @@ TABLES_OF_0001 = frozenset(
     )
 )
 BACK_TO_0001 = (
+    "DROP INDEX ix_audit_events_incidents",
     "DROP INDEX ix_idempotency_created_at",
     "DROP INDEX ix_subject_keys_key_id",
     "DROP INDEX ix_voiceid_streams_session",
