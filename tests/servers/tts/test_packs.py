@@ -82,7 +82,7 @@ async def test_a_pack_that_is_activated_is_spoken_by_the_next_call_and_named_in_
         before = await tts.say(TEXT, user="mira")
         await put(tts.owners.store, PACK, pronunciations((TEXT[:-1], LONG_IPA)))
         await taken_on(tts.service._router, f"{PACK}@1")
-        after = await tts.say(TEXT, user="mira", idempotency_key="k-2")
+        after = await tts.say(TEXT, user="mira")
         assert seconds(after) > 1.5 * seconds(before)
         assert await told(tts.owners, before[0].started.request_id) == {}
         assert await told(tts.owners, after[0].started.request_id) == {"tts_pronunciation_pack": f"{PACK}@1"}
@@ -109,7 +109,7 @@ async def test_a_text_under_way_is_spoken_to_its_end_as_it_was_begun(tmp_path: P
         await taken_on(tts.service._router, f"{PACK}@1")
         whole = seconds(await tts.say(text, user="mira"))
         line = tts.line()
-        await line.config(text=text, user="mira", idempotency_key="k-2")
+        await line.config(text=text, user="mira")
         first = await line.until("chunk")
         await put(tts.owners.store, PACK, pronunciations((TEXT[:-1], LONG_IPA)))
         await taken_on(tts.service._router, f"{PACK}@2")
@@ -117,7 +117,7 @@ async def test_a_text_under_way_is_spoken_to_its_end_as_it_was_begun(tmp_path: P
         said = (await line.rest())[-1].final.audio.ToNanoseconds() / 1e9
         assert first.WhichOneof("event") == "chunk"
         assert said == pytest.approx(whole, rel=0.02)
-        assert seconds(await tts.say(text, user="mira", idempotency_key="k-3")) > 1.5 * whole
+        assert seconds(await tts.say(text, user="mira")) > 1.5 * whole
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_google_is_told_of_the_terms_in_the_text_and_a_routing_pack_has_it
     await taken_on(vendors.service._router, f"{RANKING}@1")
     await taken_on(vendors.service._router, f"{PACK}@1")
     text = "<speak>Hello Nguyen.</speak>" if ssml else "Hello Nguyen."
-    events = await vendors.say(text, user="mira", idempotency_key="k-2", ssml=ssml)
+    events = await vendors.say(text, user="mira", ssml=ssml)
     assert [each.provider_ref for each in final(events).route.attempts] == [GOOGLE] and chunks(events) and audio(events)
     (call,) = vendors.google.ledger
     asked = call.request.input if ssml else call.request.streaming_config
@@ -151,7 +151,7 @@ async def test_whoever_a_pack_puts_first_the_call_stays_in_the_region_of_the_pro
         await put(tts.owners.store, RANKING, ranking(LOCAL, OPENAI))
         await taken_on(tts.service._router, f"{RANKING}@1")
         preferred = final(await tts.say("Hello.", user="mira")).route
-        elsewhere = final(await tts.say("Hello.", user="mira", idempotency_key="k-2", locale="gl")).route
+        elsewhere = final(await tts.say("Hello.", user="mira", locale="gl")).route
         assert [each.provider_ref for each in preferred.attempts] == [LOCAL]
         assert [each.provider_ref for each in elsewhere.attempts] == [LOCAL, OPENAI]
 
@@ -174,7 +174,7 @@ async def test_what_is_no_lexicon_leaves_the_one_before(tmp_path: Path) -> None:
         await put(tts.owners.store, PACK, b"garbage")
         await put(tts.owners.store, RANKING, ranking(GOOGLE, OPENAI))
         await taken_on(tts.service._router, f"{RANKING}@1")
-        events = await tts.say(TEXT, user="mira", idempotency_key="k-2")
+        events = await tts.say(TEXT, user="mira")
         assert seconds(events) == pytest.approx(learned, rel=0.02)
         facts = await told(tts.owners, events[0].started.request_id)
         assert facts["tts_pronunciation_pack"] == f"{PACK}@1"
