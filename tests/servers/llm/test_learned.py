@@ -77,7 +77,7 @@ async def test_a_model_is_told_of_the_intents_once_their_pack_is_active(llm: Des
     before = instructions(llm)
     await put(llm.owners.store, PACK, pack(packet()))
     await taken_on(llm.service._router, f"{PACK}@1")
-    events = await llm.ask(user="mira", idempotency_key="k-2")
+    events = await llm.ask(user="mira")
     after = instructions(llm)
     assert after.startswith(before) and after != before
     assert json.loads(after.rpartition("\n")[2]) == [{"intent": "timer.set", "slots": ["duration"]}]

@@ -52,14 +52,14 @@ async def test_a_profile_holds_for_whoever_wrote_the_words_and_the_trail_names_i
     assert final(before).transcript.text == "ask Shivon"
     await put(stt.owners.store, PROFILE, adaptation(("shivon", "Siobhan")))
     await taken_on(stt.service._router, f"{PROFILE}@1")
-    after = await stt.ask(user="mira", idempotency_key="k-2")
+    after = await stt.ask(user="mira")
     assert final(after).transcript.text == "ask Siobhan"
     interims = [event.interim.text for event in after if event.WhichOneof("event") == "interim"]
     assert interims and "Shivon" not in " ".join(interims)
     assert final(after).result.provider_ref == OPENAI
     await put(stt.owners.store, RANKING, stt_ranking(preference(GOOGLE, OPENAI)))
     await taken_on(stt.service._router, f"{RANKING}@1")
-    by_google = final(await stt.ask(user="mira", idempotency_key="k-3"))
+    by_google = final(await stt.ask(user="mira"))
     assert [word.text for word in by_google.transcript.words] == ["ask", "Siobhan"]
     assert await told(stt.owners, request_id(before)) == {}
     assert await told(stt.owners, request_id(after)) == {"stt_adaptation_profile": f"{PROFILE}@1"}
@@ -69,10 +69,10 @@ async def test_a_routing_pack_puts_a_provider_first_and_the_other_still_takes_ov
     assert final(await stt.ask(user="mira")).route.attempts[0].provider_ref == OPENAI
     await put(stt.owners.store, RANKING, stt_ranking(preference(GOOGLE, OPENAI)))
     await taken_on(stt.service._router, f"{RANKING}@1")
-    preferred = final(await stt.ask(user="mira", idempotency_key="k-2"))
+    preferred = final(await stt.ask(user="mira"))
     assert [each.provider_ref for each in preferred.route.attempts] == [GOOGLE] and not preferred.route.failover
     stt.google.faults.plan(FaultKind.INTERNAL)
-    taken_over = final(await stt.ask(user="mira", idempotency_key="k-3"))
+    taken_over = final(await stt.ask(user="mira"))
     assert [each.provider_ref for each in taken_over.route.attempts] == [GOOGLE, OPENAI] and taken_over.route.failover
 
 
@@ -82,7 +82,7 @@ async def test_terms_go_to_the_vendors_with_the_call(stt: Desk) -> None:
     await put(stt.owners.store, RANKING, stt_ranking(preference(GOOGLE, OPENAI)))
     await taken_on(stt.service._router, f"{RANKING}@1")
     await taken_on(stt.service._router, f"{VOCAB}@1")
-    await stt.ask(user="mira", idempotency_key="k-2")
+    await stt.ask(user="mira")
     (call,) = stt.google.ledger
     [phrases] = call.request.streaming_config.config.adaptation.phrase_sets
     assert [each.value for each in phrases.inline_phrase_set.phrases] == ["Qualtrix", "Siobhan"]
@@ -90,7 +90,7 @@ async def test_terms_go_to_the_vendors_with_the_call(stt: Desk) -> None:
     assert "prompt" not in stt.openai.ledger[0].body
     await put(stt.owners.store, RANKING, stt_ranking(preference(OPENAI, GOOGLE)))
     await taken_on(stt.service._router, f"{RANKING}@2")
-    await stt.ask(user="mira", idempotency_key="k-3")
+    await stt.ask(user="mira")
     assert stt.openai.ledger[-1].body["prompt"] == "Qualtrix, Siobhan"
 
 
@@ -100,7 +100,7 @@ async def test_the_cohort_hears_by_the_candidate_and_the_trail_tells_the_arms(st
     await begin(stt.owners.store, await put(stt.owners.store, PROFILE, adaptation(("shivon", "Siobhán")), active=False))
     await taken_on(stt.service._router, f"{PROFILE}@2", key=early)
     said = {name: await stt.ask(user=name, idempotency_key=name) for name in (early, late)}
-    anonymous = await stt.ask(idempotency_key="k-3")
+    anonymous = await stt.ask()
     assert final(said[early]).transcript.text == "ask Siobhán"
     assert final(said[late]).transcript.text == final(anonymous).transcript.text == "ask Siobhan"
     name, rollout = "stt_adaptation_profile", {"stt_adaptation_profile_rollout": "rollout-1"}
@@ -122,7 +122,7 @@ async def test_a_stream_under_way_stays_with_what_it_began_with(stt: Desk) -> No
     await line.frames(pieces(SPEECH, FRAME))
     await line.half_close()
     assert [event.final.transcript.text for event in await line.rest()][-1] == "ask Siobhan"
-    assert final(await stt.ask(user="mira", idempotency_key="k-2")).transcript.text == "ask Siobhán"
+    assert final(await stt.ask(user="mira")).transcript.text == "ask Siobhán"
 
 
 async def test_what_does_not_parse_leaves_the_version_before(stt: Desk) -> None:
