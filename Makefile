@@ -21,7 +21,7 @@ demo-learning: .venv/server ## Corrections become a threshold pack that goes liv
 	@$(BIN)/python -m servers.learning_demonstration
 
 test: .venv/dev ## Every test: real models, real SQLite and PostgreSQL, a real grpcurl
-	$(BIN)/python -m pytest -q -n 4 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder
 
 lint: .venv/dev .cache/protovalidate/buf/validate/validate.proto ## ruff, mypy, import-linter, buf format/lint/breaking, generated tree clean
 	$(BIN)/ruff check $(PATHS)
