@@ -11,10 +11,9 @@ from selene.governance.v1.rollout_pb2 import Rollout
 
 from servers.activation import GOLD_MOVED, Activation, Checked, Standing, check, correlation_of
 from servers.pack_formats import THRESHOLD_PACK
-from store import Rooms, Transaction
+from store import AuditFilter, Rooms, Transaction, audit_trail
 from store.gold import artifact_ref, gold_ref
 from store.governance import Case
-from store.ledger import AuditFilter, AuditTrail
 
 _PAGE: Final = 1_000
 
@@ -70,7 +69,7 @@ async def _of_siblings(
 
 
 async def _events(rooms: Reads, tenant_id: str, only: AuditFilter) -> list[AuditEvent]:
-    audit = rooms.audit if isinstance(rooms, Rooms) else AuditTrail(rooms)
+    audit = audit_trail(rooms)
     events: list[AuditEvent] = []
     while True:
         after = events[-1].sequence if events else 0

@@ -7,18 +7,17 @@ share holds everyone of a smaller one, and different rollouts draw differently. 
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
+
+from servers.framing import framed_digest
 
 PLACES: Final = 10_000
 
 
 def place_bp(rollout_id: str, subject: str) -> int:
     """The subject's place in a rollout, 0 to 9999."""
-    digest = hashlib.sha256()
-    for field in (b"selene.rollout-cohort", rollout_id.encode(), subject.encode()):
-        digest.update(len(field).to_bytes(8, "big") + field)
-    return int.from_bytes(digest.digest()[:8], "big") % PLACES
+    digest = framed_digest("selene.rollout-cohort", rollout_id, subject)
+    return int.from_bytes(digest[:8], "big") % PLACES
 
 
 def serves(rollout_id: str, subject: str, share_bp: int) -> bool:

@@ -8,7 +8,6 @@ for every gate bundle. Governance does the same for itself and takes nobody's wo
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -19,6 +18,7 @@ from selene.artifacts.v1.artifacts_pb2 import ArtifactRow, ConsumptionProof
 from selene.governance.v1.service_pb2 import SubmitConsumptionProofRequest
 from selene.governance.v1.service_pb2_grpc import GovernanceServiceStub
 
+from servers.framing import framed_digest
 from servers.pack_formats import FORMATS
 from servers.replaying import replay
 from servers.replays import Consumption
@@ -139,11 +139,9 @@ class Prover:
 
 def plan_hash(engine_id: str, row: ArtifactRow) -> bytes:
     """SHA-256 of how a pack is applied: the pointer of its line moves to it, and the engine's next call goes by it."""
-    steps = (engine_id, row.artifact_type, str(row.artifact_version), row.package_hash.hex(), "pointer moves")
-    plan = hashlib.sha256()
-    for step in steps:
-        plan.update(len(step.encode()).to_bytes(8, "big") + step.encode())
-    return plan.digest()
+    return framed_digest(
+        engine_id, row.artifact_type, str(row.artifact_version), row.package_hash.hex(), "pointer moves"
+    )
 
 
 def open_prover(runtime: Runtime, engine_id: str, consumption: Mapping[str, Consumption]) -> None:

@@ -6,16 +6,14 @@ pack over the same turns gives the same digest, whichever process works it out.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from selene.gold.v1.evidence_pb2 import LabelledItem
 
+from servers.framing import framed_digest
 from servers.frozen_sets import FrozenSet
-
-_LENGTH_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +57,6 @@ class Replayed:
 
 def replayed(answers: Iterable[Answer]) -> Replayed:
     """SHA-256 over the turns and their outcomes in their order, length-prefixed; how many there are, and are unsafe."""
-    digest, turns, unsafe = hashlib.sha256(), 0, 0
-    for each in answers:
-        for part in (each.turn.encode(), each.outcome):
-            digest.update(len(part).to_bytes(_LENGTH_BYTES, "big") + part)
-        turns += 1
-        unsafe += each.unsafe
-    return Replayed(digest.digest(), turns, unsafe)
+    given = list(answers)
+    digest = framed_digest(*(field for each in given for field in (each.turn, each.outcome)))
+    return Replayed(digest, len(given), sum(each.unsafe for each in given))

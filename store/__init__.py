@@ -32,7 +32,7 @@ from store.errors import (
 )
 from store.idempotency import request_hash
 from store.ledger import AuditFilter
-from store.store import Rooms, Store
+from store.store import Rooms, Store, audit_trail
 from store.transaction import Transaction
 
 __all__ = [
@@ -52,5 +52,6 @@ __all__ = [
     "UnauditedChange",
     "Unavailability",
     "WrongMasterKey",
+    "audit_trail",
     "request_hash",
 ]

@@ -110,6 +110,11 @@ class Rooms:
         return VoiceIdReader(self._reads, self.vault)
 
 
+def audit_trail(rooms: Rooms | Transaction) -> AuditTrail:
+    """The audit events as these read them: a transaction's own `audit` writes one."""
+    return rooms.audit if isinstance(rooms, Rooms) else AuditTrail(rooms)
+
+
 class Store(Rooms):
     """One database, SQLite or PostgreSQL.
 

@@ -27,7 +27,7 @@ from servers.activation_reading import checked
 from servers.runtime.auth import ROLE_OPERATOR, require_role, require_tenant
 from servers.runtime.errors import Refusal
 from servers.runtime.instants import instant
-from servers.runtime.paging import PageTokens, page_size, page_token_invalid
+from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.server import Runtime, Service
 from servers.runtime.storage import not_found, refusing_store_errors
 from store import AuditFilter, NotFound, Rooms, Store
@@ -44,8 +44,6 @@ STATES: Final[Mapping[Standing, TrailRowState]] = MappingProxyType(
         Standing.MISPLACED: TRAIL_ROW_STATE_MISPLACED,
     }
 )
-MAX_DIGITS = 18
-"""As many as surely fit the store's 64-bit integers."""
 
 
 def services(runtime: Runtime) -> Sequence[Service]:
@@ -80,7 +78,7 @@ class AuditV1(audit_grpc.AuditServiceServicer):
         )
         with refusing_store_errors():
             page = await self._store.audit.page(
-                request.tenant_id, after=_after(request.page), limit=size + 1, only=wanted
+                request.tenant_id, after=_TOKENS.after_number(request.page), limit=size + 1, only=wanted
             )
         following = _TOKENS.token(str(page[size - 1].event.sequence)) if len(page) > size else ""
         return audit.ListEventsResponse(events=page[:size], page=paging_pb2.PageInfo(next_page_token=following))
@@ -217,12 +215,3 @@ def _missing(resource: str, resource_id: str) -> Iterator[None]:
         yield
     except NotFound as error:
         raise not_found(resource, resource_id) from error
-
-
-def _after(page: paging_pb2.PageRequest) -> int:
-    place = _TOKENS.after(page)
-    if not place:
-        return 0
-    if not (place.isascii() and place.isdigit() and len(place) <= MAX_DIGITS):
-        raise page_token_invalid()
-    return int(place)

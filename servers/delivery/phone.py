@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from selene.provider.v1.provider_pb2 import CAPABILITY_DELIVERY_SEND, Capability
 
 from servers.delivery.adapter import Certainty, DeliveryReason, Message, Sent, WebhookRefused
 from servers.delivery.outcome import Ended, accepted, ended, revealed
+from servers.framing import framed_digest
 from servers.routing.credentials import Credential
 from servers.routing.reasons import ProviderReason
 
@@ -111,5 +111,4 @@ def utf8(text: str) -> bytes:
 
 def statement_id(*statement: str) -> str:
     """The id of what a webhook says, 64 hexadecimal digits: the same for the same statement, however often it comes."""
-    fields = [utf8(field) for field in statement]
-    return hashlib.sha256(b"".join(len(field).to_bytes(8, "big") + field for field in fields)).hexdigest()
+    return framed_digest(*map(utf8, statement)).hex()

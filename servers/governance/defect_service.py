@@ -26,14 +26,13 @@ from servers.runtime.auth import ROLE_OPERATOR, ROLE_SERVICE, Principal, require
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
 from servers.runtime.ids import Ids
-from servers.runtime.paging import PageTokens, page_size, page_token_invalid
+from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.storage import Reply, actor, not_found, refusing_store_errors, turn
 from store import Store, Transaction
 from store.gold import artifact_ref
 from store.governance import DefectRow
 
 _DEFECTS: Final = PageTokens("defects")
-_LONGEST: Final = 19
 _NOTED: Final = frozenset(
     {
         reasons.ERROR_REASON_DEFECT_STATE_REFUSED,
@@ -57,7 +56,7 @@ class DefectsV1(governance_grpc.DefectServiceServicer):
     async def ListDefects(self, request: messages.ListDefectsRequest, context: Any) -> messages.ListDefectsResponse:
         require_tenant(request.tenant_id)
         require_role(ROLE_SERVICE, ROLE_OPERATOR, ROLE_APPROVER)
-        size, after = page_size(request.page), _place(_DEFECTS.after(request.page))
+        size, after = page_size(request.page), _DEFECTS.after_number(request.page)
         with refusing_store_errors():
             rows = await self._store.governance.defects.page(
                 request.tenant_id, limit=size + 1, only_open=request.only_open, domain=request.domain, after=after
@@ -235,12 +234,3 @@ def _unproved(cause: Unproved) -> Refusal:
     return Refusal(
         reasons.ERROR_REASON_DEFECT_FIX_UNPROVED, "what is named does not prove that it is fixed", cause=cause.value
     )
-
-
-def _place(token: str) -> int:
-    """Refusal: PAGE_TOKEN_INVALID."""
-    if not token:
-        return 0
-    if not (token.isascii() and token.isdecimal() and len(token) < _LONGEST):
-        raise page_token_invalid()
-    return int(token)

@@ -9,6 +9,7 @@ side.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
@@ -46,10 +47,11 @@ TURNLESS: Final = frozenset({DUPLICATE})
 """What counts without a turn that the candidate served."""
 
 
-def serving_since(rollout: Rollout) -> int | None:
-    """Since when the candidate serves anybody, in microseconds since the epoch; None in the shadow."""
-    served = [stage.entered_at.ToMicroseconds() for stage in rollout.stages if stage.stage != ROLLOUT_STAGE_SHADOW]
-    return served[0] if served else None
+def serving_since(rollout: Rollout) -> datetime | None:
+    """Since when the candidate serves anybody; None in the shadow."""
+    served = (stage.entered_at for stage in rollout.stages if stage.stage != ROLLOUT_STAGE_SHADOW)
+    first = next(served, None)
+    return first.ToDatetime(tzinfo=UTC) if first is not None else None
 
 
 def served(subject: ArtifactRef, turn: Iterable[AuditEvent]) -> bool:

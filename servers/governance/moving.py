@@ -73,9 +73,8 @@ from servers.governance.rollout import (
     stable_since,
 )
 from servers.replaying import rollback_target
-from store import Rooms, Transaction
+from store import AuditFilter, Rooms, Transaction, audit_trail
 from store.gold import artifact_ref
-from store.ledger import AuditFilter, AuditTrail
 
 CREATED_BY: Final = ENGINE_ID
 LOOKS_BACK: Final = timedelta(days=14)
@@ -85,7 +84,6 @@ however long it went well before.
 INCIDENTS_AT_ONCE: Final = 1_000
 """How many rows that may be incidents are looked at: one of them is enough to take a rollout back."""
 ROWS_OF_A_TURN: Final = 1_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TRAIL: Final = Trail(0, 0)
 """For figures, where no verdict is asked for."""
 
@@ -171,8 +169,7 @@ async def _safety(rooms: Rooms | Transaction, rollout: Rollout, now: datetime) -
     began = measures.serving_since(rollout)
     if began is None:
         return SafetyCounts()
-    audit = rooms.audit if isinstance(rooms, Rooms) else AuditTrail(rooms)
-    since = max(_EPOCH + timedelta(microseconds=began), now - LOOKS_BACK)
+    audit, since = audit_trail(rooms), max(began, now - LOOKS_BACK)
     incidents = await audit.incidents(rollout.tenant_id, since, limit=INCIDENTS_AT_ONCE)
     turns = {}
     for correlation_id in {event.turn.correlation_id for event in incidents} - {""}:

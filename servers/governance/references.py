@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from store import Rooms, Transaction
-from store.ledger import AuditTrail
+from store import Rooms, Transaction, audit_trail
 
 if TYPE_CHECKING:
     from servers.governance.deciding import Held
@@ -42,6 +41,5 @@ async def _resolves(rooms: Rooms | Transaction, artifact: Held, ref: str) -> boo
         case "decision":
             return any(each.statement.decision_id == name for each in artifact.decisions)
         case "audit":
-            audit = rooms.audit if isinstance(rooms, Rooms) else AuditTrail(rooms)
-            return await audit.event(tenant_id, name) is not None
+            return await audit_trail(rooms).event(tenant_id, name) is not None
     return False

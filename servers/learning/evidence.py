@@ -6,10 +6,9 @@ What a contract can express is checked before this; here is what takes an item a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
@@ -28,7 +27,7 @@ from selene.gold.v1.gold_pb2 import (
     GoldDomain,
 )
 
-_LENGTH_BYTES: Final = 8
+from servers.framing import framed_digest
 
 COHORT_PARTS: Final = 4
 """Language, accent band, device class, noise class (§38.3)."""
@@ -143,16 +142,12 @@ def identity_of(item: GoldItem, source: str) -> bytes:
     content = item.WhichOneof("content") or ""
     about = "" if is_recorded(item) else source
     said = _SAID[content](item) if content in _SAID else ()
-    return _digest(_texts(content, about) + said)
+    return framed_digest(*_texts(content, about), *said)
 
 
 def is_recorded(item: GoldItem) -> bool:
     """Whether what its routes gave is from the trail."""
     return bool(item.route.candidate.event_id and item.route.baseline.event_id)
-
-
-def _digest(parts: Iterable[bytes]) -> bytes:
-    return sha256(b"".join(len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in parts)).digest()
 
 
 def nanoseconds(duration: Duration) -> int:

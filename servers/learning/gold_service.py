@@ -62,9 +62,8 @@ from servers.runtime.errors import FieldViolation, Refusal
 from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size, page_token_invalid
 from servers.runtime.storage import actor, not_found, once, refusing_store_errors, turn
-from store import AuditFilter, Conflict, KeyDestroyed, NotFound, Rooms, Store, Transaction, request_hash
+from store import AuditFilter, Conflict, KeyDestroyed, NotFound, Rooms, Store, Transaction, audit_trail, request_hash
 from store.gold import Candidate, Edge, artifact_ref, gold_ref
-from store.ledger import AuditTrail
 
 ROLE_REVIEWER: Final = "reviewer"
 _SETS: Final = PageTokens("gold-sets")
@@ -554,7 +553,7 @@ async def _measured(tx: Transaction, tenant_id: str, items: Sequence[GoldItem]) 
     if not about:
         return items
     signals = await tx.learning.signals.by_ids(tenant_id, sorted(about))
-    audit, given = AuditTrail(tx), dict[str, dict[str, RouteOutcome]]()
+    audit, given = audit_trail(tx), dict[str, dict[str, RouteOutcome]]()
     for signal_id, captured in signals.items():
         only = AuditFilter(correlation_id=captured.signal.correlation_id)
         request_id = call_of(captured.signal)

@@ -30,7 +30,7 @@ from servers.runtime.auth import (
 )
 from servers.runtime.clock import Clock
 from servers.runtime.errors import Refusal
-from servers.runtime.paging import PageTokens, page_size, page_token_invalid
+from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.storage import SYSTEM_TENANT, actor, not_found, once, refusing_store_errors, turn
 from store import Conflict, NotFound, Store, Transaction, request_hash
 
@@ -170,10 +170,7 @@ class RoutingV1(routing_grpc.RoutingServiceServicer):
 
     async def ListProfiles(self, request: messages.ListProfilesRequest, context: Any) -> messages.ListProfilesResponse:
         require_role(ROLE_DEPLOYMENT_OPERATOR, ROLE_SERVICE)
-        size, place = page_size(request.page), _TOKENS.after(request.page)
-        if place and not place.isdecimal():
-            raise page_token_invalid()
-        after = int(place or 0)
+        size, after = page_size(request.page), _TOKENS.after_number(request.page)
         with refusing_store_errors():
             pointer = await self._store.artifacts.pointer(ARTIFACT_TYPE, "", DEPLOYMENT)
             rows = await self._store.artifacts.versions(ARTIFACT_TYPE, "", DEPLOYMENT)

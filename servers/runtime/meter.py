@@ -9,7 +9,6 @@ counted once and a window kept once. A row that is committed late is counted in 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -17,6 +16,7 @@ from typing import Final, Protocol
 from selene.common.v1.scope_pb2 import TurnRef
 from selene.governance.v1.rollout_pb2 import ROLLOUT_STATE_RUNNING, KpiWindow, Rollout, RolloutStage
 
+from servers.framing import framed_digest
 from servers.kpi_windows import Tallies, last_end, spans
 from servers.runtime.clock import Clock
 from servers.runtime.loops import repeat
@@ -103,10 +103,7 @@ class Meter:
     def _note(
         self, tx: Transaction, rollout: Rollout, windows: Sequence[tuple[RolloutStage, KpiWindow]], until: datetime
     ) -> None:
-        kept = hashlib.sha256()
-        for _, window in windows:
-            body = window.SerializeToString(deterministic=True)
-            kept.update(len(body).to_bytes(8, "big") + body)
+        kept = framed_digest(*(window.SerializeToString(deterministic=True) for _, window in windows))
         turns = sum(window.turns for _, window in windows if not window.cohort)
         tx.audit(
             tenant_id=rollout.tenant_id,
@@ -116,7 +113,7 @@ class Meter:
             reason_code="WINDOW_ENDED",
             scope=rollout.subject.scope,
             turn=TurnRef(correlation_id=f"rollout:{rollout.rollout_id}"),
-            hashes={"windows": kept.digest()},
+            hashes={"windows": kept},
             facts={
                 "rollout_id": rollout.rollout_id,
                 "until": until.isoformat(),

@@ -12,6 +12,8 @@ from selene.common.v1.paging_pb2 import PageRequest
 from servers.runtime.errors import Refusal
 
 DEFAULT_PAGE: Final = 100
+_MOST_DIGITS: Final = 18
+"""Of a place that is a number: what any database holds."""
 
 
 def page_size(page: PageRequest) -> int:
@@ -37,6 +39,13 @@ class PageTokens:
         except (binascii.Error, UnicodeError):
             pass
         raise page_token_invalid()
+
+    def after_number(self, page: PageRequest) -> int:
+        """The same where places are numbers from 1 on; 0 for the first page."""
+        place = self.after(page)
+        if place and not (place.isascii() and place.isdigit() and len(place) <= _MOST_DIGITS):
+            raise page_token_invalid()
+        return int(place or 0)
 
     def token(self, place: str) -> str:
         """The token of the page that follows the row at `place`."""

@@ -1,7 +1,6 @@
 """Ask once who is speaking, and hear the answer once (VID.CONF.9, VID-8): the keys, the scope and the rule. The state
 itself is the store's."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -15,6 +14,8 @@ from selene.voiceid.v1.voiceid_pb2 import (
     NextAction,
 )
 from selene.voiceid.v2.voiceid_pb2 import IDENTITY_TIER_PROBABLE, IDENTITY_TIER_UNKNOWN, IdentityTier
+
+from servers.framing import framed_digest
 
 PROMPTING_TIERS = (IDENTITY_TIER_PROBABLE, IDENTITY_TIER_UNKNOWN)
 NOT_ASKED_BESIDE = frozenset(
@@ -73,7 +74,7 @@ def user_scope_id(candidate_user_id: str, device_owner_user_id: str) -> str:
 
 def budget_key(scope: PromptScope) -> bytes:
     """SHA-256 of `identity_prompt_budget_key`: a new session has a new budget."""
-    return _hash(
+    return framed_digest(
         "identity_prompt_budget_key",
         scope.tenant_id,
         scope.user_scope_id,
@@ -85,7 +86,7 @@ def budget_key(scope: PromptScope) -> bytes:
 
 def cooldown_key(scope: PromptScope) -> bytes:
     """SHA-256 of `identity_prompt_cooldown_key`: the session is no part of it, so a restart does not end a cooldown."""
-    return _hash(
+    return framed_digest(
         "identity_prompt_cooldown_key", scope.tenant_id, scope.user_scope_id, scope.device_id, scope.voice_branch_id
     )
 
@@ -98,13 +99,3 @@ def eligible(tier: IdentityTier, action: NextAction, *, step_up_pending: bool) -
 def after_retry(retries: int, policy: AskOncePolicy, *, is_named: bool) -> Prompt:
     """Where the decision stands that is the session's `retries`-th since its prompt."""
     return Prompt.ANSWERED if is_named and retries <= policy.max_retries_after_prompt else Prompt.UNANSWERED
-
-
-def _hash(*parts: str) -> bytes:
-    """ALL-4: every part behind its length, so that no two lists of parts read the same."""
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(8, "big"))
-        digest.update(encoded)
-    return digest.digest()
