@@ -12,7 +12,7 @@ from selene.governance.v1.rollout_pb2 import Rollout
 from servers.activation import GOLD_MOVED, Activation, Checked, Standing, check, correlation_of
 from servers.pack_formats import THRESHOLD_PACK
 from store import AuditFilter, Rooms, Transaction, audit_trail
-from store.gold import artifact_ref, gold_ref
+from store.gold import artifact_ref, gold_ref, ids_among
 from store.governance import Case
 
 _PAGE: Final = 1_000
@@ -56,7 +56,7 @@ async def _of_siblings(
 ) -> list[AuditEvent]:
     """The rows of how gold moved in the trails of what else was built from it, and of what revoked it."""
     refs = await rooms.gold.lineage.closure(tenant_id, map(gold_ref, gold_set_ids), descendants=True)
-    correlations = {correlation_of(ref.removeprefix("artifact:")) for ref in refs if ref.startswith("artifact:")}
+    correlations = set(map(correlation_of, ids_among(refs, artifact_ref)))
     correlations -= {correlation_of(artifact_id)}
     if case.frozen_by:
         correlations.add(f"revocation:{case.frozen_by}")

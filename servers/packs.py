@@ -32,7 +32,7 @@ from servers.shipped import ARTIFACT_TYPE, DEPLOYMENT, register_pack
 from servers.voiceid.calibration.pack import PackError, PackStatus, ThresholdPack, parse
 from store import NotFound, Store, Transaction
 from store.artifacts import ArtifactsReader
-from store.gold import artifact_ref
+from store.gold import artifact_ref, gold_ref, ids_among
 from store.keys import signature_holds
 
 ACTIVATABLE: Final = frozenset({ARTIFACT_STATUS_CANDIDATE, ARTIFACT_STATUS_PROVISIONAL, ARTIFACT_STATUS_ACTIVE})
@@ -233,7 +233,7 @@ async def _origin(tx: Transaction, row: ArtifactRow) -> Origin:
     for one in await tx.artifacts.of_content(ARTIFACT_TYPE, row.package_hash):
         ref = artifact_ref(one.artifact_id)
         refs = await tx.gold.lineage.closure(one.tenant_id, [ref], descendants=False)
-        if any(each.startswith("gold:") for each in refs):
+        if ids_among(refs, gold_ref):
             learned_as = learned_as or one.artifact_id
         for each in sorted({ref, *refs}):
             kind, _, artifact_id = each.partition(":")

@@ -21,7 +21,7 @@ from servers.frozen_sets import FROZEN_SET, FrozenSet, FrozenSetUnusable, parse
 from servers.pack_formats import PackFault, PackUnusable
 from servers.replays import Consumption, Recorded, Replayed, replayed
 from store import NotFound, Rooms, Transaction
-from store.gold import artifact_ref
+from store.gold import artifact_ref, gold_ref, ids_among
 
 PARSER_FAILED: Final = "PARSER_FAILED"
 PAYLOAD_DAMAGED: Final = "PAYLOAD_DAMAGED"
@@ -132,10 +132,10 @@ async def _evidence(rooms: Reads, consumption: Consumption, row: ArtifactRow) ->
         frozen_row, frozen = found
         return _Evidence(Recorded(frozen=frozen), (artifact_ref(frozen_row.artifact_id),))
     ancestors = await rooms.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
-    refs = tuple(sorted(ref for ref in ancestors if ref.startswith("gold:")))
-    items = [item for ref in refs for item in await rooms.gold.items(row.tenant_id, ref.removeprefix("gold:"))]
+    gold_set_ids = sorted(ids_among(ancestors, gold_ref))
+    items = [item for each in gold_set_ids for item in await rooms.gold.items(row.tenant_id, each)]
     kept = [item for item in items if not item.erased]
-    return _Evidence(Recorded(items=kept), refs, len(items) - len(kept))
+    return _Evidence(Recorded(items=kept), tuple(map(gold_ref, gold_set_ids)), len(items) - len(kept))
 
 
 async def _replayed_version(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -51,7 +51,7 @@ from servers.governance.statement import StatementRefused, canonical, digest, op
 from servers.replaying import beside, rollback_target
 from servers.runtime.storage import not_found
 from store import Rooms, Transaction
-from store.gold import artifact_ref
+from store.gold import artifact_ref, gold_ref, ids_among, signal_ref
 from store.governance import Case, gate_bundle_ref
 
 Statement = TypeVar("Statement", bound=Message)
@@ -159,9 +159,15 @@ def sign(tx: Transaction, message: Message) -> SignedStatement:
 
 async def consent_active(rooms: Reads, row: ArtifactRow, now: datetime) -> bool:
     """Whether everyone whose signals the artifact came from still consents."""
-    refs = await rooms.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
-    signals = [ref.removeprefix("signal:") for ref in refs if ref.startswith("signal:")]
-    return not await rooms.governance.consents.any_ended(row.tenant_id, signals, now)
+    return await _consent_holds(rooms, row, await _came_from(rooms, row), now)
+
+
+async def _consent_holds(rooms: Reads, row: ArtifactRow, came_from: Collection[str], now: datetime) -> bool:
+    return not await rooms.governance.consents.any_ended(row.tenant_id, ids_among(came_from, signal_ref), now)
+
+
+async def _came_from(rooms: Reads, row: ArtifactRow) -> set[str]:
+    return await rooms.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
 
 
 def tenant_verified(row: ArtifactRow, tenant_id: str) -> bool:
@@ -196,7 +202,8 @@ async def preflight(
     passing = cohort_gates.passing(evidence.cohort_results, limits)
     if not await references.resolve(rooms, artifact, [evidence.evaluation_ref]):
         passing = frozenset()
-    origin = await _origin(rooms, artifact) if action in GOING_FORWARD else Origin(row=row)
+    came_from = await _came_from(rooms, row)
+    origin = await _origin(rooms, artifact, came_from) if action in GOING_FORWARD else Origin(row=row)
     if shown.evaluation is not None:
         passing &= cohort_gates.passing(shown.evaluation.candidate.cohorts.values(), limits)
     return Preflight(
@@ -204,7 +211,7 @@ async def preflight(
         has_consumer=row.artifact_type in CONSUMERS,
         policy_passed=policy_holds(origin) and await _checked(rooms, artifact, evidence.policy),
         privacy_passed=privacy_holds(origin) and await _checked(rooms, artifact, evidence.privacy),
-        consent_active=await consent_active(rooms, row, now),
+        consent_active=await _consent_holds(rooms, row, came_from, now),
         tenant_verified=tenant_verified(row, row.tenant_id),
         rollback_resolves=await rollback_target(rooms, row) is not None,
         required_cohorts=frozenset(evidence.required_cohorts),
@@ -224,19 +231,17 @@ async def _checked(rooms: Reads, artifact: Held, check: Check) -> bool:
     return check.passed and await references.resolve(rooms, artifact, [check.evidence_ref])
 
 
-async def _origin(rooms: Reads, artifact: Held) -> Origin:
+async def _origin(rooms: Reads, artifact: Held, came_from: Collection[str]) -> Origin:
     """Where the artifact came from, as the store tells it."""
     row = artifact.row
-    refs = await rooms.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
-    signal_ids = {ref.removeprefix("signal:") for ref in refs if ref.startswith("signal:")}
-    gold_set_ids = {ref.removeprefix("gold:") for ref in refs if ref.startswith("gold:")}
-    found = [await rooms.gold.get(row.tenant_id, each) for each in sorted(gold_set_ids)]
+    signal_ids, gold_set_ids = sorted(ids_among(came_from, signal_ref)), sorted(ids_among(came_from, gold_ref))
+    found = [await rooms.gold.get(row.tenant_id, each) for each in gold_set_ids]
     gold = tuple(candidate.message for candidate in found if candidate is not None)
     items = [item for each in telling(gold) for item in await rooms.gold.evidence(row.tenant_id, each)]
     return Origin(
         row=row,
         signal_ids=frozenset(signal_ids),
-        signals=await rooms.learning.signals.by_ids(row.tenant_id, sorted(signal_ids)),
+        signals=await rooms.learning.signals.by_ids(row.tenant_id, signal_ids),
         gold_set_ids=frozenset(gold_set_ids),
         gold=gold,
         items=tuple(items),

@@ -29,7 +29,7 @@ from servers.runtime.ids import Ids
 from servers.runtime.paging import PageTokens, page_size
 from servers.runtime.storage import Reply, actor, not_found, refusing_store_errors, turn
 from store import Store, Transaction
-from store.gold import artifact_ref
+from store.gold import artifact_ref, ids_among, signal_ref
 from store.governance import DefectRow
 
 _DEFECTS: Final = PageTokens("defects")
@@ -190,7 +190,7 @@ async def _learned_from(tx: Transaction, request: messages.ProposeDefectFixReque
     fix.artifact.CopyFrom(deciding.subject_of(row))
     ref = artifact_ref(row.artifact_id)
     refs = await tx.gold.lineage.closure(request.tenant_id, [ref], descendants=False)
-    return [each.removeprefix("signal:") for each in refs if each.startswith("signal:")]
+    return ids_among(refs, signal_ref)
 
 
 async def _may_close(tx: Transaction, fix: DefectFix, closer: str) -> None:

@@ -19,7 +19,7 @@ from servers.governance.consumers import domain_of
 from servers.governance.frozen import EVALUATION, Evaluation, Finding, NotComparable, Pair, document, evaluate, leaks
 from servers.replaying import frozen_pointer, frozen_set
 from store import NotFound, Rooms, Transaction
-from store.gold import artifact_ref
+from store.gold import artifact_ref, gold_ref, ids_among
 
 PAIRS: Final = 200
 """How many of the pairs that are confused most are looked at in the set."""
@@ -147,9 +147,8 @@ async def _register(tx: Transaction, row: ArtifactRow, examined: Examined) -> Ar
 async def _leaks(rooms: Reads, row: ArtifactRow, frozen_row: ArtifactRow, frozen: FrozenSet) -> bool:
     ancestors = await _ancestors(rooms, row)
     speakers: set[str] = set()
-    for ref in sorted(ancestors):
-        if ref.startswith("gold:"):
-            speakers |= _speakers(await rooms.gold.evidence(row.tenant_id, ref.removeprefix("gold:")))
+    for gold_set_id in sorted(ids_among(ancestors, gold_ref)):
+        speakers |= _speakers(await rooms.gold.evidence(row.tenant_id, gold_set_id))
     return leaks(frozen, speakers=speakers, ancestors=ancestors, frozen_ancestors=await _ancestors(rooms, frozen_row))
 
 

@@ -74,7 +74,7 @@ from servers.governance.rollout import (
 )
 from servers.replaying import rollback_target
 from store import AuditFilter, Rooms, Transaction, audit_trail
-from store.gold import artifact_ref
+from store.gold import artifact_ref, gold_ref, ids_among
 
 CREATED_BY: Final = ENGINE_ID
 LOOKS_BACK: Final = timedelta(days=14)
@@ -438,7 +438,7 @@ async def _move_gold(
 ) -> None:
     """The gold that an artifact was built from follows it (§17)."""
     refs = await tx.gold.lineage.closure(row.tenant_id, [artifact_ref(row.artifact_id)], descendants=False)
-    gold_set_ids = [ref.removeprefix("gold:") for ref in sorted(refs) if ref.startswith("gold:")]
+    gold_set_ids = sorted(ids_among(refs, gold_ref))
     turn = trail.turn_of(row.artifact_id)
     await move_gold(tx, row.tenant_id, gold_set_ids, from_state, to_state, reason, now, turn=turn)
 

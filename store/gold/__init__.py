@@ -11,7 +11,7 @@ but back, evidence that changes after it was approved.
 
 from __future__ import annotations
 
-from store.gold.lineage import Edge, Lineage, LineageReader, artifact_ref, gold_ref, signal_ref
+from store.gold.lineage import Edge, Lineage, LineageReader, artifact_ref, gold_ref, ids_among, signal_ref
 from store.gold.reading import Candidate, GoldReader
 from store.gold.writing import Added, Gold
 
@@ -25,5 +25,6 @@ __all__ = [
     "LineageReader",
     "artifact_ref",
     "gold_ref",
+    "ids_among",
     "signal_ref",
 ]

@@ -5,7 +5,7 @@ A ref is `signal:<id>`, `gold:<id>` or `artifact:<id>`. Edges never make a circl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,12 @@ def gold_ref(gold_set_id: str) -> str:
 def artifact_ref(artifact_id: str) -> str:
     """`artifact:<id>`. Pure."""
     return f"artifact:{artifact_id}"
+
+
+def ids_among(refs: Iterable[str], ref_of: Callable[[str], str]) -> list[str]:
+    """The ids of those refs that `ref_of` makes, such as `gold_ref`, in their order. Pure."""
+    prefix = ref_of("")
+    return [ref.removeprefix(prefix) for ref in refs if ref.startswith(prefix)]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -113,7 +119,7 @@ class LineageReader:
             rows = await self._reads.rows(_ENDS[_UP], {"tenant": tenant_id, "refs": frontier})
             above = {end for (end,) in rows} - seen
             seen |= above
-            found |= {end.removeprefix("gold:") for end in above if end.startswith("gold:")}
+            found.update(ids_among(above, gold_ref))
             frontier = sorted(end for end in above if end.startswith("artifact:"))
         return sorted(found)
 

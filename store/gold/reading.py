@@ -14,7 +14,7 @@ from selene.gold.v1.gold_pb2 import GoldSet, GoldTransition
 from sqlalchemy import LargeBinary, Row, Select, Text, bindparam, func, select, tuple_
 
 from store.access import Reads
-from store.gold.lineage import LineageReader, gold_ref
+from store.gold.lineage import LineageReader, artifact_ref, gold_ref, ids_among
 from store.gold.tables import gold_candidates, gold_items, gold_labels, gold_lineage, gold_sets, gold_transitions
 from store.schema import Instant, artifacts_ledger
 from store.vault import KEY_ID_BYTES, VaultReader, sealed_under
@@ -229,7 +229,7 @@ class GoldReader:
     async def artifacts(self, tenant_id: str, gold_set_id: str) -> list[ArtifactRow]:
         """Everything in the ledger that was built from a gold set, the set itself first, by sequence."""
         refs = await self.lineage.closure(tenant_id, (gold_ref(gold_set_id),), descendants=True)
-        ids = [ref.removeprefix("artifact:") for ref in sorted(refs) if ref.startswith("artifact:")]
+        ids = sorted(ids_among(refs, artifact_ref))
         found = [await self.artifact(tenant_id, artifact_id) for artifact_id in ids]
         return sorted((row for row in found if row is not None), key=lambda row: row.sequence)
 
